@@ -1,0 +1,89 @@
+"""Instants as text: RFC 3339 on the wire, and the short form that names a slot's run.
+
+Everything Gnomon writes is UTC with milliseconds and `Z`, so that texts of equal length sort like the instants they name.
+Everything it reads must carry an offset; the one exception, `once.at`, is read by `parse_local`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["format_instant", "instant_ms", "parse_instant", "parse_local", "parse_slot_run", "slot_run"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+_DATE_TIME = r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}"
+_INSTANT = re.compile(_DATE_TIME + r":\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+_LOCAL = re.compile(_DATE_TIME + r"(?::\d{2}(?:\.\d{1,9})?)?", re.ASCII)
+_SLOT_RUN = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+
+_INSTANT_FORM = (
+    "a date and time with offset as in RFC 3339, like 2026-09-21T09:00:00Z or 2026-09-21T11:00:00+02:00"
+)
+
+
+def format_instant(instant: datetime | float) -> str:
+    """An aware datetime, or milliseconds since 1970, as `2026-09-21T09:00:00.000Z`; what is below a millisecond is cut.
+
+    Raises ValueError for a datetime without offset, OverflowError for milliseconds outside the years 1 to 9999.
+    """
+    if isinstance(instant, datetime):
+        if instant.tzinfo is None:
+            raise ValueError(f"{instant!r} has no offset, so it names no instant")
+        instant = instant.astimezone(UTC)
+    else:
+        instant = EPOCH + timedelta(milliseconds=instant // 1)
+    return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def parse_instant(text: str) -> datetime:
+    """The aware UTC datetime that an RFC 3339 text names. Raises ValueError, in words, for anything else."""
+    if _INSTANT.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not {_INSTANT_FORM}")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} names no instant ({error}); allowed is {_INSTANT_FORM}") from error
+
+
+def parse_local(text: str) -> datetime:
+    """The naive datetime of a local time `YYYY-MM-DDTHH:MM[:SS[.fraction]]` without offset. Raises ValueError in words."""
+    form = "a local date and time like 2026-09-21T09:00:00, or " + _INSTANT_FORM
+    if _LOCAL.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not {form}")
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise ValueError(f"{text!r} names no time ({error}); allowed is {form}") from error
+
+
+def instant_ms(text: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 text. Raises ValueError like `parse_instant`."""
+    return (parse_instant(text) - EPOCH) // _MILLISECOND
+
+
+def slot_run(nominal: datetime | int) -> str:
+    """The run of a slot, `20260921T090000Z`, from its nominal time: an aware datetime or whole seconds since 1970.
+
+    Raises ValueError where the time has no offset or is not a whole second: such a time is nobody's slot.
+    """
+    if isinstance(nominal, datetime):
+        if nominal.tzinfo is None or nominal.microsecond:
+            raise ValueError(f"{nominal!r} is not a whole second of a known offset")
+        nominal = nominal.astimezone(UTC)
+    else:
+        nominal = EPOCH + timedelta(seconds=nominal)
+    # Not strftime: its %Y does not pad years below 1000 on every platform.
+    return nominal.replace(tzinfo=None).isoformat(timespec="seconds").replace("-", "").replace(":", "") + "Z"
+
+
+def parse_slot_run(run: str) -> datetime | None:
+    """The nominal time that a run names, or None where the run is not a slot's (`_`, `r-…`, `b-…`)."""
+    if _SLOT_RUN.fullmatch(run) is None:
+        return None
+    try:
+        return datetime.strptime(run, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
