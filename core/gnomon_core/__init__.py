@@ -1,0 +1,1 @@
+"""What every Gnomon process stands on: timing and rules (pure), runtime (connections, loops, settings)."""
