@@ -1,0 +1,1 @@
+"""The contract: commands, events, tasks, schedules, subjects, headers, problems, limits."""

@@ -1,0 +1,92 @@
+"""What callers send and what they get back.
+
+A command is published to `gnomon.cmd.<kind>.<verb>.<id>` with its id in `Nats-Msg-Id`. The payload is the struct of
+its verb; `create` takes a `TaskSpec` object and `update` a merge patch (RFC 7396) of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gnomon_schemas.problems import Problem
+from gnomon_schemas.tasks import Overlap, Task
+
+__all__ = [
+    "TASK_VERBS",
+    "AcceptedExecution",
+    "CancelExecution",
+    "CancelTask",
+    "DeleteTask",
+    "Outcome",
+    "PauseTask",
+    "ResumeTask",
+    "RunTask",
+]
+
+
+class PauseTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`pause`: no slot fires until resumed; what is due and unclaimed is withdrawn."""
+
+    note: str | None = None
+
+
+class ResumeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`resume`: slots from now on fire again; those of the pause are recorded as one span."""
+
+
+class CancelTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`cancel`: the task ends; everything in flight is cancelled."""
+
+    reason: str | None = None
+
+
+class DeleteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`delete`: everything in flight is cancelled and a tombstone left."""
+
+
+class RunTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`run`: one execution now, run id `r-<command_id>`."""
+
+    trigger_data: msgspec.Raw | None = None
+    config: dict[str, Any] | None = None
+    """Overrides, merged over the task's config for this run (RFC 7396)."""
+    overlap: Overlap | None = None
+    """Instead of the task's own policy, for this run. Under `skip` a run is refused while another is in flight."""
+
+
+class CancelExecution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`cancel_execution`: end one execution, whether waiting or running."""
+
+    run: str
+    reason: str | None = None
+
+
+TASK_VERBS = ("create", "update", "pause", "resume", "cancel", "delete", "run", "cancel_execution")
+"""Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
+
+
+class AcceptedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """The execution that a `run` made or a `cancel_execution` aimed at."""
+
+    execution_id: str
+    task_id: str
+    run: str
+    scheduled_for: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a command: `ok` with the task after it, or the problem. `seq` is a sequence in `TASKS` at or
+    after the event that answers the command: a reader that has passed it sees the effect."""
+
+    ok: bool
+    command_id: str
+    task: Task | None = None
+    execution: AcceptedExecution | None = None
+    seq: int = 0
+    error: Problem | None = None
+    replayed: bool = False
+    """The command had been decided before; `task` is the state now."""
+    created: bool = False
+    """A `create` made the task (False: it was there, with the same body)."""

@@ -1,0 +1,221 @@
+"""What a cron expression may say, and what it means.
+
+The grammar is our own and small, because cron libraries take far more than any two of them agree on, and a form that is
+taken by accident is a form that somebody relies on. Six fields: second, minute, hour, day of month, month, day of week.
+A field is a list (commas) of
+
+    *   */n   a   a-b   a-b/n   a/n (from a to the field's end)
+
+with three-letter names for months and weekdays. The day of month also takes `L` (the month's last day). The day of week
+also takes `5#2` (the second Friday) and `5L` or `L5` (the last Friday); 0 and 7 are Sunday, and a range may end in `sun`.
+By single fields, as APScheduler spells them, 0 is Monday, and the day takes `last`, `2nd fri` and `last fri` instead.
+
+The day rule. A field that begins with `*` is a *star* field, even `*/2`. In an expression a date matches when both day
+fields do, if one of them is a star field; with two that restrict it is enough that *either* does (Vixie cron's rule). By
+single fields both must match, always.
+
+The hour rule. An hour field that begins with `*` makes the rule *run through*: its slots are the instants at which the
+zone's clock shows a matching time, so an hour that the clock repeats fires twice. Any other rule names times of the day,
+and each happens once a day, whatever the clock does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import msgspec
+
+__all__ = ["ALIASES", "FIELD_NAMES", "CronError", "CronRule", "DayChoice", "field_defaults", "parse_expression", "parse_fields"]
+
+ALIASES: Final[Mapping[str, str]] = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+"""Words that stand for a whole expression."""
+
+FIELD_NAMES: Final = ("second", "minute", "hour", "day", "month", "day_of_week")
+"""The fields, in the order of an expression of six."""
+
+EXPRESSION_MAX_CHARS: Final = 512
+LAST: Final = -1
+"""In `DayChoice.nth`: the last such weekday of the month."""
+
+_MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_WEEKDAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
+_ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
+_ALL_DATES = tuple(range(1, 32))
+_ALL_WEEKDAYS = tuple(range(7))
+_LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+_ITEM = re.compile(r"(?:(?P<star>\*)|(?P<first>\d{1,2}|[a-z]{3})(?:-(?P<last>\d{1,2}|[a-z]{3}))?)(?:/(?P<step>\d{1,2}))?", re.ASCII)
+_NTH = re.compile(r"(?P<day>\d|[a-z]{3})#(?P<nth>\d)", re.ASCII)
+_LAST_WEEKDAY = re.compile(r"(?P<before>\d|[a-z]{3})l|l(?P<after>\d)", re.ASCII)
+_ORDINAL_WEEKDAY = re.compile(r"(?P<nth>1st|2nd|3rd|4th|5th|last) +(?P<day>[a-z]{3})", re.ASCII)
+
+
+class CronError(ValueError):
+    """The expression, or fields of it, are not cron as spelled here. `faults` are (field or None, message in words)."""
+
+    def __init__(self, *faults: tuple[str | None, str]) -> None:
+        super().__init__("; ".join(message for _, message in faults))
+        self.faults = faults
+
+
+class DayChoice(NamedTuple):
+    """One way for a date to match: on one of `dates`, and on one of `weekdays`, and, where `nth` names any, on one of these."""
+
+    dates: tuple[int, ...] = _ALL_DATES
+    last_date: bool = False
+    """The month's last day counts as one of `dates`."""
+    weekdays: tuple[int, ...] = _ALL_WEEKDAYS
+    """0 is Sunday."""
+    nth: tuple[tuple[int, int], ...] = ()
+    """(weekday, which one of the month: 1 to 5 or `LAST`)."""
+
+    @property
+    def is_every_day(self) -> bool:
+        """Whether no date is left out."""
+        return self.dates == _ALL_DATES and self.weekdays == _ALL_WEEKDAYS and not self.nth
+
+
+class CronRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed cron: all values ascending, at least one in each."""
+
+    seconds: tuple[int, ...]
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    months: tuple[int, ...]
+    days: tuple[DayChoice, ...]
+    """A date matches when one of these does."""
+    runs_through: bool
+    """The hour field begins with `*`."""
+
+
+class _Field(NamedTuple):
+    """A field's name in messages, its bounds, and the names it takes for numbers."""
+
+    label: str
+    low: int
+    high: int
+    names: Mapping[str, int] = {}
+
+    def allowed(self) -> str:
+        """The values in words, for messages."""
+        names = f" or {next(iter(self.names))} to {list(self.names)[-1]}" if self.names else ""
+        return f"{self.low} to {self.high}{names}"
+
+
+_SECOND = _Field("second", 0, 59)
+_MINUTE = _Field("minute", 0, 59)
+_HOUR = _Field("hour", 0, 23)
+_DAY = _Field("day-of-month", 1, 31)
+_MONTH = _Field("month", 1, 12, _MONTHS)
+_WEEKDAY = _Field("day-of-week", 0, 7, _WEEKDAYS)
+_WEEKDAY_FROM_MONDAY = _Field("day_of_week", 0, 6, {name: (number - 1) % 7 for name, number in _WEEKDAYS.items() if number} | {"sun": 6})
+
+
+class _Days(NamedTuple):
+    """What one day field says, before the two are put together."""
+
+    plain: tuple[int, ...]
+    last_date: bool
+    nth: tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=4096)
+def parse_expression(text: str) -> CronRule:
+    """Parse five fields, six with seconds first, or an alias. Raises CronError naming every field that is at fault."""
+    fields = split_expression(text)
+    if len(fields) == 5:
+        fields = ("0", *fields)
+    faults: list[tuple[str | None, str]] = []
+    second, minute, hour, month = (
+        _parsed(_plain, field, fields[at], faults) for at, field in ((0, _SECOND), (1, _MINUTE), (2, _HOUR), (4, _MONTH))
+    )
+    day = _parsed(_day_of_month, _DAY, fields[3], faults)
+    weekday = _parsed(_day_of_week, _WEEKDAY, fields[5], faults)
+    if second is None or minute is None or hour is None or month is None or day is None or weekday is None:
+        raise CronError(*((None, f"{text!r}: {message}") for _, message in faults))
+    either = not fields[3].startswith("*") and not fields[5].startswith("*")
+    rule = CronRule(
+        seconds=second,
+        minutes=minute,
+        hours=hour,
+        months=month,
+        days=_either(day, weekday) if either else _both(day, weekday),
+        runs_through=fields[2].startswith("*"),
+    )
+    if not can_fire(rule):
+        raise CronError((None, f"{text!r} can never fire: no month has such a day"))
+    return rule
+
+
+def split_expression(text: str) -> tuple[str, ...]:
+    """The five or six fields of an expression in lower case, an alias resolved. Raises CronError for another number."""
+    if len(text) > EXPRESSION_MAX_CHARS:
+        raise CronError((None, f"an expression of {len(text)} characters; allowed are {EXPRESSION_MAX_CHARS}"))
+    words = text.strip(" \t").lower()
+    if words.startswith("@"):
+        if words not in ALIASES:
+            raise CronError((None, f"{text!r} is no alias; allowed are {', '.join(ALIASES)}"))
+        words = ALIASES[words]
+    fields = tuple(re.split(r"[ \t]+", words)) if words else ()
+    if len(fields) not in (5, 6):
+        raise CronError(
+            (None, f"{text!r} has {len(fields)} fields; allowed are 5 (minute hour day month weekday) or 6 (second first)")
+        )
+    return fields
+
+
+def field_defaults(fields: Mapping[str, int | str | None]) -> dict[str, str]:
+    """All six fields as text, those left out filled as APScheduler does it.
+
+    What is finer than the finest field given is its least value (so `hour=9` is nine o'clock sharp); all else is `*`.
+    """
+    by_size = ("month", "day", "day_of_week", "hour", "minute", "second")
+    least = {"month": "1", "day": "1", "day_of_week": "*", "hour": "0", "minute": "0", "second": "0"}
+    given = [at for at, name in enumerate(by_size) if fields.get(name) is not None]
+    finest = max(given, default=-1)
+    filled = {}
+    for at, name in enumerate(by_size):
+        value = fields.get(name)
+        filled[name] = str(value).strip(" \t") if value is not None else least[name] if at > finest else "*"
+    return filled
+
+
+def parse_fields(fields: Mapping[str, int | str | None]) -> CronRule:
+    """Parse cron given by single fields (`FIELD_NAMES`). Raises CronError naming every field that is at fault."""
+    return _parse_filled(**field_defaults(fields))
+
+
+@lru_cache(maxsize=4096)
+def _parse_filled(*, second: str, minute: str, hour: str, day: str, month: str, day_of_week: str) -> CronRule:
+    faults: list[tuple[str | None, str]] = []
+    seconds = _parsed(_plain, _SECOND, second, faults, "second")
+    minutes = _parsed(_plain, _MINUTE, minute, faults, "minute")
+    hours = _parsed(_plain, _HOUR, hour, faults, "hour")
+    months = _parsed(_plain, _MONTH, month, faults, "month")
+    days = _parsed(_ordinal_day_of_month, _DAY._replace(label="day"), day, faults, "day")
+    weekdays = _parsed(_plain, _WEEKDAY_FROM_MONDAY, day_of_week, faults, "day_of_week")
+    if seconds is None or minutes is None or hours is None or months is None or days is None or weekdays is None:
+        raise CronError(*faults)
+    from_sunday = tuple(sorted((value + 1) % 7 for value in weekdays))
+    rule = CronRule(
+        seconds=seconds,
+        minutes=minutes,
+        hours=hours,
+        months=months,
+        days=_both(days, _Days(from_sunday, last_date=False, nth=())),
+        runs_through=hour.startswith("*"),
+    )
+    if not can_fire(rule):
+        raise CronError(("day", f"day {day!r} with month {month!r} and day_of_week {day_of_week!r} can never fire: no month has such a day"))
+    return rule

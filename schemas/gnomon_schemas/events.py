@@ -1,0 +1,293 @@
+"""Everything that is recorded: one Struct per event type, tagged `gnomon.<kind>.<event>.v<n>`.
+
+Stored under `<kind>.<event>.<p>.<id>.<run>` in `TASKS` and heard live on `<kind>.<event>`. Readers ignore fields
+they do not know; a change that readers could not ignore gets a new version in the tag and a golden sample of the old.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gnomon_schemas.problems import Problem
+from gnomon_schemas.schedules import Schedule
+from gnomon_schemas.tasks import Task, TaskStatus, Trigger, Verdict
+
+__all__ = [
+    "EVENT_TYPES",
+    "TERMINAL",
+    "AnyEvent",
+    "Coalesced",
+    "Created",
+    "DeadLettered",
+    "Deleted",
+    "ErrorInfo",
+    "Event",
+    "Executed",
+    "ExecutionEvent",
+    "Failed",
+    "FieldChange",
+    "Missed",
+    "Queued",
+    "Rejected",
+    "Retrying",
+    "Skipped",
+    "SlotOutcome",
+    "Started",
+    "StatusChanged",
+    "Unchanged",
+    "Updated",
+    "event_name",
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every event carries. `occurred_at` is the shard's or the executor's clock when it decided."""
+
+    task_id: str
+    user_id: str | None
+    partition: int
+    occurred_at: str
+    command_id: str | UnsetType = UNSET
+    """Set where a command caused the event."""
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One field before and after."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+class Created(Event, frozen=True, kw_only=True, tag="gnomon.task.created.v1"):
+    """A task exists. `task` is all of it."""
+
+    name: str
+    task_type: str
+    schedule: Schedule | None
+    created_at: str
+    task: Task
+
+
+class Updated(Event, frozen=True, kw_only=True, tag="gnomon.task.updated.v1"):
+    """A caller's change was accepted (pause, resume and cancel too). `task` is the state after it."""
+
+    updated_fields: tuple[str, ...]
+    updated_at: str
+    changed_by: str | None
+    changes: tuple[FieldChange, ...]
+    task: Task
+
+
+class Unchanged(Event, frozen=True, kw_only=True, tag="gnomon.task.unchanged.v1"):
+    """A command was accepted and changed nothing."""
+
+    verb: str
+
+
+class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_changed.v1"):
+    """The task's status changed. Never to or from `running`, which runs' own events tell."""
+
+    old_status: TaskStatus
+    new_status: TaskStatus
+    reason: str
+    changed_at: str
+
+
+class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):
+    """The task is gone for its users; its history stays."""
+
+    deleted_at: str
+    version: int
+
+
+class Rejected(Event, frozen=True, kw_only=True, tag="gnomon.task.rejected.v1"):
+    """A command was refused, and this is all it left. Of a command without a usable id, `task_id` is `_invalid`."""
+
+    verb: str
+    error: Problem
+    subject: str = ""
+    """The command's subject, where its id cannot be told otherwise."""
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt failed. `message` and `traceback` are at most `limits.ERROR_TEXT_MAX` bytes."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    details: dict[str, Any] | None = None
+
+
+class ExecutionEvent(Event, frozen=True, kw_only=True):
+    """What every event of an execution carries. Together they are the execution's chain."""
+
+    execution_id: str
+    run: str
+    task_type: str
+    attempt: int
+    trigger: Trigger
+    scheduled_for: str
+    due_at: str
+    revision: int
+    retry_of: str | None = None
+
+
+class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.v1"):
+    """An execution waits: made on demand, or its slot came while another was in flight."""
+
+    reason: str
+    """`manual` or `overlap`."""
+    trigger_data: msgspec.Raw | None = None
+    config_overrides: msgspec.Raw | None = None
+
+
+class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.started.v1"):
+    """An executor claimed an attempt."""
+
+    executor: str
+    due_seq: int
+    nonce: str
+    takeovers: int
+    """How often this attempt was taken over from an executor that had gone."""
+    started_at: str
+    pool: str
+    priority: str
+
+
+class Retrying(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.retrying.v1"):
+    """An attempt failed and another follows at `retry_at`."""
+
+    retry_at: str
+    error: ErrorInfo
+    executor: str
+    started_at: str
+    first_started_at: str
+    """Start of the first attempt, from which `total_timeout_seconds` counts."""
+    duration_ms: int
+    status: Verdict = "failed"
+
+
+class Executed(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.executed.v1"):
+    """The one result of an execution that started. Durations in milliseconds."""
+
+    status: Verdict
+    result: msgspec.Raw | None
+    error: ErrorInfo | None
+    started_at: str
+    completed_at: str
+    executed_at: str
+    duration_ms: int
+    credits_consumed: float
+    tokens_used: int
+    api_calls_made: int
+    executor: str | None
+    """None where the shard ended it (a cancel that its executor did not answer)."""
+    result_truncated: bool = False
+    reason: str | None = None
+    """`crash_loop`, `timeout`, `total_timeout`, `cancelled`, … where there is one to name."""
+
+
+class Failed(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.failed.v1"):
+    """Accompanies an `executed` with status failed or timed_out; derived by the shard when it folds that."""
+
+    status: Verdict
+    error: ErrorInfo | None
+    failure_count: int
+    consecutive_failures: int
+
+
+class DeadLettered(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.dead_lettered.v1"):
+    """An execution failed for good: its attempts are used up, or it took its executors down."""
+
+    reason: str
+    """`crash_loop` or `retries_exhausted`."""
+    error: ErrorInfo | None
+
+
+class SlotOutcome(Event, frozen=True, kw_only=True):
+    """A slot, or a span of them, that ended without a run.
+
+    One slot: on its chain, with `execution_id`, `run`, `scheduled_for` and `due_at`, `count` 1. A span: an event of
+    the task (run `_`) with `from` and `to` (half-open, nominal times) and how many slots it stands for.
+    """
+
+    reason: str
+    revision: int
+    count: int = 1
+    execution_id: str | None = None
+    run: str | None = None
+    task_type: str | None = None
+    attempt: int | None = None
+    trigger: Trigger = Trigger.SCHEDULE
+    scheduled_for: str | None = None
+    due_at: str | None = None
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+
+
+class Skipped(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.skipped.v1"):
+    """Not run by a rule: `overlap paused blackout credits limit key unique cancelled deleted`."""
+
+
+class Missed(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.missed.v1"):
+    """Could not run in time: `grace_exceeded catch_up_skip expired`."""
+
+
+class Coalesced(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.coalesced.v1"):
+    """Stood in for by one other run of the task."""
+
+    into: str
+    """The run that ran instead."""
+
+
+AnyEvent = (
+    Created
+    | Updated
+    | Unchanged
+    | StatusChanged
+    | Deleted
+    | Rejected
+    | Queued
+    | Started
+    | Retrying
+    | Executed
+    | Failed
+    | DeadLettered
+    | Skipped
+    | Missed
+    | Coalesced
+)
+"""Any event of kind `task`, told apart by its tag."""
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    "created": Created,
+    "updated": Updated,
+    "unchanged": Unchanged,
+    "status_changed": StatusChanged,
+    "deleted": Deleted,
+    "rejected": Rejected,
+    "queued": Queued,
+    "started": Started,
+    "retrying": Retrying,
+    "executed": Executed,
+    "failed": Failed,
+    "dead_lettered": DeadLettered,
+    "skipped": Skipped,
+    "missed": Missed,
+    "coalesced": Coalesced,
+}
+"""Event name, as in the subject, to Struct."""
+
+TERMINAL: frozenset[str] = frozenset({"executed", "skipped", "missed", "coalesced", "failed", "dead_lettered"})
+"""Names of events that end a chain: nothing is claimed after one of them."""
+
+_NAMES: dict[type, str] = {struct: name for name, struct in EVENT_TYPES.items()}
+
+
+def event_name(event: Event) -> str:
+    """The event's name as in its subject, so `executed`."""
+    return _NAMES[type(event)]

@@ -1,0 +1,59 @@
+"""Sizes and counts that every process agrees on. Bytes unless the name says otherwise."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "COMMAND_MAX",
+    "CONFIG_MAX",
+    "DESCRIPTION_MAX_CHARS",
+    "DURATION_MAX_SECONDS",
+    "ENTRIES_PER_TASK",
+    "ERROR_TEXT_MAX",
+    "ID_PATTERN",
+    "MAX_PARTITIONS",
+    "METADATA_MAX",
+    "NAME_MAX_CHARS",
+    "RESERVED_IDS",
+    "RESULT_MAX",
+    "TAGS_MAX",
+    "TRIGGER_DATA_MAX",
+    "USER_ID_MAX_CHARS",
+    "is_id",
+]
+
+CONFIG_MAX = 256 * 1024
+"""Largest `config` of a task, as JSON."""
+TRIGGER_DATA_MAX = 256 * 1024
+"""Largest `trigger_data` of one run, as JSON; the config overrides of a run have the same limit."""
+RESULT_MAX = 256 * 1024
+"""Largest result kept; a longer one is cut and marked."""
+ERROR_TEXT_MAX = 16 * 1024
+"""Longest error message or traceback kept; a longer one is cut and marked."""
+COMMAND_MAX = 900 * 1024
+"""Largest command payload."""
+METADATA_MAX = 64 * 1024
+"""Largest `metadata` of a task, as JSON."""
+NAME_MAX_CHARS = 255
+DESCRIPTION_MAX_CHARS = 4096
+USER_ID_MAX_CHARS = 255
+TAGS_MAX = 64
+DURATION_MAX_SECONDS = 24 * 3600
+"""Longest timeout and longest retry delay."""
+ENTRIES_PER_TASK = 1000
+"""Executions of one task that may wait at a time; a further one is `skipped(limit)`."""
+MAX_PARTITIONS = 40
+"""Each shard leader may hold one of the 50 atomic batches that a stream can have open."""
+
+ID_PATTERN = r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}$"
+"""Task ids, command ids, pools, task types: 1 to 64 characters, not beginning with `_`."""
+RESERVED_IDS = frozenset({"analytics", "bulk"})
+"""Words that stand where a task id would in a path, so no task may be called so."""
+
+_ID = re.compile(ID_PATTERN)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` may be an id: `ID_PATTERN`, whole string (a trailing newline is refused too)."""
+    return _ID.fullmatch(text) is not None

@@ -1,0 +1,74 @@
+"""What processes say of themselves: leases, members, announced task types, the projector's position."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gnomon_schemas.tasks import RetryPolicy
+
+__all__ = ["ClaimAnswer", "ClaimQuestion", "Lease", "Member", "ProjectorPosition", "TypeAnnouncement"]
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Who should lead a shard or hold a singleton duty. For efficiency only: fencing is for safety."""
+
+    owner: str
+    epoch: int
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One live process. Kept in `GNOMON_MEMBERS` under `<kind>.<id>` with a TTL, renewed by its owner."""
+
+    id: str
+    kind: str
+    """`scheduler`, `executor` or `api`."""
+    host: str
+    pid: int
+    version: str
+    started_at: str
+    pools: tuple[str, ...] = ()
+    task_types: tuple[str, ...] = ()
+    capacity: int = 0
+    running: int = 0
+    shards: tuple[int, ...] = ()
+    draining: bool = False
+    """It takes no more work."""
+
+
+class TypeAnnouncement(msgspec.Struct, frozen=True, kw_only=True):
+    """A task type that some executor runs. Kept in `GNOMON_TASK_TYPES` under its name; a cache, announced again."""
+
+    name: str
+    description: str
+    pool: str
+    timeout_seconds: float
+    """Of one attempt, where the task says nothing."""
+    retry: RetryPolicy
+    config_schema: msgspec.Raw
+    """JSON Schema (2020-12) of `config`."""
+    isolation: str
+    """`loop`, `thread` or `process`."""
+    version: str
+    """Of the executor's package that announced it."""
+
+
+class ProjectorPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the read models are. `created` names the stream by its creation time, `time` is that of the last event."""
+
+    created: str
+    sequence: int
+    time: str
+
+
+class ClaimQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """Asked of an executor: are you running this attempt?"""
+
+    execution_id: str
+    attempt: int
+    nonce: str
+
+
+class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`running`, or not: then whoever asked may take over."""
+
+    running: bool

@@ -1,0 +1,236 @@
+"""Every stream, bucket and subject, spelled once.
+
+A *stored* subject is what a stream holds. Services write to a stored subject through the write door,
+`gnomon.write.<stored subject>`; the stream's transform takes the prefix off. Expectations
+(`Nats-Expected-Last-Subject-Sequence-Subject`) and filters always name stored subjects.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "ACCOUNTS_BUCKET",
+    "CMD_PATTERN",
+    "COMMANDS_STREAM",
+    "DUE_STREAM",
+    "EVENTS_FILTER",
+    "EVENTS_STREAM",
+    "LEASES_BUCKET",
+    "MEMBERS_BUCKET",
+    "PRIORITIES",
+    "PROJECTOR_KEY",
+    "STREAMS",
+    "TASK_RUN",
+    "TYPES_BUCKET",
+    "WRITE_DOOR",
+    "CommandSubject",
+    "DueSubject",
+    "EventSubject",
+    "cancel_signal",
+    "chain",
+    "command",
+    "due",
+    "due_fence",
+    "due_filter",
+    "event",
+    "executor_claims",
+    "leader_ping",
+    "live",
+    "parse_command",
+    "parse_due",
+    "parse_event",
+    "partition_commands",
+    "partition_events",
+    "partition_of",
+    "pool_dues",
+    "progress",
+    "shard_register",
+    "task_register",
+    "task_registers",
+    "write",
+]
+
+COMMANDS_STREAM = "TASK_COMMANDS"
+"""Work queue of commands. Published as `gnomon.cmd.<kind>.<verb>.<id>`, stored with the partition before the id."""
+EVENTS_STREAM = "TASKS"
+"""The event log, and one register per object and per shard."""
+DUE_STREAM = "TASK_DUE"
+"""Work queue of executions that are due and unfinished, and one fence per shard."""
+STREAMS = (COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM)
+
+LEASES_BUCKET = "GNOMON_LEASES"
+MEMBERS_BUCKET = "GNOMON_MEMBERS"
+TYPES_BUCKET = "GNOMON_TASK_TYPES"
+ACCOUNTS_BUCKET = "GNOMON_ACCOUNTS"
+
+PROJECTOR_KEY = "projector"
+"""Key in `GNOMON_ACCOUNTS`, a bucket without TTL: the projector's `{created, sequence, time}`."""
+
+WRITE_DOOR = "gnomon.write."
+CMD_PATTERN = "gnomon.cmd.*.*.*"
+"""What the commands stream listens to. As a *filter* it finds the commands that were stored untransformed
+(a hostile id such as `*`): properly stored ones have one token more."""
+EVENTS_FILTER = "*.*.*.*.*"
+"""All events of all kinds and partitions: registers have four tokens or three."""
+TASK_RUN = "_"
+"""The run of events that belong to the task itself."""
+PRIORITIES = ("urgent", "high", "medium", "low")
+
+_FNV_OFFSET, _FNV_PRIME, _U32 = 2166136261, 16777619, 0xFFFFFFFF
+
+
+def partition_of(object_id: str, partitions: int) -> int:
+    """The partition of an id, 0 to `partitions` - 1: FNV-1a 32, as the server's `{{partition(P,n)}}` computes it."""
+    value = _FNV_OFFSET
+    for byte in object_id.encode():
+        value = ((value ^ byte) * _FNV_PRIME) & _U32
+    return value % partitions
+
+
+def write(stored_subject: str) -> str:
+    """The subject to publish on so that `stored_subject` is stored."""
+    return WRITE_DOOR + stored_subject
+
+
+def command(kind: str, verb: str, object_id: str) -> str:
+    """Where a caller publishes a command."""
+    return f"gnomon.cmd.{kind}.{verb}.{object_id}"
+
+
+def partition_commands(partition: int) -> str:
+    """Filter for the stored commands of one partition."""
+    return f"gnomon.cmd.*.*.{partition}.*"
+
+
+def event(kind: str, name: str, partition: int, object_id: str, run: str = TASK_RUN) -> str:
+    """Stored subject of an event, so `task.executed.3.T.20261121T090000Z`."""
+    return f"{kind}.{name}.{partition}.{object_id}.{run}"
+
+
+def partition_events(partition: int) -> str:
+    """Filter for the events of one partition."""
+    return f"*.*.{partition}.*.*"
+
+
+def chain(partition: int, task_id: str, run: str) -> str:
+    """The filter that names an execution's chain; the very string every publish on it must expect on."""
+    return f"task.*.{partition}.{task_id}.{run}"
+
+
+def task_register(partition: int, task_id: str, kind: str = "task") -> str:
+    """Stored subject of an object's register."""
+    return f"state.{kind}.{partition}.{task_id}"
+
+
+def task_registers(partition: int) -> str:
+    """Filter for the registers of all objects in a partition."""
+    return f"state.*.{partition}.*"
+
+
+def shard_register(partition: int) -> str:
+    """Stored subject of a shard's register."""
+    return f"state.shard.{partition}"
+
+
+def due(pool: str, priority: str, partition: int, task_id: str) -> str:
+    """Stored subject of work that is due."""
+    return f"task.due.{pool}.{priority}.{partition}.{task_id}"
+
+
+def due_fence(partition: int) -> str:
+    """Stored subject of a shard's fence in `TASK_DUE`."""
+    return f"due.fence._._.{partition}._"
+
+
+def due_filter(partition: int) -> str:
+    """Filter that reads a shard's dues and its fence in order."""
+    return f"*.*.*.*.{partition}.*"
+
+
+def pool_dues(pool: str, priority: str) -> str:
+    """Filter for the work of one pool and priority, over all partitions."""
+    return f"task.due.{pool}.{priority}.*.*"
+
+
+def live(kind: str, name: str) -> str:
+    """Core subject on which an event is heard once it has been stored."""
+    return f"{kind}.{name}"
+
+
+def progress(task_id: str, run: str) -> str:
+    """Core subject for the progress of a running handler; not stored."""
+    return f"gnomon.progress.{task_id}.{run}"
+
+
+def cancel_signal(task_id: str, run: str) -> str:
+    """Core subject that tells a running handler to stop; not stored."""
+    return f"gnomon.cancel.{task_id}.{run}"
+
+
+def leader_ping(partition: int, epoch: int) -> str:
+    """Core subject on which the leader of that epoch answers; no responders means it is gone."""
+    return f"gnomon.leader.{partition}.{epoch}.ping"
+
+
+def executor_claims(executor_id: str) -> str:
+    """Core subject on which an executor answers whether it is running an execution."""
+    return f"gnomon.executor.{executor_id}.claims"
+
+
+class CommandSubject(NamedTuple):
+    """A stored command's subject, taken apart. `partition` is None for one stored untransformed."""
+
+    kind: str
+    verb: str
+    partition: int | None
+    object_id: str
+
+
+class EventSubject(NamedTuple):
+    """A stored event's subject, taken apart."""
+
+    kind: str
+    name: str
+    partition: int
+    object_id: str
+    run: str
+
+
+class DueSubject(NamedTuple):
+    """A stored due's subject, taken apart."""
+
+    pool: str
+    priority: str
+    partition: int
+    task_id: str
+
+
+def parse_command(subject: str) -> CommandSubject:
+    """Take a command's subject apart, in the stored form (6 tokens) or the published one (5).
+
+    Raises ValueError when it is neither.
+    """
+    parts = subject.split(".")
+    if parts[:2] == ["gnomon", "cmd"]:
+        if len(parts) == 6 and parts[4].isdigit():
+            return CommandSubject(parts[2], parts[3], int(parts[4]), parts[5])
+        if len(parts) == 5:
+            return CommandSubject(parts[2], parts[3], None, parts[4])
+    raise ValueError(f"not a command subject: {subject!r}")
+
+
+def parse_event(subject: str) -> EventSubject:
+    """Take an event's stored subject apart. Raises ValueError when it is not one."""
+    parts = subject.split(".")
+    if len(parts) != 5 or not parts[2].isdigit():
+        raise ValueError(f"not an event subject: {subject!r}")
+    return EventSubject(parts[0], parts[1], int(parts[2]), parts[3], parts[4])
+
+
+def parse_due(subject: str) -> DueSubject:
+    """Take a due's stored subject apart. Raises ValueError when it is not one."""
+    parts = subject.split(".")
+    if len(parts) != 6 or parts[:2] != ["task", "due"] or not parts[4].isdigit():
+        raise ValueError(f"not a due subject: {subject!r}")
+    return DueSubject(parts[2], parts[3], int(parts[4]), parts[5])
