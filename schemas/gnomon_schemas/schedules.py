@@ -207,7 +207,7 @@ def normalise(
 
     Raises ScheduleError with everything that is wrong.
     """
-    if isinstance(schedule, Mapping):
+    if not isinstance(schedule, Cron | Interval | Once):
         schedule = read_schedule(schedule)
     faults: list[ScheduleFault] = []
     common = _common(schedule, default_timezone, faults)
