@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gnomon_schemas.problems import Problem
-from gnomon_schemas.tasks import Overlap, Task
+from gnomon_schemas.tasks import NULL, Overlap, Task
 
 __all__ = [
     "TASK_VERBS",
@@ -49,7 +49,7 @@ class DeleteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class RunTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`run`: one execution now, run id `r-<command_id>`."""
 
-    trigger_data: msgspec.Raw | None = None
+    trigger_data: msgspec.Raw = NULL
     config: dict[str, Any] | None = None
     """Overrides, merged over the task's config for this run (RFC 7396)."""
     overlap: Overlap | None = None

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.schedules import Schedule
-from gnomon_schemas.tasks import Task, TaskStatus, Trigger, Verdict
+from gnomon_schemas.tasks import NULL, Task, TaskStatus, Trigger, Verdict
 
 __all__ = [
     "EVENT_TYPES",
@@ -141,8 +141,8 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
 
     reason: str
     """`manual` or `overlap`."""
-    trigger_data: msgspec.Raw | None = None
-    config_overrides: msgspec.Raw | None = None
+    trigger_data: msgspec.Raw = NULL
+    config_overrides: msgspec.Raw = NULL
 
 
 class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.started.v1"):
@@ -175,7 +175,7 @@ class Executed(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.execu
     """The one result of an execution that started. Durations in milliseconds."""
 
     status: Verdict
-    result: msgspec.Raw | None
+    result: msgspec.Raw
     error: ErrorInfo | None
     started_at: str
     completed_at: str

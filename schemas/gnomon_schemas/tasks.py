@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
+NULL = msgspec.Raw(b"null")
+"""What a carried value is when there is none. Not `Raw | None`: msgspec decodes only null for that type."""
 
 
 class Priority(StrEnum):
