@@ -1,0 +1,210 @@
+"""What the single fields of a task may hold, beyond their types.
+
+Each check takes the decoded value and its pointer, and returns everything wrong with it. Fields that are not
+built yet are refused as `unsupported` when set to anything but their default: silently ignoring them would
+promise what nothing keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from gnomon_core.rules.json_schema import pointer
+from gnomon_schemas.clock_text import parse_instant
+from gnomon_schemas.limits import (
+    CONFIG_MAX,
+    DESCRIPTION_MAX_CHARS,
+    DURATION_MAX_SECONDS,
+    METADATA_MAX,
+    NAME_MAX_CHARS,
+    TAGS_MAX,
+    is_id,
+)
+from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, Overlap, RetryPolicy
+
+__all__ = ["ATTEMPTS_MAX", "CHECKS", "SPAN_MAX_SECONDS", "Check", "check_object", "check_text"]
+
+ATTEMPTS_MAX: Final = 100
+"""Most attempts of one execution."""
+SPAN_MAX_SECONDS: Final = 366 * 24 * 3600
+"""Longest `after_seconds`, `grace_seconds` and `expires_seconds`: a leader reckons this far back."""
+CATCH_UP_LIMIT_MAX: Final = 1000
+FACTOR_MAX: Final = 1000.0
+TAG_MAX_CHARS: Final = 100
+
+Check: TypeAlias = Callable[[Any, str], list[FieldError]]
+"""(value, pointer) -> everything wrong with it."""
+
+
+def wrong(at: str, message: str, code: str = Code.INVALID) -> list[FieldError]:
+    """One error as a list, as checks return it."""
+    return [FieldError(pointer=at, code=code, message=message)]
+
+
+def check_text(text: str, at: str, *, shortest: int, longest: int) -> list[FieldError]:
+    """Length in characters, and no control characters but tab and line feed."""
+    if not shortest <= len(text) <= longest:
+        return wrong(at, f"has {len(text)} characters; allowed: {shortest} to {longest}")
+    for mark in text:
+        if (mark < " " and mark not in "\t\n") or mark == "\x7f":
+            return wrong(at, f"has the control character {mark!r}; allowed is printable text")
+    return []
+
+
+def check_object(raw: msgspec.Raw, at: str, *, largest: int) -> list[FieldError]:
+    """A JSON object of at most so many bytes."""
+    text = bytes(raw)
+    if not text.startswith(b"{"):
+        return wrong(at, f"is {text[:40].decode(errors='replace')}; allowed is an object")
+    return _check_size(len(text), at, largest)
+
+
+def _check_size(size: int, at: str, largest: int) -> list[FieldError]:
+    if size > largest:
+        return wrong(at, f"has {size:,} bytes as JSON; allowed: {largest:,}", Code.TOO_LARGE)
+    return []
+
+
+def _name(text: str, at: str) -> list[FieldError]:
+    return check_text(text, at, shortest=1, longest=NAME_MAX_CHARS)
+
+
+def _description(text: str | None, at: str) -> list[FieldError]:
+    return [] if text is None else check_text(text, at, shortest=0, longest=DESCRIPTION_MAX_CHARS)
+
+
+def _id(text: str | None, at: str) -> list[FieldError]:
+    if text is None or is_id(text):
+        return []
+    return wrong(
+        at, f"is {text[:80]!r}; allowed: 1 to 64 of A-Z a-z 0-9 _ -, not beginning with _", Code.INVALID_ID
+    )
+
+
+def _config(raw: msgspec.Raw, at: str) -> list[FieldError]:
+    return check_object(raw, at, largest=CONFIG_MAX)
+
+
+def _tags(tags: tuple[str, ...], at: str) -> list[FieldError]:
+    if len(tags) > TAGS_MAX:
+        return wrong(at, f"has {len(tags)} tags; allowed: up to {TAGS_MAX}")
+    return [
+        error
+        for index, tag in enumerate(tags)
+        for error in check_text(tag, pointer(at, [index]), shortest=1, longest=TAG_MAX_CHARS)
+    ]
+
+
+def _metadata(metadata: dict[str, Any], at: str) -> list[FieldError]:
+    return _check_size(len(msgspec.json.encode(metadata)), at, METADATA_MAX)
+
+
+def _number(
+    value: float | None, at: str, *, least: float, most: float = math.inf, above: bool = False
+) -> list[FieldError]:
+    """`above`: the least value itself is not allowed."""
+    if value is None or ((value > least if above else value >= least) and value <= most):
+        return []
+    bound = f"more than {least:g}" if above else f"at least {least:g}"
+    return wrong(
+        at, f"is {value:g}; allowed: {bound}" + ("" if most == math.inf else f" and at most {most:g}")
+    )
+
+
+def _credits(value: float, at: str) -> list[FieldError]:
+    return _number(value, at, least=0)
+
+
+def _timeout(value: float | None, at: str) -> list[FieldError]:
+    return _number(value, at, least=0, most=DURATION_MAX_SECONDS, above=True)
+
+
+def _expires(value: float | None, at: str) -> list[FieldError]:
+    return _number(value, at, least=0, most=SPAN_MAX_SECONDS, above=True)
+
+
+def _instant(text: str | None, at: str) -> list[FieldError]:
+    if text is None:
+        return []
+    try:
+        parse_instant(text)
+    except ValueError as error:
+        return wrong(at, str(error))
+    return []
+
+
+def _retry(policy: RetryPolicy | None, at: str) -> list[FieldError]:
+    if policy is None:
+        return []
+    return [
+        *_number(policy.max_attempts, f"{at}/max_attempts", least=1, most=ATTEMPTS_MAX),
+        *_number(policy.initial_seconds, f"{at}/initial_seconds", least=0, most=DURATION_MAX_SECONDS),
+        *_number(policy.factor, f"{at}/factor", least=1, most=FACTOR_MAX),
+        *_number(policy.max_seconds, f"{at}/max_seconds", least=0, most=DURATION_MAX_SECONDS),
+        *_number(policy.jitter, f"{at}/jitter", least=0, most=1),
+    ]
+
+
+def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
+    found = [
+        *_number(catch_up.after_seconds, f"{at}/after_seconds", least=0, most=SPAN_MAX_SECONDS),
+        *_number(catch_up.grace_seconds, f"{at}/grace_seconds", least=0, most=SPAN_MAX_SECONDS),
+        *_number(catch_up.limit, f"{at}/limit", least=1, most=CATCH_UP_LIMIT_MAX),
+    ]
+    if catch_up.policy is CatchUpPolicy.ALL:
+        found += _unsupported(f"{at}/policy", "'all'", "'latest', 'skip'")
+    return found
+
+
+def _overlap(overlap: Overlap, at: str) -> list[FieldError]:
+    if overlap in (Overlap.QUEUE_ALL, Overlap.CANCEL_RUNNING):
+        return _unsupported(at, repr(overlap.value), "'skip', 'queue', 'allow'")
+    return []
+
+
+def _unsupported(at: str, given: str, allowed: str) -> list[FieldError]:
+    return wrong(at, f"is {given}, which is not supported yet; allowed: {allowed}", Code.UNSUPPORTED)
+
+
+def _only(default: Any) -> Check:
+    """A field that may hold nothing but its default for now."""
+
+    def check(value: Any, at: str) -> list[FieldError]:
+        shown = msgspec.json.encode(default).decode()
+        return [] if value == default else _unsupported(at, "set", f"{shown} or leaving it out")
+
+    return check
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "name": _name,
+    "description": _description,
+    "task_type": _id,
+    "config": _config,
+    "template_id": _only(None),
+    "pool": _id,
+    "tags": _tags,
+    "metadata": _metadata,
+    "credits_per_run": _credits,
+    "due_date": _instant,
+    "reminder_time": _instant,
+    "timeout_seconds": _timeout,
+    "total_timeout_seconds": _timeout,
+    "retry": _retry,
+    "overlap": _overlap,
+    "catch_up": _catch_up,
+    "expires_seconds": _expires,
+    "concurrency_key": _only(None),
+    "concurrency_limit": _only(1),
+    "rate_limit": _only(None),
+    "unique_for_seconds": _only(None),
+    "max_consecutive_failures": _only(None),
+    "lateness_slo_seconds": _only(None),
+    "notify": _only(()),
+}
+"""Field of a TaskSpec to its check. A field without one is right as soon as its type is."""
