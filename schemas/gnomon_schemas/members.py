@@ -6,7 +6,17 @@ import msgspec
 
 from gnomon_schemas.tasks import RetryPolicy
 
-__all__ = ["ClaimAnswer", "ClaimQuestion", "Lease", "Member", "ProjectorPosition", "TypeAnnouncement"]
+__all__ = [
+    "ClaimAnswer",
+    "ClaimQuestion",
+    "Lease",
+    "Member",
+    "ProjectorPosition",
+    "PurgeFloor",
+    "SchedulerStatus",
+    "ShardStatus",
+    "TypeAnnouncement",
+]
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +68,36 @@ class ProjectorPosition(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     sequence: int
     time: str
+
+
+class PurgeFloor(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the janitor has purged: of the stream created at `created`, events below `sequence` may be gone."""
+
+    created: str
+    sequence: int
+
+
+class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one shard stands, as its leader tells it. Times are RFC 3339 text."""
+
+    partition: int
+    leader: str
+    epoch: int
+    watermark: str | None
+    lag_seconds: float
+    tasks: int
+    in_flight: int
+    next_fire: str | None
+
+
+class SchedulerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A scheduler's answer on `SCHEDULER_STATUS`: itself and the shards it leads."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: str
+    shards: tuple[ShardStatus, ...]
 
 
 class ClaimQuestion(msgspec.Struct, frozen=True, kw_only=True):

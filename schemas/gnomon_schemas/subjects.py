@@ -20,6 +20,8 @@ __all__ = [
     "MEMBERS_BUCKET",
     "PRIORITIES",
     "PROJECTOR_KEY",
+    "PURGE_FLOOR_KEY",
+    "SCHEDULER_STATUS",
     "STREAMS",
     "TASK_RUN",
     "TYPES_BUCKET",
@@ -66,6 +68,10 @@ ACCOUNTS_BUCKET = "GNOMON_ACCOUNTS"
 
 PROJECTOR_KEY = "projector"
 """Key in `GNOMON_ACCOUNTS`, a bucket without TTL: the projector's `{created, sequence, time}`."""
+PURGE_FLOOR_KEY = "purge_floor"
+"""Key in `GNOMON_ACCOUNTS`: the janitor's `PurgeFloor`, written before it purges. Missing: nothing was ever purged."""
+SCHEDULER_STATUS = "gnomon.status.scheduler"
+"""Core subject on which every scheduler answers with its `SchedulerStatus`."""
 
 WRITE_DOOR = "gnomon.write."
 CMD_PATTERN = "gnomon.cmd.*.*.*"
