@@ -1,0 +1,1 @@
+"""Connections, loops and settings: what a running Gnomon process is made of."""

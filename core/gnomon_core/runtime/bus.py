@@ -1,0 +1,552 @@
+"""The bus: everything that goes to NATS and JetStream passes here.
+
+`Bus` is what the services are written against; `NatsBus` is the real one. A test hands in a bus that wraps
+it and stops the process at a named publish, so the product needs no failpoints.
+
+What a publish may answer, and what each answer means, is in `bus_errors`. Three rules of use:
+
+* Nobody publishes on a stored subject. `store` and `publish_batch` go through the write door
+  (`gnomon.write.…`), so that whoever listens on `task.>` hears only what has been stored.
+* Every publish that must not happen twice or out of turn carries an expectation. A timeout is `NoAnswer`:
+  the message may be stored now, later or never, and only a write that excludes it settles which.
+* A message id that two processes could both produce is never used where a refusal matters: a broker cluster
+  looks at the id before the expectation, and a duplicate would look like success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.nuid import NUID
+
+from gnomon_core.runtime.bus_errors import (
+    IN_PROCESS_PAUSE,
+    BusError,
+    BusRefused,
+    InProcess,
+    NoAnswer,
+    NoResponders,
+    NotCommitted,
+    WrongSequence,
+    publish_error,
+)
+from gnomon_core.runtime.messages import BatchAck, Outgoing, PubAck, Stored, StreamInfo
+from gnomon_core.runtime.stream_reads import StreamReads
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.runtime.wire import Wire, encode_publish, is_no_responders
+from gnomon_schemas.subjects import WRITE_DOOR
+
+__all__ = [
+    "BATCH_MAX",
+    "IN_PROCESS_PAUSE",
+    "BatchAck",
+    "Bus",
+    "BusError",
+    "BusRefused",
+    "InProcess",
+    "NatsAddress",
+    "NatsBus",
+    "NoAnswer",
+    "NoResponders",
+    "NotCommitted",
+    "Outgoing",
+    "PubAck",
+    "Stored",
+    "StreamInfo",
+    "WrongSequence",
+    "connect",
+]
+
+BATCH_MAX = 1000
+"""Most messages that the broker takes in one atomic batch."""
+
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+_NOT_FOUND = 404
+_DELETE_FAILED = 10057
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[Msg], Awaitable[None]]
+
+
+class Bus(Protocol):
+    """What the services need of NATS. Sequences count from 1; timeouts are seconds."""
+
+    @property
+    def generation(self) -> int:
+        """How often the connection has been made anew; 0 for the first one."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up."""
+
+    @property
+    def connected_since(self) -> float | None:
+        """`time.monotonic()` of the last connect or reconnect; None while the connection is down."""
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: int | None = None,
+        expected_subject: str | None = None,
+        msg_ttl: float | None = None,
+        timeout: float = 5.0,
+    ) -> PubAck:
+        """Publish one message to the stream that listens on `subject`, and wait for its acknowledgement.
+
+        `expected` is the last sequence that `expected_subject` (None: the stored subject itself) must have,
+        0 for none. `msg_ttl` is in seconds; the broker cuts it to whole ones and takes no less than 1.
+        Raises WrongSequence, InProcess, NotCommitted, NoAnswer, BusRefused.
+        """
+
+    async def store(
+        self,
+        stored_subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: int | None = None,
+        expected_subject: str | None = None,
+        timeout: float = 5.0,
+    ) -> PubAck:
+        """`publish` through the write door, so that `stored_subject` is what the stream holds."""
+
+    async def publish_batch(
+        self, messages: Sequence[Outgoing], *, door: bool = True, timeout: float = 5.0
+    ) -> BatchAck:
+        """Publish messages of one stream as one atomic batch: all are stored, one after another, or none.
+
+        Also a single message goes as a batch of one. With `door` the subjects are stored subjects. Raises as
+        `publish`, WrongSequence without telling which message; ValueError for none or more than `BATCH_MAX`
+        messages.
+        """
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """The last message of a subject or filter, from the stream's leader. Raises NoAnswer, BusRefused."""
+
+    async def get(self, stream: str, seq: int) -> Stored | None:
+        """The message at a sequence, from the stream's leader. Raises NoAnswer, BusRefused."""
+
+    async def multi_last(self, stream: str, filters: Sequence[str], *, at_least_seq: int = 0) -> list[Stored]:
+        """The last message of every subject that matches one of the filters, from any replica.
+
+        No replica that has not reached `at_least_seq` is believed. Raises NoAnswer, BusRefused.
+        """
+
+    def scan(
+        self, stream: str, subject: str, *, start_seq: int = 1, at_least_seq: int = 0
+    ) -> AsyncIterator[Stored]:
+        """Every message that matches, in order, from any replica, consuming nothing: for work queues.
+
+        Does not end before it has shown a matching message of `at_least_seq` or later. Raises NoAnswer,
+        BusRefused.
+        """
+
+    async def delete(self, stream: str, seq: int) -> bool:
+        """Delete one message by sequence; False when it was not there. Raises NoAnswer, BusRefused."""
+
+    async def purge(
+        self,
+        stream: str,
+        *,
+        filter: str | None = None,  # noqa: A002 - the broker's own word for it
+        up_to_seq: int | None = None,
+        keep: int | None = None,
+    ) -> int:
+        """Delete what matches `filter` below `up_to_seq` (exclusive), or all but the last `keep`; how many.
+
+        Raises NoAnswer, BusRefused.
+        """
+
+    async def stream_info(self, stream: str) -> StreamInfo:
+        """A stream's state and configuration. Raises NoAnswer, BusRefused (404 when there is none)."""
+
+    async def api(self, verb: str, request: Any = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        """A request to `$JS.API.<verb>`. Raises NoAnswer, BusRefused."""
+
+    async def request(
+        self, subject: str, data: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """Ask whoever listens on a core subject. Raises NoResponders, NoAnswer."""
+
+    async def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Publish on a core subject, at most once: it is lost when nobody listens or the connection is
+        down."""
+
+    async def subscribe(self, subject: str, handler: Handler, queue: str | None = None) -> Subscription:
+        """Hear a core subject, across reconnects. A handler that raises is logged, and the next message
+        follows."""
+
+
+class NatsAddress(Protocol):
+    """The settings that a connection needs."""
+
+    @property
+    def nats_url(self) -> str:
+        """One or more addresses, with commas."""
+
+    @property
+    def nats_creds(self) -> str | None:
+        """Path of a credentials file; None for none."""
+
+
+class _PubAnswerError(msgspec.Struct, frozen=True):
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAnswer(msgspec.Struct, frozen=True):
+    stream: str = ""
+    seq: int = 0
+    count: int = 0
+    duplicate: bool = False
+    error: _PubAnswerError | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_PubAnswer).decode
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class NatsBus:
+    """The real bus, over one nats-py connection. Used from that connection's event loop only."""
+
+    def __init__(self, nc: Client) -> None:
+        self.nc = nc
+        """For what the bus does not cover, such as pulling from a consumer of one's own."""
+        self.wire = Wire(nc)
+        self._reads = StreamReads(self.wire)
+        self._nuid = NUID()
+        self._generation = 0
+        self._connected_since: float | None = None
+        self._changed = asyncio.Event()
+
+    async def open(self) -> None:
+        """Take the connection into use, once it is connected."""
+        await self.wire.open()
+        self._connected_since = time.monotonic()
+
+    @property
+    def generation(self) -> int:
+        """See `Bus`."""
+        return self._generation
+
+    @property
+    def connected(self) -> bool:
+        """See `Bus`."""
+        return self._connected_since is not None and self.nc.is_connected
+
+    @property
+    def connected_since(self) -> float | None:
+        """See `Bus`."""
+        return self._connected_since
+
+    def lost(self) -> None:
+        """The connection broke: nothing unsent may come out later, and nobody waits for an answer of it."""
+        self._connected_since = None
+        self.wire.connection_lost()
+        self._tell()
+
+    def back(self) -> None:
+        """The connection was made anew."""
+        self._generation += 1
+        self._connected_since = time.monotonic()
+        self._tell()
+
+    async def connection_change(self) -> None:
+        """Wait until the connection breaks or is made anew."""
+        await self._changed.wait()
+
+    async def wait_connected(self) -> None:
+        """Wait until the connection is up."""
+        while not self.connected:
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """Close the connection. What was written before is flushed."""
+        await self.nc.close()
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: int | None = None,
+        expected_subject: str | None = None,
+        msg_ttl: float | None = None,
+        timeout: float = 5.0,
+    ) -> PubAck:
+        """See `Bus`."""
+        if expected is not None or msg_ttl is not None:
+            headers = dict(headers) if headers else {}
+            if expected is not None:
+                headers[_EXPECTED] = str(expected)
+                if expected_subject is not None:
+                    headers[_EXPECTED_SUBJECT] = expected_subject
+            if msg_ttl is not None:
+                headers["Nats-TTL"] = f"{msg_ttl:g}s"
+        answer = _answer(await self.wire.request(subject, data, headers, timeout=timeout), subject)
+        return PubAck(answer.seq, answer.stream, answer.duplicate)
+
+    async def store(
+        self,
+        stored_subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: int | None = None,
+        expected_subject: str | None = None,
+        timeout: float = 5.0,
+    ) -> PubAck:
+        """See `Bus`."""
+        return await self.publish(
+            WRITE_DOOR + stored_subject,
+            data,
+            headers,
+            expected=expected,
+            expected_subject=expected_subject,
+            timeout=timeout,
+        )
+
+    async def publish_batch(
+        self, messages: Sequence[Outgoing], *, door: bool = True, timeout: float = 5.0
+    ) -> BatchAck:
+        """See `Bus`."""
+        if not 1 <= len(messages) <= BATCH_MAX:
+            raise ValueError(f"a batch of {len(messages)} messages: 1 to {BATCH_MAX} are allowed")
+        batch, prefix, last = self._nuid.next().decode(), WRITE_DOOR if door else "", len(messages)
+        reply, future = self.wire.expect()
+        try:
+            pieces: list[bytes] = []
+            for number, message in enumerate(messages, 1):
+                headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+                if message.headers:
+                    headers |= message.headers
+                if message.expected is not None:
+                    headers[_EXPECTED] = str(message.expected)
+                    if message.expected_subject is not None:
+                        headers[_EXPECTED_SUBJECT] = message.expected_subject
+                if message.rollup:
+                    headers["Nats-Rollup"] = "sub"
+                if number == last:
+                    headers["Nats-Batch-Commit"] = "1"
+                piece = encode_publish(
+                    prefix + message.subject, reply if number == last else "", headers, message.data
+                )
+                self.wire.check_size(message.subject, len(piece))
+                pieces.append(piece)
+            await self.wire.write(b"".join(pieces))
+        except BaseException:
+            self.wire.forget(reply)
+            raise
+        answer = _answer(await self.wire.answer(reply, future, timeout), messages[0].subject)
+        return BatchAck(answer.seq, answer.count, answer.stream)
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """See `Bus`."""
+        return await self._reads.from_leader(stream, {"last_by_subj": subject}, 5.0)
+
+    async def get(self, stream: str, seq: int) -> Stored | None:
+        """See `Bus`."""
+        return await self._reads.from_leader(stream, {"seq": seq}, 5.0)
+
+    async def multi_last(self, stream: str, filters: Sequence[str], *, at_least_seq: int = 0) -> list[Stored]:
+        """See `Bus`."""
+        return await self._reads.multi_last(stream, filters, at_least_seq)
+
+    def scan(
+        self, stream: str, subject: str, *, start_seq: int = 1, at_least_seq: int = 0
+    ) -> AsyncIterator[Stored]:
+        """See `Bus`."""
+        return self._reads.scan(stream, subject, start_seq, at_least_seq)
+
+    async def delete(self, stream: str, seq: int) -> bool:
+        """See `Bus`."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except BusRefused as error:
+            # The broker has no number of its own for a message that is gone; the text tells it from a
+            # refusal.
+            if error.code == _NOT_FOUND or (
+                error.err_code == _DELETE_FAILED and "permitted" not in error.description
+            ):
+                return False
+            raise
+        return True
+
+    async def purge(
+        self,
+        stream: str,
+        *,
+        filter: str | None = None,  # noqa: A002 - the broker's own word for it
+        up_to_seq: int | None = None,
+        keep: int | None = None,
+    ) -> int:
+        """See `Bus`."""
+        limits = {"filter": filter, "seq": up_to_seq, "keep": keep}
+        request = {name: value for name, value in limits.items() if value is not None}
+        answer = await self.api(f"STREAM.PURGE.{stream}", request, timeout=30.0)
+        return int(answer.get("purged", 0))
+
+    async def stream_info(self, stream: str) -> StreamInfo:
+        """See `Bus`."""
+        answer = await self.api(f"STREAM.INFO.{stream}")
+        config, state = answer["config"], answer["state"]
+        return StreamInfo(
+            name=stream,
+            created=answer["created"],
+            first_seq=state["first_seq"],
+            last_seq=state["last_seq"],
+            messages=state["messages"],
+            replicas=config["num_replicas"],
+            metadata=config.get("metadata") or {},
+            config=config,
+            leader=(answer.get("cluster") or {}).get("leader"),
+        )
+
+    async def api(self, verb: str, request: Any = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        """See `Bus`."""
+        data = b"" if request is None else msgspec.json.encode(request)
+        try:
+            message = await self.wire.request(f"$JS.API.{verb}", data, timeout=timeout)
+        except NotCommitted as error:
+            raise NoAnswer(str(error)) from None
+        if is_no_responders(message):
+            raise NoAnswer(f"nobody answers $JS.API.{verb}: is JetStream enabled?")
+        answer = _decode_any(message.data)
+        refusal = answer.get("error")
+        if refusal is not None:
+            code, err_code, text = refusal["code"], refusal.get("err_code", 0), refusal.get("description", "")
+            if code == 503:
+                raise NoAnswer(f"{verb}: {text} (error {err_code})")
+            raise BusRefused(code, err_code, text)
+        return answer
+
+    async def request(
+        self, subject: str, data: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """See `Bus`."""
+        try:
+            message = await self.wire.request(subject, data, headers, timeout=timeout)
+        except NotCommitted as error:
+            raise NoAnswer(str(error)) from None
+        if is_no_responders(message):
+            raise NoResponders(f"nobody listens on {subject}")
+        return message
+
+    async def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """See `Bus`."""
+        payload = encode_publish(subject, "", headers, data)
+        self.wire.check_size(subject, len(payload))
+        if self.connected:
+            await self.wire.write(payload)
+
+    async def subscribe(self, subject: str, handler: Handler, queue: str | None = None) -> Subscription:
+        """See `Bus`."""
+
+        async def guarded(message: Msg) -> None:
+            try:
+                await handler(message)
+            except Exception:  # noqa: BLE001 - it is logged whole, and the subscription must outlive it
+                _log.exception(LogEvent.NATS_HANDLER_FAILED, subject=message.subject)
+
+        subscription = await self.nc.subscribe(subject, queue=queue or "", cb=guarded)
+        await self.nc.flush()
+        return subscription
+
+    def _tell(self) -> None:
+        """Wake everyone who waits for the connection to change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _answer(message: Msg, subject: str) -> _PubAnswer:
+    """The broker's answer to a publish. Raises what it refused with."""
+    if is_no_responders(message):
+        raise NotCommitted(f"no stream takes {subject} just now")
+    try:
+        answer = _decode_answer(message.data)
+    except msgspec.DecodeError:
+        raise NoAnswer(
+            f"the answer to a publish on {subject} makes no sense: {message.data[:200]!r}"
+        ) from None
+    if answer.error is not None:
+        raise publish_error(answer.error.code, answer.error.err_code, answer.error.description)
+    return answer
+
+
+async def connect(
+    settings: NatsAddress,
+    *,
+    name: str,
+    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_disconnect: Callable[[], Awaitable[None]] | None = None,
+) -> NatsBus:
+    """Connect and return the bus. Waits until a server answers, and reconnects for ever after that.
+
+    `name` is how the connection shows in the server's monitoring. Raises what nats-py raises for a refused
+    login.
+    """
+    nc = Client()
+    bus = NatsBus(nc)
+    down_since = 0.0
+
+    async def lost() -> None:
+        nonlocal down_since
+        if bus.connected_since is None:
+            return
+        down_since = time.monotonic()
+        bus.lost()
+        if not nc.is_closed:
+            _log.warning(LogEvent.NATS_LOST, name=name)
+            if on_disconnect is not None:
+                await on_disconnect()
+
+    async def back() -> None:
+        bus.back()
+        outage = round(time.monotonic() - down_since, 3)
+        _log.info(LogEvent.NATS_BACK, server=_server(nc), generation=bus.generation, outage_seconds=outage)
+        if on_reconnect is not None:
+            await on_reconnect()
+
+    async def failed(error: Exception) -> None:
+        _log.debug(LogEvent.NATS_ERROR, error=repr(error))
+
+    credentials: dict[str, Any] = {}
+    if settings.nats_creds:
+        credentials["user_credentials"] = settings.nats_creds
+    await nc.connect(
+        servers=[address.strip() for address in settings.nats_url.split(",")],
+        name=name,
+        error_cb=failed,
+        disconnected_cb=lost,
+        reconnected_cb=back,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds; nats-py sleeps on it, so a fraction is fine
+        connect_timeout=2,
+        # A peer that is gone without a word is noticed after three pings.
+        ping_interval=3,
+        max_outstanding_pings=2,
+        # No buffer for an outage: publishing while the connection is down is refused at once.
+        pending_size=0,
+        **credentials,
+    )
+    await bus.open()
+    _log.info(LogEvent.NATS_CONNECTED, server=_server(nc), url=settings.nats_url)
+    return bus
+
+
+def _server(nc: Client) -> str:
+    return nc.connected_url.netloc if nc.connected_url is not None else "?"
