@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real servers, started once per module, on free ports and in folders of their own."""
+"""Fixtures for every test: real servers, started once per module, on free ports and in their own folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import (
 
 @pytest.fixture(scope="module")
 def servers_folder() -> Iterator[Path]:
-    """A folder that also an unprivileged Postgres can reach; pytest's own is closed when the tests run as root."""
+    """A folder that an unprivileged Postgres can reach too; pytest's own is closed to it."""
     with reachable_folder() as folder:
         yield folder
 
@@ -44,7 +44,7 @@ async def nats_url(nats_server: EmbeddedNats) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def nats_cluster(servers_folder: Path) -> AsyncIterator[EmbeddedNats]:
-    """A JetStream cluster of three nodes for the module: `.url` for clients, `.nodes[i]` to kill, pause and restart."""
+    """A JetStream cluster of three nodes for the module: `.url`, and `.nodes[i]` to kill, pause, restart."""
     cluster = EmbeddedNats(servers_folder / "cluster", nodes=3, fast=True)
     await cluster.start()
     yield cluster
@@ -53,7 +53,7 @@ async def nats_cluster(servers_folder: Path) -> AsyncIterator[EmbeddedNats]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def _shared_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """The Postgres of all modules, with a migrated template; tests that stop Postgres take `postgres_server`."""
+    """The Postgres of all modules, with a template; tests that stop Postgres take `postgres_server`."""
     with reachable_folder() as folder:
         server = EmbeddedPostgres(folder / "postgres", fast=True, options=TEST_POSTGRES_OPTIONS)
         await server.start()
@@ -72,7 +72,7 @@ async def postgres_url(_shared_postgres: EmbeddedPostgres) -> AsyncIterator[str]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def postgres_server(servers_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A Postgres for this module alone, which a test may stop, kill, pause and restart. Its database is empty."""
+    """A Postgres with an empty database for this module alone, to stop, kill, pause and restart."""
     server = EmbeddedPostgres(servers_folder / "postgres", fast=True, options=TEST_POSTGRES_OPTIONS)
     await server.start()
     yield server

@@ -44,7 +44,7 @@ async def _gone(pidfd: int, *, within: float) -> None:
 
 @linux
 async def test_servers_end_with_a_killed_parent_and_start_again() -> None:
-    """After SIGKILL of the parent both servers end by themselves, and the next parent starts on their folder."""
+    """After SIGKILL of the parent both servers end by themselves, and the next parent starts there again."""
     with reachable_folder() as folder:
         for _ in range(2):
             parent = await asyncio.create_subprocess_exec(
@@ -65,8 +65,10 @@ from pathlib import Path
 from gnomon_core.runtime.embedded.process import ServerProcess
 
 async def main(folder):
-    server = ServerProcess("sleep", folder=folder, log=folder / "log", lock=folder / "lock", env={}, watch=True,
-                           death_signal=signal.SIGTERM)
+    server = ServerProcess(
+        "sleep", folder=folder, log=folder / "log", lock=folder / "lock", env={}, watch=True,
+        death_signal=signal.SIGTERM,
+    )
     await server.start(lambda: ["/bin/sleep", "600"])
     print(server.pid, flush=True)
     await asyncio.Event().wait()
@@ -77,7 +79,7 @@ asyncio.run(main(Path(sys.argv[1])))
 
 @linux
 async def test_the_portable_watcher_does_the_same(tmp_path: Path) -> None:
-    """Where the kernel has no such signal (macOS) a watcher ends the server; the process id stays the server's."""
+    """Where the kernel has no such signal (macOS) a watcher ends the server, whose id is the known one."""
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WATCHED, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
@@ -89,6 +91,7 @@ async def test_the_portable_watcher_does_the_same(tmp_path: Path) -> None:
     await parent.wait()
 
 
+@linux
 async def test_the_watcher_ends_with_its_server(tmp_path: Path) -> None:
     """A stopped server leaves no watcher behind, which would hold the lock or the terminal."""
     server = ServerProcess(
@@ -96,9 +99,10 @@ async def test_the_watcher_ends_with_its_server(tmp_path: Path) -> None:
     )
     await server.start(lambda: ["/bin/sleep", "600"])
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-    while (names := children.read_text()) == "":
+    # The launcher forks before it executes: once the server's name is seen, its watcher is there.
+    while Path(f"/proc/{server.pid}/comm").read_text() != "sleep\n":  # noqa: ASYNC110 - exec sends no signal
         await asyncio.sleep(0.01)
-    watcher = os.pidfd_open(int(names))
+    watcher = os.pidfd_open(int(children.read_text()))
     assert await server.stop(signal.SIGTERM, grace=5) == -signal.SIGTERM
     await _gone(watcher, within=10)
 

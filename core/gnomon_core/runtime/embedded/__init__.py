@@ -1,7 +1,7 @@
 """nats-server and Postgres as supervised child processes, for `gnomon up`, for tests and for benchmarks.
 
-Both listen on 127.0.0.1 only, keep their state in a folder, keep their port over a restart, run as root too, and do not
-outlive the process that started them, not even when that is killed with SIGKILL.
+Both listen on 127.0.0.1 only, keep their state in a folder, keep their port over a restart, run as root too,
+and do not outlive the process that started them, not even when that is killed with SIGKILL.
 """
 
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError, PlatformRefused, PortTaken

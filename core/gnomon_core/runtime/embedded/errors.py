@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EmbeddedServerError", "PortTaken", "PlatformRefused"]
+__all__ = ["EmbeddedServerError", "PlatformRefused", "PortTaken"]
 
 
 class EmbeddedServerError(RuntimeError):

@@ -1,16 +1,19 @@
 """Becomes a server process: gives up privileges, ties its life to its parent's, then executes the server.
 
-Run by path with `python -I -S`, so it imports the standard library only and stays quick. It is a program of its own,
-and not a function called between fork and exec, because after a fork in a process with threads little Python is safe.
+Run by path with `python -I -S`, so it imports the standard library only and stays quick. It is a program of
+its own, and not a function called between fork and exec, because after a fork in a process with threads
+little Python is safe.
 
 How the server is kept from outliving the process that started it, even when that is killed with SIGKILL:
 
-* Linux: the kernel sends a signal when the parent dies (PR_SET_PDEATHSIG). It is set after the change of user, which
-  would clear it, and the parent is looked at once more afterwards, since it may have died just before.
-* Elsewhere (macOS) there is no such signal. A watcher is forked off *before* the exec, so that the server keeps the
-  process id its parent knows. The watcher holds the reading end of a pipe whose only writer is the parent; at end of
-  file it signals the server, and ten seconds later kills it. Its own parent is the server: as long as that is so, the
-  process id cannot have been reused by somebody else. What does not hold there: a watcher that is itself killed.
+* Linux: the kernel sends a signal when the parent dies (PR_SET_PDEATHSIG). It is set after the change of
+  user, which would clear it, and the parent is looked at once more afterwards, since it may have died just
+  before.
+* Elsewhere (macOS) there is no such signal. A watcher is forked off *before* the exec, so that the server
+  keeps the process id its parent knows. The watcher holds the reading end of a pipe whose only writer is the
+  parent; at end of file it signals the server, and ten seconds later kills it. Its own parent is the server:
+  as long as that is so, the process id cannot have been reused by somebody else. What does not hold there: a
+  watcher that is itself killed.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--uid", type=int, default=-1, help="user to become")
     parser.add_argument("--gid", type=int, default=-1, help="group to become")
     parser.add_argument(
-        "--can-read", action="append", default=[], help="only test whether the user can reach this"
+        "--can-reach", action="append", default=[], help="only test whether the user can reach this"
     )
     parser.add_argument("command", nargs="*")
     return parser.parse_args(argv)
@@ -58,7 +61,10 @@ def become(uid: int, gid: int) -> None:
 
 
 def die_with_parent(parent: int, death_signal: int) -> None:
-    """Ask the Linux kernel for a signal at the parent's death. Exits at once if the parent is gone already."""
+    """Ask the Linux kernel for a signal at the parent's death.
+
+    Exits at once if the parent is gone already.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -67,7 +73,7 @@ def die_with_parent(parent: int, death_signal: int) -> None:
 
 
 def fork_watcher(watch_fd: int, keep_fd: int, death_signal: int) -> None:
-    """Fork the process that ends the server when the pipe to the parent is closed; returns in the server-to-be."""
+    """Fork the process that ends the server when the parent's pipe closes; return in the server-to-be."""
     server = os.getpid()
     if os.fork() != 0:
         os.close(watch_fd)
@@ -94,8 +100,8 @@ def main(argv: list[str]) -> None:
         fork_watcher(given.watch_fd, given.keep_fd, given.death_signal)
     if given.uid >= 0:
         become(given.uid, given.gid)
-    if given.can_read:
-        sys.exit(0 if all(os.access(path, os.R_OK | os.X_OK) for path in given.can_read) else 1)
+    if given.can_reach:
+        sys.exit(0 if all(os.access(path, os.X_OK) for path in given.can_reach) else 1)
     if given.watch_fd < 0:
         die_with_parent(given.parent, given.death_signal)
     # Python ignores these two, and what is ignored stays so across an exec.

@@ -1,11 +1,13 @@
 """nats-server with JetStream as child processes of this one: a single node, or a cluster of up to three.
 
-A node's files are in a folder of its own (`n1`, `n2`, `n3`): configuration, log, lock and JetStream's store. Ports are
-chosen at the first start and kept, so that clients find a restarted node where it was. A node is ready when its own
-health endpoint says so, which in a cluster includes a leader of the metadata group and every stream caught up.
+A node's files are in a folder of its own (`n1`, `n2`, `n3`): configuration, log, lock and JetStream's store.
+Ports are chosen at the first start and kept, so that clients find a restarted node where it was. A node is
+ready when its own health endpoint says so, which in a cluster includes a leader of the metadata group and
+every stream caught up.
 
-By default JetStream calls fsync before it acknowledges (`sync_interval: always`). `fast` leaves that to the system's
-page cache: nothing is lost when a process is killed, but a power cut may take acknowledged messages with it.
+By default JetStream calls fsync before it acknowledges (`sync_interval: always`). `fast` leaves that to the
+system's page cache: nothing is lost when a process is killed, but a power cut may take acknowledged messages
+with it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Final
 
 from gnomon_core.runtime.embedded.binaries import nats_server
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
-from gnomon_core.runtime.embedded.ports import LOOPBACK, choose_port, free_port
+from gnomon_core.runtime.embedded.ports import LOOPBACK, choose_port, free_port, is_free
 from gnomon_core.runtime.embedded.process import ServerProcess
 
 __all__ = ["DEFAULT_NATS_PORT", "MAX_PAYLOAD", "EmbeddedNats", "NatsNode"]
@@ -34,6 +36,7 @@ MAX_PAYLOAD: Final = 1024 * 1024
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _MAX_NODES = 3
+_PORT_ATTEMPTS = 3  # between choosing a port and listening on it another process may take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,10 @@ class NatsNode:
         """The process id of the latest run. Raises `EmbeddedServerError` before the first."""
         return self._run.pid
 
+    def ports_are_free(self) -> bool:
+        """Whether nobody listens on the node's ports at this moment."""
+        return all(is_free(port) for port in (self._ports.client, self._ports.monitor, self._ports.route))
+
     async def launch(self) -> None:
         """Start the process without waiting until it is ready; nothing happens when it runs."""
         if self.running:
@@ -90,7 +97,10 @@ class NatsNode:
         self._process = process
 
     async def ready(self) -> None:
-        """Wait until the node is healthy. Raises `EmbeddedServerError` when it ends, or is not so within 30 s."""
+        """Wait until the node is healthy.
+
+        Raises `EmbeddedServerError` when it ends, or is not so within 30 s.
+        """
         await self._run.ready(within=_READY_SECONDS, probe=self._healthy)
 
     async def start(self) -> None:
@@ -155,8 +165,8 @@ class NatsNode:
 class EmbeddedNats:
     """A nats-server, or a cluster of two or three, on the loopback address.
 
-    `folder` keeps everything; `nodes` is 1 to 3; `port` a port asked for (single node only), else `default_port` is
-    wished for; `fast` leaves fsync to the system; `max_payload` is in bytes.
+    `folder` keeps everything; `nodes` is 1 to 3; `port` a port asked for (single node only), else
+    `default_port` is wished for; `fast` leaves fsync to the system; `max_payload` is in bytes.
     Raises `EmbeddedServerError` for values that cannot be.
     """
 
@@ -197,18 +207,23 @@ class EmbeddedNats:
     async def start(self) -> None:
         """Start all nodes and wait until every one is healthy; ports stay as they were at the first start.
 
-        Raises `PortTaken` when the port asked for is in use, `EmbeddedServerError` when a node does not come up; then
-        nothing is left running.
+        Raises `PortTaken` when the port asked for is in use, `EmbeddedServerError` when a node does not come
+        up; then nothing is left running.
         """
-        if not self._nodes:
+        if self._nodes:
+            await self._start_nodes()
+            return
+        for attempts_left in reversed(range(_PORT_ATTEMPTS)):
             self._nodes = self._lay_out()
-        try:
-            for node in self._nodes:
-                await node.launch()
-            await asyncio.gather(*(node.ready() for node in self._nodes))
-        except BaseException:
-            await self.stop()
-            raise
+            try:
+                await self._start_nodes()
+            except BaseException as error:
+                nodes, self._nodes = self._nodes, []
+                lost_a_port = not all(node.ports_are_free() for node in nodes)
+                if not (isinstance(error, EmbeddedServerError) and lost_a_port and attempts_left):
+                    raise
+            else:
+                return
 
     async def stop(self) -> None:
         """End all nodes cleanly, the same as for each node alone. May be called again."""
@@ -233,12 +248,25 @@ class EmbeddedNats:
         for node in self._nodes:
             node.resume()
 
+    async def _start_nodes(self) -> None:
+        try:
+            for node in self._nodes:
+                await node.launch()
+            await asyncio.gather(*(node.ready() for node in self._nodes))
+        except BaseException:
+            await self.stop()
+            raise
+
     def _lay_out(self) -> list[NatsNode]:
         """Choose the ports and make the folders."""
         ports: list[_Ports] = []
+        used: set[int] = set()
         for _ in range(self._count):
-            client = choose_port(asked=self._asked, default=self._default, what="nats-server")
-            ports.append(_Ports(client, free_port(), free_port()))
+            wished = None if self._default in used else self._default
+            client = choose_port(asked=self._asked, default=wished, what="nats-server")
+            own = _Ports(client, *_two_free_ports(avoid={*used, client}))
+            used |= {own.client, own.monitor, own.route}
+            ports.append(own)
         nodes: list[NatsNode] = []
         for number, own in enumerate(ports, start=1):
             name = f"n{number}"
@@ -274,6 +302,11 @@ cluster {{
         return text
 
 
+def _two_free_ports(*, avoid: set[int]) -> tuple[int, int]:
+    first = free_port(avoid=avoid)
+    return first, free_port(avoid={*avoid, first})
+
+
 def _quoted(path: Path) -> str:
-    """Write a path as a string of nats-server's configuration language, which takes the same escapes as JSON."""
+    """Write a path as nats-server's configuration language has it: with the escapes of JSON."""
     return json.dumps(str(path), ensure_ascii=False)

@@ -1,15 +1,16 @@
 """Choosing the TCP ports of embedded servers.
 
-Two rules. A port that somebody asked for is taken as it is, or refused; a default is only a wish, and moves to a free
-port when it is taken. Free ports are looked for *below* the range from which the system takes the ports of outgoing
-connections. A server that is restarted on a port inside that range may find it used by such a connection, and a client
-that knocks while the server is away may even be connected with itself.
+Two rules. A port that somebody asked for is taken as it is, or refused; a default is only a wish, and moves
+to a free port when it is taken. Free ports are looked for *below* the range from which the system takes the
+ports of outgoing connections. A server that is restarted on a port inside that range may find it used by such
+a connection, and a client that knocks while the server is away may even be connected with itself.
 """
 
 from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Collection
 
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError, PortTaken
 
@@ -35,11 +36,14 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_port() -> int:
-    """Return a port that is free now. Raises `EmbeddedServerError` when none is found."""
+def free_port(*, avoid: Collection[int] = ()) -> int:
+    """Return a port that is free now and none of those to avoid.
+
+    Raises `EmbeddedServerError` when none is found.
+    """
     for _ in range(_ATTEMPTS):
         port = random.randint(_LOWEST, _HIGHEST)
-        if is_free(port):
+        if port not in avoid and is_free(port):
             return port
     raise EmbeddedServerError(
         f"found no free port on {LOOPBACK} between {_LOWEST} and {_HIGHEST}: close some servers and try again"
@@ -49,9 +53,9 @@ def free_port() -> int:
 def choose_port(*, asked: int | None, default: int | None, what: str) -> int:
     """Return the port for a server.
 
-    `asked` is the port that the user named (1 to 65535), `default` the one wished for otherwise, `what` the name of
-    the server for the message. Raises `PortTaken` when the port asked for is in use, `EmbeddedServerError` when it is
-    no port at all.
+    `asked` is the port that the user named (1 to 65535), `default` the one wished for otherwise, `what` the
+    name of the server for the message. Raises `PortTaken` when the port asked for is in use,
+    `EmbeddedServerError` when it is no port at all.
     """
     if asked is None:
         return default if default is not None and is_free(default) else free_port()

