@@ -1,9 +1,9 @@
 """Reading a JSON body into a Struct, telling everything that is wrong with it.
 
-msgspec decodes fast and stops at the first error. So a body is decoded field by field, and a field that does
-not fit is validated once more against the JSON Schema of its type, which lists all errors. What is well-formed
-pays nothing for it. Fields stay JSON text until their type is known, so what is only carried (`config`, trigger
-data) stays as the caller wrote it.
+msgspec decodes fast and stops at the first error. So a body is decoded field by field, and a field that
+does not fit is validated once more against the JSON Schema of its type, which lists all errors. What is
+well-formed pays nothing for it. Fields stay JSON text until their type is known, so what is only carried
+(`config`, trigger data) stays as the caller wrote it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _COMPILED_FOR: tuple[str, ...] = ("type",)
 
 
 def read_object(data: bytes) -> dict[str, msgspec.Raw]:
-    """Take a JSON object apart. Raises Refused: `not_json`, or `invalid` where it is no object or too deep."""
+    """Take a JSON object apart. Raises Refused: `not_json`, or `invalid` if it is no object or too deep."""
     whole = _read(data)
     if not isinstance(whole, dict):
         raise Refused(Code.INVALID, f"the body is {_kind_of(whole)}: allowed is an object")

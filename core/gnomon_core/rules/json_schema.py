@@ -1,7 +1,8 @@
 """Validation of JSON against a JSON Schema, with every error told as a `FieldError`.
 
-Schemas come from executors, for the config of their task types, and from our own Structs. A schema may refer
-to its own parts only: a reference to somewhere else is refused when it is compiled, so nothing is ever fetched.
+Schemas come from executors, for the config of their task types, and from our own Structs. A schema may
+refer to its own parts only: a reference to somewhere else is refused when it is compiled, so nothing is ever
+fetched.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def compile_schema(raw_schema: bytes) -> Validator:
     try:
         return jsonschema_rs.validator_for(schema, retriever=_refuse_remote, validate_formats=False)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        raise ValueError(f"the schema cannot be used: {_shorten(str(error))}") from error
+        raise ValueError(f"the schema cannot be used: {_shorten(str(error).splitlines()[0])}") from error
 
 
 def check_config(config: bytes, validator: Validator) -> list[FieldError]:
@@ -95,8 +96,11 @@ def _told(error: jsonschema_rs.ValidationError, at: str) -> Sequence[FieldError]
         ]
     if error.kind.name == "enum":
         # The library names two of the values that are allowed; a caller wants them all.
-        allowed = ", ".join(repr(option) for option in error.kind.as_dict()["options"])
-        message = f"is {_shorten(repr(error.instance))}; allowed: {allowed}"
+        allowed = ", ".join(
+            msgspec.json.encode(option).decode() for option in error.kind.as_dict()["options"]
+        )
+        given = msgspec.json.encode(error.instance).decode()
+        message = f"is {_shorten(given)}; allowed: {allowed}"
         return [FieldError(pointer=here, code=Code.INVALID, message=message)]
     return [FieldError(pointer=here, code=Code.INVALID, message=_shorten(error.message))]
 

@@ -1,12 +1,13 @@
 """What callers send of a task, made into a `TaskSpec`: the one place where the input of a task is read.
 
-The shard decides with it, and the api asks it before it publishes anything, so that both refuse the same inputs
-with the same words. Nothing here knows other tasks, task types or the time: what needs state is the shard's.
+The shard decides with it, and the api asks it before it publishes anything, so that both refuse the same
+inputs with the same words. Nothing here knows other tasks, task types or the time: what needs state is the
+shard's to check.
 
 `parse_create` reads a whole body. `parse_update` applies a merge patch (RFC 7396) to a spec that is in force,
 with two exceptions of the contract: a `schedule` that names its `kind`, and a `config`, replace the old one
-whole. What a patch leaves as it was is not checked again: a `once` that has fired may be sent back, and a rule
-that became stricter does not lock a task against every other change.
+whole. What a patch leaves as it was is not checked again: a `once` that has fired may be sent back, and a
+rule that became stricter does not lock a task against every other change.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 
 from gnomon_core.rules.decoding import decode_field, read_object, refuse, unknown_field
 from gnomon_core.rules.json_schema import Validator, check_config, compile_schema
+from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.task_limits import CHECKS
 from gnomon_schemas.clock_text import format_instant, parse_instant
 from gnomon_schemas.problems import Code, FieldError
@@ -75,6 +77,9 @@ def parse_update(
     values, errors = _decode(merged)
     values = {name: value for name, value in values.items() if not same_value(value, getattr(current, name))}
     values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
+    if "task_type" in values:
+        message = f"cannot be changed after creation; it is {current.task_type!r}"
+        wrong.append(FieldError(pointer="#/task_type", code=Code.INVALID, message=message))
     for name in cleared:
         if _FIELDS[name].required:
             wrong.append(
@@ -93,7 +98,7 @@ def changed_fields(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not; key order does not count."""
+    """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
     return _same(_plain(one), _plain(other))
 
 
@@ -173,20 +178,7 @@ def _merged(raw: msgspec.Raw, name: str, current: TaskSpec) -> msgspec.Raw:
     patch = msgspec.json.decode(raw)
     if not isinstance(patch, dict) or name == "config" or (name == "schedule" and "kind" in patch):
         return raw
-    return msgspec.Raw(msgspec.json.encode(_merge(_plain(getattr(current, name)), patch)))
-
-
-def _merge(target: Any, patch: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+    return msgspec.Raw(msgspec.json.encode(merge_patch(_plain(getattr(current, name)), patch)))
 
 
 def _plain(value: Any) -> Any:

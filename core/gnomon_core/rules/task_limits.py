@@ -27,7 +27,16 @@ from gnomon_schemas.limits import (
 from gnomon_schemas.problems import Code, FieldError
 from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, Overlap, RetryPolicy
 
-__all__ = ["ATTEMPTS_MAX", "CHECKS", "SPAN_MAX_SECONDS", "Check", "check_object", "check_text"]
+__all__ = [
+    "ATTEMPTS_MAX",
+    "CHECKS",
+    "SPAN_MAX_SECONDS",
+    "Check",
+    "check_object",
+    "check_overlap",
+    "check_size",
+    "check_text",
+]
 
 ATTEMPTS_MAX: Final = 100
 """Most attempts of one execution."""
@@ -61,10 +70,11 @@ def check_object(raw: msgspec.Raw, at: str, *, largest: int) -> list[FieldError]
     text = bytes(raw)
     if not text.startswith(b"{"):
         return wrong(at, f"is {text[:40].decode(errors='replace')}; allowed is an object")
-    return _check_size(len(text), at, largest)
+    return check_size(len(text), at, largest)
 
 
-def _check_size(size: int, at: str, largest: int) -> list[FieldError]:
+def check_size(size: int, at: str, largest: int) -> list[FieldError]:
+    """A size in bytes against the largest that is allowed."""
     if size > largest:
         return wrong(at, f"has {size:,} bytes as JSON; allowed: {largest:,}", Code.TOO_LARGE)
     return []
@@ -101,7 +111,7 @@ def _tags(tags: tuple[str, ...], at: str) -> list[FieldError]:
 
 
 def _metadata(metadata: dict[str, Any], at: str) -> list[FieldError]:
-    return _check_size(len(msgspec.json.encode(metadata)), at, METADATA_MAX)
+    return check_size(len(msgspec.json.encode(metadata)), at, METADATA_MAX)
 
 
 def _number(
@@ -161,7 +171,8 @@ def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
     return found
 
 
-def _overlap(overlap: Overlap, at: str) -> list[FieldError]:
+def check_overlap(overlap: Overlap, at: str) -> list[FieldError]:
+    """Two policies of the contract are not built yet."""
     if overlap in (Overlap.QUEUE_ALL, Overlap.CANCEL_RUNNING):
         return _unsupported(at, repr(overlap.value), "'skip', 'queue', 'allow'")
     return []
@@ -196,7 +207,7 @@ CHECKS: Final[dict[str, Check]] = {
     "timeout_seconds": _timeout,
     "total_timeout_seconds": _timeout,
     "retry": _retry,
-    "overlap": _overlap,
+    "overlap": check_overlap,
     "catch_up": _catch_up,
     "expires_seconds": _expires,
     "concurrency_key": _only(None),
