@@ -156,6 +156,9 @@ class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.starte
     started_at: str
     pool: str
     priority: str
+    released: bool = False
+    """The executor stopped before the handler was through, and gives the attempt back: whoever is delivered it next
+    claims on top, without asking and without counting a take-over."""
 
 
 class Retrying(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.retrying.v1"):
