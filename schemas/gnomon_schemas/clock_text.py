@@ -1,7 +1,8 @@
 """Instants as text: RFC 3339 on the wire, and the short form that names a slot's run.
 
-Everything Gnomon writes is UTC with milliseconds and `Z`, so that texts of equal length sort like the instants they name.
-Everything it reads must carry an offset; the one exception, `once.at`, is read by `parse_local`.
+Everything Gnomon writes is UTC with milliseconds and `Z`, so that texts of equal length sort like the
+instants they name. Everything it reads must carry an offset; the one exception, `once.at`, is read by
+`parse_local`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,18 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["format_instant", "instant_ms", "parse_instant", "parse_local", "parse_slot_run", "slot_run"]
+__all__ = [
+    "EPOCH",
+    "format_instant",
+    "instant_ms",
+    "parse_instant",
+    "parse_local",
+    "parse_slot_run",
+    "slot_run",
+]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where seconds and milliseconds are counted from."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 _DATE_TIME = r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}"
@@ -25,9 +35,10 @@ _INSTANT_FORM = (
 
 
 def format_instant(instant: datetime | float) -> str:
-    """An aware datetime, or milliseconds since 1970, as `2026-09-21T09:00:00.000Z`; what is below a millisecond is cut.
+    """An aware datetime, or milliseconds since 1970, as `2026-09-21T09:00:00.000Z`; microseconds are cut.
 
-    Raises ValueError for a datetime without offset, OverflowError for milliseconds outside the years 1 to 9999.
+    Raises ValueError for a datetime without offset, OverflowError for milliseconds outside the years 1 to
+    9999.
     """
     if isinstance(instant, datetime):
         if instant.tzinfo is None:
@@ -41,22 +52,22 @@ def format_instant(instant: datetime | float) -> str:
 def parse_instant(text: str) -> datetime:
     """The aware UTC datetime that an RFC 3339 text names. Raises ValueError, in words, for anything else."""
     if _INSTANT.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not {_INSTANT_FORM}")
+        raise ValueError(f"{text!r:.80} is not {_INSTANT_FORM}")
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} names no instant ({error}); allowed is {_INSTANT_FORM}") from error
+        raise ValueError(f"{text!r:.80} names no instant ({error}); allowed is {_INSTANT_FORM}") from error
 
 
 def parse_local(text: str) -> datetime:
-    """The naive datetime of a local time `YYYY-MM-DDTHH:MM[:SS[.fraction]]` without offset. Raises ValueError in words."""
+    """The naive datetime of a local `YYYY-MM-DDTHH:MM[:SS[.fraction]]`. Raises ValueError, in words."""
     form = "a local date and time like 2026-09-21T09:00:00, or " + _INSTANT_FORM
     if _LOCAL.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not {form}")
+        raise ValueError(f"{text!r:.80} is not {form}")
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise ValueError(f"{text!r} names no time ({error}); allowed is {form}") from error
+        raise ValueError(f"{text!r:.80} names no time ({error}); allowed is {form}") from error
 
 
 def instant_ms(text: str) -> int:
@@ -65,7 +76,7 @@ def instant_ms(text: str) -> int:
 
 
 def slot_run(nominal: datetime | int) -> str:
-    """The run of a slot, `20260921T090000Z`, from its nominal time: an aware datetime or whole seconds since 1970.
+    """The run of a slot, `20260921T090000Z`. Its nominal time is aware, or whole seconds since 1970.
 
     Raises ValueError where the time has no offset or is not a whole second: such a time is nobody's slot.
     """

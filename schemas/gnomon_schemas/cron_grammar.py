@@ -1,22 +1,23 @@
 """What a cron expression may say, and what it means.
 
-The grammar is our own and small, because cron libraries take far more than any two of them agree on, and a form that is
-taken by accident is a form that somebody relies on. Six fields: second, minute, hour, day of month, month, day of week.
-A field is a list (commas) of
+The grammar is our own and small, because cron libraries take far more than any two of them agree on, and a
+form that is taken by accident is a form that somebody relies on. Six fields: second, minute, hour, day of
+month, month, day of week. A field is a list (commas) of
 
     *   */n   a   a-b   a-b/n   a/n (from a to the field's end)
 
-with three-letter names for months and weekdays. The day of month also takes `L` (the month's last day). The day of week
-also takes `5#2` (the second Friday) and `5L` or `L5` (the last Friday); 0 and 7 are Sunday, and a range may end in `sun`.
-By single fields, as APScheduler spells them, 0 is Monday, and the day takes `last`, `2nd fri` and `last fri` instead.
+with three-letter names for months and weekdays. The day of month also takes `L` (the month's last day). The
+day of week also takes `5#2` (the second Friday) and `5L` or `L5` (the last Friday); 0 and 7 are Sunday, and
+a range may end in `sun`. By single fields, as APScheduler spells them, 0 is Monday, and the day takes
+`last`, `2nd fri` and `last fri` instead.
 
-The day rule. A field that begins with `*` is a *star* field, even `*/2`. In an expression a date matches when both day
-fields do, if one of them is a star field; with two that restrict it is enough that *either* does (Vixie cron's rule). By
-single fields both must match, always.
+The day rule. A field that begins with `*` is a *star* field, even `*/2`. In an expression a date matches
+when both day fields do, if one of them is a star field; with two that restrict it is enough that *either*
+does (Vixie cron's rule). By single fields both must match, always.
 
-The hour rule. An hour field that begins with `*` makes the rule *run through*: its slots are the instants at which the
-zone's clock shows a matching time, so an hour that the clock repeats fires twice. Any other rule names times of the day,
-and each happens once a day, whatever the clock does.
+The hour rule. An hour field that begins with `*` makes the rule *run through*: its slots are the instants
+at which the zone's clock shows a matching time, so an hour that the clock repeats fires twice. Any other
+rule names times of the day, and each happens once a day, whatever the clock does.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ _ORDINAL_WEEKDAY = re.compile(r"(?P<nth>1st|2nd|3rd|4th|5th|last) +(?P<day>[a-z]
 
 
 class CronError(ValueError):
-    """The expression, or fields of it, are not cron as spelled here. `faults` are (field or None, message in words)."""
+    """This is not cron as spelled here. `faults` are pairs of field (or None) and message in words."""
 
     def __init__(self, *faults: tuple[str | None, str]) -> None:
         super().__init__("; ".join(message for _, message in faults))
@@ -86,7 +87,7 @@ class CronError(ValueError):
 
 
 class DayChoice(NamedTuple):
-    """One way for a date to match: on one of `dates`, and on one of `weekdays`, and, where `nth` names any, on one of these."""
+    """One way for a date to match: one of `dates`, one of `weekdays` and, if any are given, one of `nth`."""
 
     dates: tuple[int, ...] = _ALL_DATES
     last_date: bool = False
@@ -150,7 +151,7 @@ class _Days(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def parse_expression(text: str) -> CronRule:
-    """Parse five fields, six with seconds first, or an alias. Raises CronError naming every field that is at fault."""
+    """Parse five fields, six with seconds first, or an alias. Raises CronError with every fault."""
     fields = split_expression(text)
     if len(fields) == 5:
         fields = ("0", *fields)
@@ -178,7 +179,7 @@ def parse_expression(text: str) -> CronRule:
 
 
 def split_expression(text: str) -> tuple[str, ...]:
-    """The five or six fields of an expression in lower case, an alias resolved. Raises CronError for another number."""
+    """The five or six fields of an expression, in lower case, or those of an alias. Raises CronError."""
     if len(text) > EXPRESSION_MAX_CHARS:
         raise CronError(
             (None, f"an expression of {len(text)} characters; allowed are {EXPRESSION_MAX_CHARS}")
@@ -193,7 +194,8 @@ def split_expression(text: str) -> tuple[str, ...]:
         raise CronError(
             (
                 None,
-                f"{text!r} has {len(fields)} fields; allowed are 5 (minute hour day month weekday) or 6 (second first)",
+                f"{text!r} has {len(fields)} fields; allowed are 5 (minute hour day month weekday) "
+                "or 6 (second first)",
             )
         )
     return fields
@@ -202,7 +204,8 @@ def split_expression(text: str) -> tuple[str, ...]:
 def field_defaults(fields: Mapping[str, int | str | None]) -> dict[str, str]:
     """All six fields as text, those left out filled as APScheduler does it.
 
-    What is finer than the finest field given is its least value (so `hour=9` is nine o'clock sharp); all else is `*`.
+    What is finer than the finest field given is its least value (so `hour=9` is nine o'clock sharp); all
+    else is `*`.
     """
     by_size = ("month", "day", "day_of_week", "hour", "minute", "second")
     least = {"month": "1", "day": "1", "day_of_week": "*", "hour": "0", "minute": "0", "second": "0"}
@@ -216,7 +219,7 @@ def field_defaults(fields: Mapping[str, int | str | None]) -> dict[str, str]:
 
 
 def parse_fields(fields: Mapping[str, int | str | None]) -> CronRule:
-    """Parse cron given by single fields (`FIELD_NAMES`). Raises CronError naming every field that is at fault."""
+    """Parse cron given by single fields (`FIELD_NAMES`). Raises CronError naming every field at fault."""
     return _parse_filled(**field_defaults(fields))
 
 
@@ -251,14 +254,15 @@ def _parse_filled(*, second: str, minute: str, hour: str, day: str, month: str, 
         raise CronError(
             (
                 "day",
-                f"day {day!r} with month {month!r} and day_of_week {day_of_week!r} can never fire: no month has such a day",
+                f"day {day!r} with month {month!r} and day_of_week {day_of_week!r} can never fire: "
+                "no month has such a day",
             )
         )
     return rule
 
 
 def can_fire(rule: CronRule) -> bool:
-    """Whether any month has a day that the rule names. (Every date of a month falls on every weekday in some year.)"""
+    """Whether any month has a day that the rule names. (Every date falls on every weekday, in some year.)"""
     return any(_has_day(choice, month) for choice in rule.days for month in rule.months)
 
 
@@ -364,7 +368,8 @@ def _values(field: _Field, item: str, *, also: str = "") -> range:
     match = _ITEM.fullmatch(item)
     if match is None:
         raise ValueError(
-            f"{item!r} in the {field.label} field: allowed are {field.allowed()}, *, ranges (a-b), steps (*/n, a-b/n), lists{also}"
+            f"{item!r} in the {field.label} field: allowed are {field.allowed()}, *, ranges (a-b), "
+            f"steps (*/n, a-b/n), lists{also}"
         )
     step = 1 if match["step"] is None else int(match["step"])
     if not 1 <= step <= field.high:

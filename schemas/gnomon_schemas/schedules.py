@@ -1,15 +1,15 @@
 """When a task runs: the schedule kinds and what is common to them.
 
-A schedule has two forms, one type. The *input* form is what a caller sends: most fields may be left out. The *stored*
-form, made by `normalise`, has everything made explicit (zone, anchor, instants in UTC), so that its fires are a pure
-function of it and nothing else. `gnomon_core.timing` reckons with the stored form only.
+A schedule has two forms, one type. The *input* form is what a caller sends: most fields may be left out.
+The *stored* form, made by `normalise`, has everything made explicit (zone, anchor, instants in UTC), so
+that its fires are a pure function of it and nothing else. `gnomon_core.timing` reckons with the stored form
+only.
 
 Times are text, as everywhere in payloads (see `clock_text`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -60,14 +60,14 @@ class _Bounded(
     end_at: str | None = None
     """RFC 3339: no slot at or after this instant."""
     jitter_seconds: int | float | None = 0
-    """Every slot comes due up to this much after its nominal time, by a stable hash; 0 to 86400, None means 0."""
+    """A slot comes due up to this much after its nominal time, by a stable hash; 0 to 86400, None means 0."""
 
 
 class Cron(_Bounded, frozen=True, kw_only=True, tag="cron", gc=False):
-    """By the calendar: an `expression`, or the fields one by one; never both. See `cron_grammar` for what they take."""
+    """By the calendar: an `expression`, or the fields one by one, never both (see `cron_grammar`)."""
 
     expression: str | None = None
-    """Five fields (minute, hour, day of month, month, day of week), six with seconds first, or an alias like `@daily`."""
+    """Minute, hour, day of month, month, day of week; or six, seconds first; or an alias like `@daily`."""
     second: int | str | None = None
     minute: int | str | None = None
     hour: int | str | None = None
@@ -83,13 +83,13 @@ class Interval(_Bounded, frozen=True, kw_only=True, tag="interval", gc=False):
     every_seconds: int | float | None = None
     """Whole seconds, 1 to 3,155,760,000 (a hundred years)."""
     minutes: int | float | None = None
-    """These four are taken instead of `every_seconds`, and added up; the stored form has `every_seconds` only."""
+    """These four are taken instead of `every_seconds`, and added up; the stored form has none of them."""
     hours: int | float | None = None
     days: int | float | None = None
     """Of 86,400 seconds each: real time, not calendar days."""
     weeks: int | float | None = None
     anchor: str | None = None
-    """RFC 3339, cut to the second: slots are this instant plus or minus whole intervals. None: the creation."""
+    """RFC 3339, cut to the second: slots are whole intervals away from it. None: the creation."""
 
 
 class Once(_Bounded, frozen=True, kw_only=True, tag="once", gc=False):
@@ -148,9 +148,10 @@ class ScheduleError(ValueError):
 
 
 def shape_faults(value: object) -> tuple[ScheduleFault, ...]:
-    """What keeps a decoded JSON value from being a schedule at all: kind, names and types of fields. Empty: nothing.
+    """What keeps a decoded JSON value from being a schedule: kind, names and types of fields. Empty: nothing.
 
-    A decoder stops at its first complaint and does not say what is allowed; this is asked when it has complained.
+    A decoder stops at its first complaint and does not say what is allowed; this is asked when it has
+    complained.
     """
     if not isinstance(value, Mapping):
         message = f"a schedule is an object with a kind ({_words(KINDS)}), not {value!r:.80}"
@@ -202,8 +203,8 @@ def normalise(
 ) -> Schedule:
     """The stored form of a schedule; of a stored form, itself.
 
-    `created_at` anchors an interval that names no anchor. A `once` not after `now` is refused; None asks for no such
-    check, for a schedule that has been accepted before. Both are aware datetimes.
+    `created_at` anchors an interval that names no anchor. A `once` not after `now` is refused; None asks
+    for no such check, for a schedule that has been accepted before. Both are aware datetimes.
 
     Raises ScheduleError with everything that is wrong.
     """
@@ -313,7 +314,7 @@ def _every_seconds(schedule: Interval, faults: list[ScheduleFault]) -> int:
         faults.append(ScheduleFault("/every_seconds", ScheduleCode.INVALID_INTERVAL, message))
         return 1
     total = schedule.every_seconds if schedule.every_seconds is not None else _in_seconds(units)
-    if not math.isfinite(total) or total != int(total) or not 1 <= total <= EVERY_SECONDS_MAX:
+    if not 1 <= total <= EVERY_SECONDS_MAX or total != int(total):
         pointer = f"/{next(iter(units))}" if len(units) == 1 else "" if units else "/every_seconds"
         message = f"an interval of {total!r} seconds; allowed are whole seconds, 1 to {EVERY_SECONDS_MAX}"
         faults.append(ScheduleFault(pointer, ScheduleCode.INVALID_INTERVAL, message))
@@ -333,18 +334,20 @@ def _stored_once(schedule: Once, common: _Common, now: datetime | None, faults: 
         return schedule
     text = format_instant(at)
     if now is not None and at <= now:
-        message = f"{schedule.at!r} is {text}, which is not after now, {format_instant(now)}"
+        message = f"{schedule.at!r:.80} is {text}, which is not after now, {format_instant(now)}"
         faults.append(ScheduleFault("/at", ScheduleCode.IN_THE_PAST, message))
     early = common.start_at is not None and at < parse_instant(common.start_at)
     late = common.end_at is not None and at >= parse_instant(common.end_at)
     if early or late:
-        message = f"{schedule.at!r} is {text}, outside start_at {common.start_at} to end_at {common.end_at}"
+        message = (
+            f"{schedule.at!r:.80} is {text}, outside start_at {common.start_at} to end_at {common.end_at}"
+        )
         faults.append(ScheduleFault("/at", ScheduleCode.INVALID_BOUNDS, message))
     return Once(at=text, **common._asdict())
 
 
 def _once_at(text: str, timezone: str) -> datetime:
-    """The instant of `at`, cut to the second: by its offset, or read on the clock of `timezone`. Raises ValueError."""
+    """The instant of `at`, cut to the second; without an offset `timezone` reads it. Raises ValueError."""
     try:
         local = parse_local(text)
     except ValueError:

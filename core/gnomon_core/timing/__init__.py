@@ -1,0 +1,49 @@
+"""Schedules as pure arithmetic: the instants a schedule names, and its words. No I/O, no clock.
+
+Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `zone_clock`, `cron_slots`
+and `month_days` (what it stands on), `gnomon_schemas.cron_grammar` (what a cron may say).
+
+Importing the package pins the process's zone database to the `tzdata` wheel (see `zone_clock`).
+"""
+
+from __future__ import annotations
+
+from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
+from gnomon_core.timing.jitter import emission_ms, jitter_ms
+from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
+from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT
+from gnomon_core.timing.timetable import (
+    Timetable,
+    count_fires,
+    fires,
+    fires_between,
+    last_fire,
+    next_fire,
+    next_fire_at,
+    timetable,
+)
+from gnomon_core.timing.words import describe
+
+__all__ = [
+    "FIRST_INSTANT",
+    "LAST_INSTANT",
+    "Note",
+    "Preview",
+    "PreviewFire",
+    "Timetable",
+    "calendar_fingerprint",
+    "calendar_versions",
+    "count_fires",
+    "describe",
+    "emission_ms",
+    "fires",
+    "fires_between",
+    "jitter_ms",
+    "last_fire",
+    "local_text",
+    "next_fire",
+    "next_fire_at",
+    "note_of",
+    "preview",
+    "timetable",
+]

@@ -1,0 +1,108 @@
+"""The wall times that a cron names, in order: its days, and on each of them the same times of the day."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+from gnomon_core.timing.month_days import month_days
+from gnomon_schemas.cron_grammar import CronRule
+
+__all__ = ["CronSlots"]
+
+DAY: Final = 86_400
+
+
+class CronSlots:
+    """All wall times that match a rule. Days and times of day are reckoned apart, so no step is a search."""
+
+    __slots__ = ("_days", "_first", "_hours", "_last", "_minutes", "_per_day", "_seconds")
+
+    def __init__(self, rule: CronRule) -> None:
+        self._days = month_days(rule.months, rule.days)
+        self._hours, self._minutes, self._seconds = rule.hours, rule.minutes, rule.seconds
+        self._first = _time(rule.hours[0], rule.minutes[0], rule.seconds[0])
+        self._last = _time(rule.hours[-1], rule.minutes[-1], rule.seconds[-1])
+        self._per_day = len(rule.hours) * len(rule.minutes) * len(rule.seconds)
+
+    def next(self, wall: int) -> int | None:
+        """The first slot at or after a wall time; None when there is none for fifty years."""
+        day, time = divmod(wall, DAY)
+        if time <= self._last and self._days.has(day):
+            return day * DAY + self._time_from(time)
+        later = self._days.next(day + 1)
+        return None if later is None else later * DAY + self._first
+
+    def prev(self, wall: int) -> int | None:
+        """The last slot at or before a wall time; None when there is none for fifty years."""
+        day, time = divmod(wall, DAY)
+        if time >= self._first and self._days.has(day):
+            return day * DAY + self._time_to(time)
+        earlier = self._days.prev(day - 1)
+        return None if earlier is None else earlier * DAY + self._last
+
+    def count(self, first: int, beyond: int) -> int:
+        """How many slots lie in the wall times [first, beyond)."""
+        if beyond <= first:
+            return 0
+        (first_day, first_time), (last_day, last_time) = divmod(first, DAY), divmod(beyond, DAY)
+        whole = self._days.count(first_day, last_day) * self._per_day
+        before = self._rank(first_time) if first_time and self._days.has(first_day) else 0
+        after = self._rank(last_time) if last_time and self._days.has(last_day) else 0
+        return whole - before + after
+
+    def _time_from(self, time: int) -> int:
+        """The first time of the day that is not before `time`; there is one."""
+        hour, minute, second = _split(time)
+        hours, minutes, seconds = self._hours, self._minutes, self._seconds
+        at_hour = bisect_left(hours, hour)
+        if hours[at_hour] == hour:
+            at_minute = bisect_left(minutes, minute)
+            if at_minute < len(minutes) and minutes[at_minute] == minute:
+                at_second = bisect_left(seconds, second)
+                if at_second < len(seconds):
+                    return time - second + seconds[at_second]
+                at_minute += 1
+            if at_minute < len(minutes):
+                return _time(hour, minutes[at_minute], seconds[0])
+            at_hour += 1
+        return _time(hours[at_hour], minutes[0], seconds[0])
+
+    def _time_to(self, time: int) -> int:
+        """The last time of the day that is not after `time`; there is one."""
+        hour, minute, second = _split(time)
+        hours, minutes, seconds = self._hours, self._minutes, self._seconds
+        at_hour = bisect_right(hours, hour) - 1
+        if hours[at_hour] == hour:
+            at_minute = bisect_right(minutes, minute) - 1
+            if at_minute >= 0 and minutes[at_minute] == minute:
+                at_second = bisect_right(seconds, second) - 1
+                if at_second >= 0:
+                    return time - second + seconds[at_second]
+                at_minute -= 1
+            if at_minute >= 0:
+                return _time(hour, minutes[at_minute], seconds[-1])
+            at_hour -= 1
+        return _time(hours[at_hour], minutes[-1], seconds[-1])
+
+    def _rank(self, time: int) -> int:
+        """How many times of the day are before `time`."""
+        hour, minute, second = _split(time)
+        hours, minutes, seconds = self._hours, self._minutes, self._seconds
+        at_hour = bisect_left(hours, hour)
+        rank = at_hour * len(minutes) * len(seconds)
+        if at_hour < len(hours) and hours[at_hour] == hour:
+            at_minute = bisect_left(minutes, minute)
+            rank += at_minute * len(seconds)
+            if at_minute < len(minutes) and minutes[at_minute] == minute:
+                rank += bisect_left(seconds, second)
+        return rank
+
+
+def _time(hour: int, minute: int, second: int) -> int:
+    return hour * 3600 + minute * 60 + second
+
+
+def _split(time: int) -> tuple[int, int, int]:
+    minutes, second = divmod(time, 60)
+    return minutes // 60, minutes % 60, second

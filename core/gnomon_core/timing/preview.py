@@ -1,0 +1,77 @@
+"""What a schedule will do, slot by slot, in the shape that `next` and `preview` answer with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gnomon_core.timing.timeline import LAST_INSTANT
+from gnomon_core.timing.timetable import CronTimetable, timetable
+from gnomon_core.timing.words import describe
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.schedules import Schedule
+
+__all__ = ["Note", "Preview", "PreviewFire", "local_text", "note_of", "preview"]
+
+Note = Literal["dst_gap", "dst_overlap"]
+"""What a change of the clock does to a slot: moved out of a gap, or at a time that the clock shows twice."""
+
+PREVIEW_COUNT: Final = 5
+
+
+class PreviewFire(msgspec.Struct, frozen=True, kw_only=True):
+    """One slot."""
+
+    at: str
+    """UTC with milliseconds and `Z`."""
+    local: str
+    """The same instant in the schedule's zone, with its offset: `2026-09-21T11:00:00+02:00`."""
+    note: Note | None = None
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule in words, and its slots in order."""
+
+    description: str
+    fires: tuple[PreviewFire, ...]
+
+
+def preview(schedule: Schedule, *, after: int, count: int | None = None, until: int | None = None) -> Preview:
+    """The slots after an instant: at most `count` of them, and none later than `until` (seconds since 1970).
+
+    Without either, the first five. The caller limits both: with `until` alone all slots of the span are
+    built.
+    """
+    if count is None and until is None:
+        count = PREVIEW_COUNT
+    slots = timetable(schedule).between(after, LAST_INSTANT if until is None else until)
+    return Preview(
+        description=describe(schedule),
+        fires=tuple(
+            PreviewFire(
+                at=format_instant(slot * 1000), local=local_text(schedule, slot), note=note_of(schedule, slot)
+            )
+            for slot in islice(slots, count)
+        ),
+    )
+
+
+def local_text(schedule: Schedule, nominal: int) -> str:
+    """A slot (seconds since 1970) on the clock of the schedule's zone, with the offset that it has then."""
+    return datetime.fromtimestamp(nominal, ZoneInfo(schedule.timezone or "UTC")).isoformat(timespec="seconds")
+
+
+def note_of(schedule: Schedule, nominal: int) -> Note | None:
+    """Whether a change of the clock touches a slot. Intervals and single instants are never touched."""
+    compiled = timetable(schedule)
+    if not isinstance(compiled, CronTimetable):
+        return None
+    line = compiled.timeline
+    piece = line.clock.piece_at(nominal)
+    if nominal == piece.start and line.skipped_slot(piece) is not None:
+        return "dst_gap"
+    return "dst_overlap" if line.clock.is_shown_twice(nominal) else None

@@ -1,0 +1,141 @@
+"""A schedule in words, for people: short, and true of every slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gnomon_core.timing.timetable import cron_rule
+from gnomon_schemas.clock_text import parse_instant
+from gnomon_schemas.cron_grammar import LAST, CronRule, DayChoice
+from gnomon_schemas.schedules import Cron, Interval, Schedule
+
+__all__ = ["describe"]
+
+_WEEKDAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_NTH: Final = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: "last"}
+_UNITS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+_TIMES_SPELLED_OUT: Final = 6
+"""A day with more times than these is told by its fields."""
+
+
+def describe(schedule: Schedule) -> str:
+    """Words for a schedule in stored form, like "at 09:00 on weekdays in Europe/Berlin". Raises CronError."""
+    zone_name = schedule.timezone or "UTC"
+    if isinstance(schedule, Cron):
+        words = f"{_rule_in_words(cron_rule(schedule))} in {zone_name}"
+    elif isinstance(schedule, Interval):
+        words = _every(int(schedule.every_seconds or 0))
+    else:
+        words = f"once at {_local(schedule.at, zone_name)} in {zone_name}"
+    if schedule.start_at is not None:
+        words += f", from {_local(schedule.start_at, zone_name)}"
+    if schedule.end_at is not None:
+        words += f", before {_local(schedule.end_at, zone_name)}"
+    if schedule.jitter_seconds:
+        words += f", spread over {schedule.jitter_seconds} s"
+    return words
+
+
+def _local(text: str, zone_name: str) -> str:
+    return parse_instant(text).astimezone(ZoneInfo(zone_name)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _every(seconds: int) -> str:
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return f"every {unit}" if seconds == size else f"every {seconds // size} {unit}s"
+
+
+def _rule_in_words(rule: CronRule) -> str:
+    times = _times_in_words(rule)
+    days = (
+        ""
+        if any(choice.is_every_day for choice in rule.days)
+        else " or ".join(map(_days_in_words, rule.days))
+    )
+    months = "" if len(rule.months) == 12 else f"in {_list(_MONTHS[month - 1] for month in rule.months)}"
+    if not days and times.startswith("at ") and "hour" not in times:
+        days = "every day"  # "at 09:00" alone would leave open how often
+    return " ".join(part for part in (times, days, months) if part)
+
+
+def _times_in_words(rule: CronRule) -> str:
+    all_hours = len(rule.hours) == 24
+    if all_hours and len(rule.minutes) == 60:
+        if step := _even_step(rule.seconds, 60):
+            return _every(step)
+    elif all_hours and rule.seconds == (0,) and (step := _even_step(rule.minutes, 60)):
+        return _every(step * 60)
+    if not all_hours and len(rule.hours) * len(rule.minutes) * len(rule.seconds) <= _TIMES_SPELLED_OUT:
+        return f"at {_list(_clock(hour, minute, second) for hour, minute, second in _times(rule))}"
+    parts = []
+    if rule.seconds != (0,):
+        parts.append(_values("second", rule.seconds, 60))
+    parts.append(_values("minute", rule.minutes, 60))
+    parts.append(_values("hour", rule.hours, 24))
+    return f"at {' of '.join(parts)}"
+
+
+def _times(rule: CronRule) -> Iterable[tuple[int, int, int]]:
+    return (
+        (hour, minute, second) for hour in rule.hours for minute in rule.minutes for second in rule.seconds
+    )
+
+
+def _clock(hour: int, minute: int, second: int) -> str:
+    return f"{hour:02}:{minute:02}" + (f":{second:02}" if second else "")
+
+
+def _even_step(values: Sequence[int], size: int) -> int | None:
+    """The step of values that run evenly through the whole field from 0, across its end too; else None."""
+    step = size // len(values)
+    return step if tuple(values) == tuple(range(0, size, step)) and size % step == 0 else None
+
+
+def _values(unit: str, values: Sequence[int], size: int) -> str:
+    """The values of one field, as short as they can be told."""
+    if len(values) == size:
+        return f"every {unit}"
+    if len(values) == 1:
+        return f"{unit} {values[0]}"
+    step = values[1] - values[0]
+    if len(values) > 2 and tuple(values) == tuple(range(values[0], values[-1] + 1, step)):
+        return f"{unit}s {values[0]} to {values[-1]}" + (f" by {step}" if step > 1 else "")
+    return f"{unit}s {_list(map(str, values))}"
+
+
+def _days_in_words(choice: DayChoice) -> str:
+    parts = []
+    if choice.nth:
+        nth = _list(f"{_NTH[which]} {_WEEKDAYS[day]}" for day, which in choice.nth)
+        parts.append(f"on the {nth} of the month")
+    elif choice.weekdays == (1, 2, 3, 4, 5):
+        parts.append("on weekdays")
+    elif choice.weekdays == (0, 6):
+        parts.append("on weekends")
+    elif len(choice.weekdays) < 7:
+        # The week is told from Monday on.
+        parts.append(
+            f"on {_list(_WEEKDAYS[day] for day in sorted(choice.weekdays, key=lambda day: day or 7))}"
+        )
+    if len(choice.dates) < 31:
+        dates = " and ".join(
+            part
+            for part in (
+                _values("day", choice.dates, 31) if choice.dates else "",
+                "the last day" if choice.last_date else "",
+            )
+            if part
+        )
+        parts.append(f"on {dates} of the month" if not parts else f"when that is {dates} of the month")
+    return " ".join(parts)
+
+
+def _list(words: Iterable[str]) -> str:
+    *front, last = words
+    return f"{', '.join(front)} and {last}" if front else last
