@@ -1,0 +1,65 @@
+# Every target does all its own set-up: Python >= 3.11 with venv, make and a package index are enough.
+# A second run contacts nobody while the locks in requirements/ are unchanged.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+ARGS ?=
+NEEDS_PYTHON := make: no Python 3.11 or newer was found. Install one (Debian: apt install python3 python3-venv; \
+	macOS: brew install python), or say make PYTHON=/path/to/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo up check format test e2e bench chaos lock
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: ## set up .venv; afterwards .venv/bin/gnomon exists
+	@test -n "$(PYTHON)" || { echo "$(NEEDS_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) requirements/install.py
+
+dev: # the same with the tools for checks and tests
+	@test -n "$(PYTHON)" || { echo "$(NEEDS_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) requirements/install.py --dev
+
+demo: install ## everything on this machine with three sample tasks; Ctrl-C stops it
+	@$(BIN)/gnomon up --demo $(ARGS)
+
+up: install ## everything on this machine; options in ARGS, as in make up ARGS="--data /srv/gnomon"
+	@$(BIN)/gnomon up $(ARGS)
+
+check: dev ## formatting, lint, types, import walls, generated files
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m gnomon_schemas.generate --check
+
+format: dev ## format the code, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+test: dev ## every test that needs nothing but pip; options for pytest in ARGS
+	$(BIN)/python -m pytest -m "not chaos and not e2e" $(ARGS)
+
+e2e: dev ## tests that need more than pip can install
+	@$(BIN)/python -m pytest -m e2e $(ARGS) || { test $$? -eq 5 && echo "make e2e: there is no such test in this tree"; }
+
+bench: dev ## the benchmarks, one after the other
+	@for each in benchmarks/*/run.py; do \
+		test -e "$$each" || { echo "make bench: there is no benchmark in this tree"; break; }; \
+		$(BIN)/python "$$each" $(ARGS) || exit 1; done
+
+chaos: dev ## the long runs and the whole matrix of failures
+	@$(BIN)/python -m pytest -m chaos $(ARGS) || { test $$? -eq 5 && echo "make chaos: there is no such test in this tree"; }
+
+# Members are left out of the locks, or their local paths would be written.
+MEMBERS := gnomon gnomon-api gnomon-cli gnomon-core gnomon-executor gnomon-scheduler gnomon-schemas gnomon-server
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(MEMBERS:%=--no-emit-package %) $(ARGS)
+
+lock: dev ## write the locks in requirements/ from the pyproject files; newest versions with ARGS=--upgrade
+	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
+	$(COMPILE) --group build --constraint requirements/runtime.txt --output-file requirements/build.txt
+	$(COMPILE) --group servers --constraint requirements/runtime.txt --output-file requirements/servers.txt
+	$(COMPILE) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
