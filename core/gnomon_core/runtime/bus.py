@@ -92,6 +92,10 @@ class Bus(Protocol):
     def connected_since(self) -> float | None:
         """`time.monotonic()` of the last connect or reconnect; None while the connection is down."""
 
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """Of the nats-server connected to."""
+
     async def publish(
         self,
         subject: str,
@@ -230,12 +234,14 @@ class NatsBus:
         self._nuid = NUID()
         self._generation = 0
         self._connected_since: float | None = None
-        self._changed = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
+        self._up = asyncio.Event()
 
     async def open(self) -> None:
         """Take the connection into use, once it is connected."""
         await self.wire.open()
         self._connected_since = time.monotonic()
+        self._up.set()
 
     @property
     def generation(self) -> int:
@@ -252,9 +258,16 @@ class NatsBus:
         """See `Bus`."""
         return self._connected_since
 
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        """See `Bus`."""
+        version = self.nc.connected_server_version
+        return version.major, version.minor, version.patch
+
     def lost(self) -> None:
         """The connection broke: nothing unsent may come out later, and nobody waits for an answer of it."""
         self._connected_since = None
+        self._up.clear()
         self.wire.connection_lost()
         self._tell()
 
@@ -262,16 +275,21 @@ class NatsBus:
         """The connection was made anew."""
         self._generation += 1
         self._connected_since = time.monotonic()
+        self._up.set()
         self._tell()
 
-    async def connection_change(self) -> None:
-        """Wait until the connection breaks or is made anew."""
-        await self._changed.wait()
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the connection breaks or is made anew. It must neither raise nor block."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Stop calling a listener; fine when it is not called any more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     async def wait_connected(self) -> None:
         """Wait until the connection is up."""
-        while not self.connected:
-            await self._changed.wait()
+        await self._up.wait()
 
     async def close(self) -> None:
         """Close the connection. What was written before is flushed."""
@@ -467,9 +485,8 @@ class NatsBus:
         return subscription
 
     def _tell(self) -> None:
-        """Wake everyone who waits for the connection to change."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for listener in [*self._listeners]:
+            listener()
 
 
 def _answer(message: Msg, subject: str) -> _PubAnswer:
@@ -493,14 +510,16 @@ async def connect(
     name: str,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_disconnect: Callable[[], Awaitable[None]] | None = None,
+    make_bus: Callable[[Client], NatsBus] = NatsBus,
 ) -> NatsBus:
     """Connect and return the bus. Waits until a server answers, and reconnects for ever after that.
 
+    `make_bus` lets a test put in a bus that stops the process at a named publish.
     `name` is how the connection shows in the server's monitoring. Raises what nats-py raises for a refused
     login.
     """
     nc = Client()
-    bus = NatsBus(nc)
+    bus = make_bus(nc)
     down_since = 0.0
 
     async def lost() -> None:

@@ -130,6 +130,10 @@ class Wire:
         if queue is not None and queue.empty():
             await self.nc._flush_pending()
 
+    async def post(self, subject: str, data: bytes, *, reply: str = "") -> None:
+        """Publish without waiting for anything. Raises as `write`."""
+        await self.write(encode_publish(subject, reply, None, data))
+
     def check_size(self, subject: str, size: int) -> None:
         """Raise BusRefused when a message is larger than the server takes: it would close the connection."""
         limit = self.nc.max_payload
