@@ -1,0 +1,104 @@
+"""The entry of the command `gnomon`: reads the arguments, runs the command, turns errors into help and exit
+codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+import msgspec
+
+from gnomon_cli.errors import OK, CliError
+from gnomon_cli.parser import build_parser
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as a shell has it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Without a command it prints what there is."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        print(f"gnomon {_version()}")
+        return OK
+    if options.command is None:
+        parser.print_help()
+        return OK
+    try:
+        return _run(options)
+    except CliError as error:
+        _print_error(error, as_json=bool(getattr(options, "json", False)))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Imported when needed: a production process has no use for an HTTP client, nor `task list` for a broker.
+    if options.command == "up":
+        return _up(options)
+    if options.command == "task":
+        from gnomon_cli.task_commands import task_command
+        from gnomon_cli.terminal import Terminal
+
+        return task_command(options, Terminal())
+    if options.command == "events":
+        from gnomon_cli.event_commands import events_command
+        from gnomon_cli.terminal import Terminal
+
+        return events_command(options, Terminal())
+    from gnomon_cli.process_commands import run_process
+
+    return run_process(options)
+
+
+def _up(options: argparse.Namespace) -> int:
+    if sys.platform not in ("linux", "darwin"):
+        raise CliError(
+            f"`gnomon up` runs on Linux and macOS, and this is {sys.platform}",
+            hint="run it in WSL or a container; the other commands work here with GNOMON_URL set",
+        )
+    from gnomon_cli.terminal import Terminal
+    from gnomon_cli.up.machine import run_up
+    from gnomon_cli.up.plan import UpOptions
+
+    asked = UpOptions(
+        data=options.data,
+        http_port=options.http_port,
+        nats_port=options.nats_port,
+        schedulers=options.schedulers,
+        executors=options.executors,
+        tasks=tuple(options.tasks),
+        fast=options.fast,
+        reload=options.reload,
+        demo=options.demo,
+    )
+    return asyncio.run(run_up(asked, Terminal(), os.environ))
+
+
+def _print_error(error: CliError, *, as_json: bool) -> None:
+    problem = getattr(error, "problem", None)
+    if as_json and problem is not None:
+        print(msgspec.json.format(msgspec.json.encode(problem), indent=2).decode(), file=sys.stderr)
+        return
+    for line in error.lines():
+        print(line, file=sys.stderr)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("gnomon-server")
+    except metadata.PackageNotFoundError:
+        return "of a source tree that is not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

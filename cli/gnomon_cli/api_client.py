@@ -1,0 +1,264 @@
+"""The HTTP API as the command line uses it: one request, one answer, and every failure as help."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import httpx
+import msgspec
+
+from gnomon_cli.errors import CliError
+from gnomon_cli.target import Target
+
+__all__ = ["Answer", "ApiClient", "ApiProblem", "client_options"]
+
+PREFIX = "/api/v1"
+
+_FLAGS = {
+    "#/task_id": "--id",
+    "#/name": "--name",
+    "#/task_type": "--type",
+    "#/config": "--config",
+    "#/schedule/expression": "--cron",
+    "#/schedule/every_seconds": "--every",
+    "#/schedule/at": "--at",
+    "#/schedule/timezone": "--timezone",
+    "#/schedule/start_at": "--start-at",
+    "#/schedule/end_at": "--end-at",
+    "#/schedule/jitter_seconds": "--jitter",
+    "#/overlap": "--overlap",
+    "#/priority": "--priority",
+    "#/pool": "--pool",
+    "#/timeout_seconds": "--timeout",
+    "#/retry/max_attempts": "--attempts",
+    "#/tags": "--tag",
+    "#/trigger_data": "--trigger-data",
+}
+"""Which flag fills the field that a problem points to; so a refusal names what was typed."""
+
+_HINTS = {
+    "not_found": "`gnomon task list` shows the tasks there are",
+    "version_mismatch": "read it again with `gnomon task show`, then repeat the change",
+    "deleted": "choose another --id: that of a deleted task stays taken for a while",
+    "overlap": "wait until it has finished, or run it with --overlap allow",
+}
+
+_COMMAND_WAIT_SECONDS = 10.0
+_COMMAND_POLL_SECONDS = 0.25
+
+
+class ApiProblem(CliError):
+    """Gnomon refused the request. `problem` is its problem object, as received."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], *, hint: str = "") -> None:
+        self.status = status
+        self.problem = dict(problem)
+        self.code = str(problem.get("code", ""))
+        title = str(problem.get("title") or f"HTTP status {status}")
+        detail = str(problem.get("detail") or "")
+        super().__init__(
+            f"{title}: {detail}" if detail else title,
+            details=[_field(error) for error in problem.get("errors") or ()],
+            hint=hint or _HINTS.get(self.code, ""),
+        )
+
+
+class Answer(NamedTuple):
+    """What came back: HTTP status, decoded body (None for an empty one), and the raw body."""
+
+    status: int
+    body: Any
+    raw: bytes
+
+
+class ApiClient:
+    """Speaks to one api. Use as a context manager; closing it closes its connections."""
+
+    def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
+        self._target = target
+        self._http = httpx.Client(timeout=timeout, **client_options(target))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: str | int | None) -> Answer:
+        """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `CliError`."""
+        return self._request("GET", path, params={k: v for k, v in params.items() if v is not None})
+
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Ask for something, once: a repetition by the network is recognised.
+
+        Waits for an outcome that is late.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        answer = self._request("POST", path, body, params=params, headers=headers, timeout=timeout)
+        return self._settled(answer)
+
+    def delete(self, path: str) -> Answer:
+        """Delete. Raises like `get`."""
+        return self._settled(self._request("DELETE", path))
+
+    @contextmanager
+    def stream(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Iterator[Iterator[str]]:
+        """Open a stream of lines that ends when the server ends it.
+
+        Raises like `get`, on opening and on reading.
+        """
+        # A heartbeat comes more often than this; without any, the connection is taken for dead.
+        timeout = httpx.Timeout(10.0, read=60.0)
+        with (
+            self._reached(),
+            self._http.stream(
+                "GET", PREFIX + path, params=dict(params), headers=dict(headers), timeout=timeout
+            ) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+                self._refused(response)
+            yield response.iter_lines()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        content = None if body is None else msgspec.json.encode(body)
+        send = dict(headers or {})
+        if content is not None:
+            send["Content-Type"] = "application/json"
+        with self._reached():
+            response = self._http.request(
+                method,
+                path if path.startswith("/") and path.startswith(PREFIX) else PREFIX + path,
+                content=content,
+                params=dict(params) if params else None,
+                headers=send,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
+            )
+        if response.status_code >= 400:
+            self._refused(response)
+        return Answer(response.status_code, self._decoded(response), response.content)
+
+    def _settled(self, answer: Answer) -> Answer:
+        """Follow a command whose outcome did not come within the api's own wait."""
+        command = (
+            answer.body.get("command_id") if answer.status == 202 and isinstance(answer.body, dict) else None
+        )
+        if command is None:
+            return answer
+        deadline = time.monotonic() + _COMMAND_WAIT_SECONDS
+        while time.monotonic() < deadline:
+            found = self._request("GET", f"/commands/{command}")
+            status = found.body.get("status") if isinstance(found.body, dict) else None
+            if status == "ok":
+                return found
+            if status == "refused":
+                problem = found.body.get("error") or {}
+                raise ApiProblem(int(problem.get("status", 422)), problem)
+            # The api has no way to wait on this route: the write was published, its outcome is only read.
+            time.sleep(_COMMAND_POLL_SECONDS)
+        raise CliError(
+            f"command {command} was accepted, and after {_COMMAND_WAIT_SECONDS:g} s nobody has decided it",
+            hint="it is stored and will be decided once a scheduler runs: do not send it again",
+        )
+
+    def _decoded(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return msgspec.json.decode(response.content)
+        except msgspec.DecodeError:
+            raise self._foreign(response) from None
+
+    def _refused(self, response: httpx.Response) -> None:
+        try:
+            problem = msgspec.json.decode(response.content, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            raise self._foreign(response) from None
+        hint = ""
+        if wait := response.headers.get("Retry-After"):
+            hint = f"try again in {wait} s"
+        elif response.status_code == 401:
+            hint = "set GNOMON_TOKEN to a valid token or key"
+        raise ApiProblem(response.status_code, problem, hint=hint)
+
+    def _foreign(self, response: httpx.Response) -> CliError:
+        start = response.text[:200].strip()
+        return CliError(
+            f"{self._target.url} answered {response.status_code} with something that is not Gnomon's JSON",
+            details=[start] if start else [],
+            hint=f"is it a Gnomon? The address comes from {self._target.source}",
+        )
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Turn what the network does into help."""
+        where = f"Gnomon at {self._target.url} (from {self._target.source})"
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise CliError(
+                f"cannot reach {where}: {error}",
+                hint="is it running? `gnomon up` starts one; GNOMON_URL names another",
+            ) from None
+        except httpx.TimeoutException:
+            raise CliError(
+                f"{where} did not answer in time", hint="look at its /readyz, or at the logs of `gnomon up`"
+            ) from None
+        except httpx.TransportError as error:
+            raise CliError(f"lost the connection to {where}: {str(error) or type(error).__name__}") from None
+
+
+def client_options(target: Target) -> dict[str, Any]:
+    """How every HTTP client of the command line is set up for a target."""
+    host = httpx.URL(target.url).host
+    headers = {"User-Agent": "gnomon-cli", "Accept": "application/json"}
+    if target.token:
+        headers["Authorization"] = f"Bearer {target.token}"
+    # A proxy of the environment cannot reach this machine's own loopback address.
+    return {"base_url": target.url, "headers": headers, "trust_env": not _is_loopback(host)}
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """One field error: the flag that fills it, or the field's path, and the words."""
+    pointer = str(error.get("pointer", ""))
+    message = str(error.get("message", ""))
+    if pointer in ("", "#", "#/"):
+        return message
+    name = pointer.removeprefix("#/").replace("/", ".")
+    flag = _FLAGS.get(pointer)
+    return f"{name} ({flag}): {message}" if flag else f"{name}: {message}"

@@ -1,0 +1,231 @@
+"""The arguments of the command line: commands, flags, and the words of `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gnomon_cli.errors import USAGE
+from gnomon_cli.task_input import seconds
+from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Priority
+
+__all__ = ["build_parser"]
+
+_OVERVIEW = """\
+  gnomon up --demo            everything on this machine, with three sample tasks
+  gnomon task create --name Hello --type echo --every 10s
+  gnomon task list            what there is, and when it runs next
+  gnomon events --follow      what happens, as it happens
+
+Commands that speak to a running Gnomon find it by --url, else GNOMON_URL (and GNOMON_TOKEN), else by the
+run.json that `gnomon up` leaves in its data folder (--data, .gnomon if not given).
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors read as help: what was meant, perhaps, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and end with exit code 2."""
+        lines = [f"error: {message}"]
+        if meant := _meant(message):
+            lines.append(f"hint: did you mean {meant!r}?")
+        lines.append(f"hint: `{self.prog} --help` tells what it takes")
+        self.exit(USAGE, "\n".join(lines) + "\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. `command` names the command, `verb` that of `gnomon task`."""
+    parser = _Parser(
+        prog="gnomon",
+        description="Gnomon, a durable task scheduler on NATS JetStream.",
+        epilog=_OVERVIEW,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_up(commands)
+    _add_processes(commands)
+    _add_task(commands)
+    _add_events(commands)
+    return parser
+
+
+def _add_up(commands: Any) -> None:
+    up = commands.add_parser(
+        "up",
+        help="run everything on this machine, until Ctrl-C",
+        description="Run nats-server, Postgres, scheduler, executor and api on this machine as supervised "
+        "processes, until Ctrl-C. With GNOMON_NATS_URL or GNOMON_DATABASE_URL set, those are used instead.",
+    )
+    up.add_argument(
+        "--data", type=Path, default=Path(".gnomon"), metavar="DIR", help="keeps all state (.gnomon)"
+    )
+    up.add_argument("--http-port", type=int, metavar="PORT", help="of the api (8080, or a free one)")
+    up.add_argument("--nats-port", type=int, metavar="PORT", help="of nats-server (4222, or a free one)")
+    up.add_argument("--schedulers", type=int, default=1, metavar="N", help="how many schedulers (1)")
+    up.add_argument("--executors", type=int, default=1, metavar="N", help="how many executors (1)")
+    _add_tasks_flag(up)
+    up.add_argument(
+        "--fast",
+        action="store_true",
+        help="do not wait for the disk: quicker, but a power cut may lose acknowledged writes",
+    )
+    up.add_argument("--reload", action="store_true", help="restart executors when a file of --tasks changes")
+    up.add_argument("--demo", action="store_true", help="create three sample tasks")
+
+
+def _add_processes(commands: Any) -> None:
+    commands.add_parser("scheduler", help="run one scheduler process, configured by the environment")
+    executor = commands.add_parser("executor", help="run one executor process, configured by the environment")
+    _add_tasks_flag(executor)
+    executor.add_argument("--pools", metavar="A,B", help="the pools it works for (GNOMON_EXECUTOR_POOLS)")
+    executor.add_argument(
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="how much it runs at a time (GNOMON_EXECUTOR_CONCURRENCY)",
+    )
+    commands.add_parser("api", help="run one api process, configured by the environment")
+    commands.add_parser("migrate", help="bring the database of GNOMON_DATABASE_URL to this version")
+
+
+def _add_tasks_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tasks",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="modules with your own task types, found also in the working directory",
+    )
+
+
+def _add_task(commands: Any) -> None:
+    task = commands.add_parser("task", help="create, list, run, pause, cancel … tasks")
+    verbs = task.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    _add_create(verbs)
+    _add_list(verbs)
+    show = _verb(verbs, "show", "one task: what it is, and its last executions")
+    show.add_argument("id", metavar="ID")
+    _add_run(verbs)
+    pause = _verb(verbs, "pause", "let no schedule fire until it is resumed")
+    pause.add_argument("ids", nargs="+", metavar="ID")
+    pause.add_argument("--note", metavar="TEXT", help="why")
+    pause.add_argument("--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z")
+    for name, what in (
+        ("resume", "let a paused task run again"),
+        ("cancel", "end tasks for good; what runs is cancelled"),
+        ("delete", "delete tasks; their history stays"),
+    ):
+        verb = _verb(verbs, name, what)
+        verb.add_argument("ids", nargs="+", metavar="ID")
+    upcoming = _verb(verbs, "next", "the next times at which a task runs")
+    upcoming.add_argument("id", metavar="ID")
+    upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
+
+
+def _add_create(verbs: Any) -> None:
+    create = _verb(verbs, "create", "create a task")
+    create.add_argument(
+        "--file", metavar="FILE", help="a task as JSON (- for standard input); flags go on top"
+    )
+    create.add_argument("--id", help="id of your choice: creating the same again changes nothing")
+    create.add_argument("--name", help="what people call it")
+    create.add_argument("--type", metavar="TYPE", help="what it does: echo, sleep, http_request, or your own")
+    create.add_argument("--config", metavar="JSON|@FILE", help="what the type needs to know")
+    create.add_argument("--description", metavar="TEXT")
+    when = create.add_argument_group("when it runs (none of them: on demand only)")
+    when.add_argument("--cron", metavar="EXPR", help="as '*/5 * * * *'")
+    when.add_argument("--every", type=seconds, metavar="DURATION", help="as 30s, 5m, 2h, 1d")
+    when.add_argument("--at", metavar="TIME", help="once, as 2026-09-21T09:00:00+02:00")
+    when.add_argument("--timezone", metavar="ZONE", help="whose clock the schedule reads, as Europe/Berlin")
+    when.add_argument("--start-at", metavar="TIME", help="not before")
+    when.add_argument("--end-at", metavar="TIME", help="not from then on")
+    when.add_argument("--jitter", type=seconds, metavar="DURATION", help="spread runs over so much time")
+    how = create.add_argument_group("how it runs")
+    how.add_argument(
+        "--overlap", choices=[str(each) for each in Overlap], help="when the last run still runs"
+    )
+    how.add_argument(
+        "--catch-up",
+        choices=[str(each) for each in CatchUpPolicy],
+        help="what becomes of runs that were missed",
+    )
+    how.add_argument("--timeout", type=seconds, metavar="DURATION", help="of one attempt")
+    how.add_argument("--attempts", type=int, metavar="N", help="how often it is tried at the most")
+    how.add_argument("--expires", type=seconds, metavar="DURATION", help="give up when not started by then")
+    how.add_argument("--priority", choices=[str(each) for each in Priority])
+    how.add_argument("--pool", help="which executors run it")
+    how.add_argument("--tag", action="append", metavar="TAG", help="may be given several times")
+    how.add_argument("--metadata", metavar="JSON|@FILE", help="whatever you want to keep with it")
+    how.add_argument("--paused", action="store_true", help="create it paused")
+
+
+def _add_list(verbs: Any) -> None:
+    listing = _verb(verbs, "list", "the tasks there are")
+    listing.add_argument("--status", help="as scheduled, or several: scheduled,paused")
+    listing.add_argument("--type", metavar="TYPE")
+    listing.add_argument("--tag")
+    listing.add_argument("--user")
+    listing.add_argument("--query", "-q", metavar="TEXT", help="in name or description")
+    listing.add_argument("--sort", metavar="FIELD", help="as name, or -created_at")
+    listing.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
+    listing.add_argument("--cursor", help="go on where the last list ended")
+
+
+def _add_run(verbs: Any) -> None:
+    run = _verb(verbs, "run", "run a task now")
+    run.add_argument("id", metavar="ID")
+    run.add_argument("--trigger-data", metavar="JSON|@FILE", help="given to the handler")
+    run.add_argument("--config", metavar="JSON|@FILE", help="overrides of its config, for this run")
+    run.add_argument(
+        "--overlap", choices=[str(each) for each in Overlap], help="when the last run still runs"
+    )
+    run.add_argument(
+        "--wait",
+        type=seconds,
+        nargs="?",
+        const=30,
+        metavar="DURATION",
+        help="wait for its end (30s); exit code 1 when it did not end well",
+    )
+
+
+def _add_events(commands: Any) -> None:
+    events = commands.add_parser("events", help="what has happened, or with --follow what happens")
+    events.add_argument(
+        "filter",
+        nargs="*",
+        metavar="FILTER",
+        help="event names as executed,failed, and fields as task_id=ID",
+    )
+    events.add_argument("--follow", "-f", action="store_true", help="go on until Ctrl-C")
+    events.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_target_flags(events)
+
+
+def _verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=what, description=what[0].upper() + what[1:]
+    )
+    parser.add_argument("--json", action="store_true", help="the answer as JSON")
+    _add_target_flags(parser)
+    return parser
+
+
+def _add_target_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="address of the api (GNOMON_URL)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data folder of a `gnomon up` (.gnomon)")
+
+
+def _meant(message: str) -> str | None:
+    """The allowed word closest to a wrong one, out of argparse's own message."""
+    found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if found is None:
+        return None
+    allowed = [word.strip(" '") for word in found[2].split(",")]
+    return next(iter(difflib.get_close_matches(found[1], allowed, n=1)), None)

@@ -1,0 +1,87 @@
+"""How values are written for people: durations, instants, schedules. And how people's durations are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gnomon_schemas.clock_text import parse_instant
+
+__all__ = ["clock", "duration", "instant", "read_duration", "relative", "schedule"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?", re.ASCII)
+
+DURATION_FORM = "a duration such as 30s, 5m, 2h, 1d, 1w, or a number of seconds"
+
+
+def read_duration(text: str) -> float:
+    """Seconds of a duration as people write it. Raises ValueError saying what is allowed."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not {DURATION_FORM}")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def duration(seconds: float) -> str:
+    """A duration in its one or two largest units: `3 ms`, `1.24 s`, `2 min 5 s`, `3 h`, `4 d 2 h`."""
+    if seconds < 0:
+        return "-" + duration(-seconds)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for big, small, per_big, per_small in (
+        ("d", "h", 86_400, 3600),
+        ("h", "min", 3600, 60),
+        ("min", "s", 60, 1),
+    ):
+        if whole >= per_big:
+            rest = whole % per_big // per_small
+            return f"{whole // per_big} {big}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def instant(text: str | None) -> str:
+    """An instant of a payload without what a reader does not need: `2026-09-21 09:00:00Z`; `-` for none."""
+    if text is None:
+        return "-"
+    return f"{parse_instant(text):%Y-%m-%d %H:%M:%SZ}"
+
+
+def relative(text: str | None, now: datetime | None = None) -> str:
+    """How far off an instant is: `in 42 s`, `3 min ago`, `now`; `-` for none."""
+    if text is None:
+        return "-"
+    away = (parse_instant(text) - (now or datetime.now(UTC))).total_seconds()
+    if abs(away) < 1:
+        return "now"
+    words = duration(float(round(abs(away))))
+    return f"in {words}" if away > 0 else f"{words} ago"
+
+
+def clock(text: str) -> str:
+    """The time of day of an instant, by this machine's zone, with milliseconds."""
+    return parse_instant(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def schedule(value: Mapping[str, Any] | None) -> str:
+    """A schedule in a few words. A kind that this version does not know is shown by its name."""
+    if value is None:
+        return "on demand"
+    kind = value.get("kind")
+    if kind == "interval" and isinstance(every := value.get("every_seconds"), int | float):
+        return f"every {duration(every)}"
+    if kind == "once":
+        return f"once {value.get('at')}"
+    if kind == "cron":
+        expression = value.get("expression")
+        if expression is None:
+            names = ("second", "minute", "hour", "day", "month", "day_of_week")
+            expression = " ".join(f"{name}={value[name]}" for name in names if value.get(name) is not None)
+        zone = value.get("timezone")
+        return f"cron {expression}" + (f" {zone}" if zone not in (None, "UTC") else "")
+    return str(kind)

@@ -1,0 +1,241 @@
+"""`gnomon task …`: the HTTP API from a terminal. Each function is one verb and returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from gnomon_cli import task_tables
+from gnomon_cli.api_client import Answer, ApiClient, ApiProblem
+from gnomon_cli.errors import FAILED, OK, CliError
+from gnomon_cli.target import find_target
+from gnomon_cli.task_input import read_json, task_body
+from gnomon_cli.terminal import Terminal
+
+__all__ = ["task_command"]
+
+_GOOD_ENDS = ("completed", "skipped", "coalesced")
+_UNFINISHED = ("queued", "running", "retrying")
+_SPARE_SECONDS = 10.0
+"""How much longer than the api's own wait a request may take."""
+
+_PAGE = 500
+
+
+def _create(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    body = task_body(options)
+    try:
+        answer = api.post("/tasks", body)
+    except ApiProblem as problem:
+        if problem.code == "unknown_task_type":
+            raise _with_known_types(problem, api) from None
+        raise
+    if not _json(options, terminal, answer):
+        task = _task_of(answer)
+        said = "created" if answer.status == 201 else "is there already, just like this"
+        terminal.line((str(task.get("task_id")), "bold"), f" {said}: ", task_tables.next_run(task))
+    return OK
+
+
+def _list(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    answer = api.get(
+        "/tasks",
+        status=options.status,
+        task_type=options.type,
+        tag=options.tag,
+        user_id=options.user,
+        q=options.query,
+        sort=options.sort,
+        limit=options.limit,
+        cursor=options.cursor,
+    )
+    if not _json(options, terminal, answer):
+        items = answer.body["items"]
+        if items:
+            terminal.table(task_tables.TASK_COLUMNS, [task_tables.task_row(task) for task in items])
+        else:
+            terminal.line("no tasks")
+        if cursor := answer.body.get("next_cursor"):
+            terminal.line(("there are more: --limit 500, or --cursor " + str(cursor), "dim"))
+    return OK
+
+
+def _show(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    answer = api.get(f"/tasks/{_path(options.id)}")
+    if _json(options, terminal, answer):
+        return OK
+    task = answer.body
+    for label, value in task_tables.task_facts(task):
+        terminal.paragraph(f"{label + ':':<14} {value}")
+    executions = api.get(f"/tasks/{_path(options.id)}/executions", limit=5).body["items"]
+    if executions:
+        terminal.line()
+        terminal.table(
+            task_tables.EXECUTION_COLUMNS, [task_tables.execution_row(execution) for execution in executions]
+        )
+    return OK
+
+
+def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    body: dict[str, Any] = {}
+    if options.trigger_data is not None:
+        body["trigger_data"] = read_json(options.trigger_data, "--trigger-data")
+    if options.config is not None:
+        body["config"] = read_json(options.config, "--config")
+    if options.overlap is not None:
+        body["overlap"] = options.overlap
+    path = f"/tasks/{_path(options.id)}/execute"
+    if options.wait is None:
+        answer = api.post(path, body)
+    else:
+        wait = max(1, round(options.wait))
+        answer = api.post(path, body, params={"wait": wait}, timeout=wait + _SPARE_SECONDS)
+    execution = answer.body
+    status = str(execution.get("status"))
+    if not _json(options, terminal, answer):
+        _tell_run(execution, terminal, waited=options.wait is not None)
+    if options.wait is not None and status not in _GOOD_ENDS:
+        return FAILED
+    return OK
+
+
+def _tell_run(execution: Mapping[str, Any], terminal: Terminal, *, waited: bool) -> None:
+    status = str(execution.get("status"))
+    terminal.table(task_tables.EXECUTION_COLUMNS, [task_tables.execution_row(execution)])
+    if waited and status in _UNFINISHED:
+        terminal.line(("it has not finished in that time, and goes on", "yellow"))
+    if (result := execution.get("result")) is not None:
+        terminal.paragraph(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+    if isinstance(error := execution.get("error"), dict):
+        terminal.paragraph(f"{error.get('type')}: {error.get('message')}", style="red")
+
+
+def _pause(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    body = {"note": options.note, "until": options.until}
+    return _each(options, api, terminal, "pause", {k: v for k, v in body.items() if v is not None})
+
+
+def _resume(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    return _each(options, api, terminal, "resume", {})
+
+
+def _cancel(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    return _each(options, api, terminal, "cancel", {})
+
+
+def _each(
+    options: argparse.Namespace, api: ApiClient, terminal: Terminal, verb: str, body: dict[str, Any]
+) -> int:
+    """Do the same to every id; one that is refused does not keep the others."""
+
+    def change(task_id: str) -> None:
+        answer = api.post(f"/tasks/{_path(task_id)}/{verb}", body)
+        if not _json(options, terminal, answer):
+            task = _task_of(answer)
+            terminal.line((task_id, "bold"), f" is {task.get('status')}: ", task_tables.next_run(task))
+
+    return _for_each(options, terminal, change)
+
+
+def _delete(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    def delete(task_id: str) -> None:
+        api.delete(f"/tasks/{_path(task_id)}")
+        if not options.json:
+            terminal.line((task_id, "bold"), " is deleted")
+
+    return _for_each(options, terminal, delete)
+
+
+def _for_each(options: argparse.Namespace, terminal: Terminal, change: Callable[[str], None]) -> int:
+    code = OK
+    for task_id in options.ids:
+        try:
+            change(task_id)
+        except ApiProblem as problem:
+            if len(options.ids) == 1:
+                raise
+            terminal.line((f"{task_id}: {'; '.join((problem.message, *problem.details))}", "red"))
+            code = FAILED
+    return code
+
+
+def _next(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    answer = api.get(f"/tasks/{_path(options.id)}/next", count=options.count)
+    if not _json(options, terminal, answer):
+        if description := answer.body.get("description"):
+            terminal.paragraph(str(description), style="bold")
+        fires = answer.body["fires"]
+        if fires:
+            terminal.table(task_tables.FIRE_COLUMNS, [task_tables.fire_row(fire) for fire in fires])
+        else:
+            terminal.line("no fire is left")
+    return OK
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
+    "create": _create,
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "pause": _pause,
+    "resume": _resume,
+    "cancel": _cancel,
+    "delete": _delete,
+    "next": _next,
+}
+
+
+def task_command(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Do one verb of `gnomon task`. Raises `CliError` for whatever goes wrong."""
+    target = find_target(options.url, options.data)
+    with ApiClient(target) as api:
+        return _VERBS[options.verb](options, api, terminal)
+
+
+def _json(options: argparse.Namespace, terminal: Terminal, answer: Answer) -> bool:
+    """With --json write the answer as it came; tells whether that was asked for."""
+    if options.json:
+        terminal.raw(msgspec.json.format(answer.raw or b"null", indent=2))
+    return bool(options.json)
+
+
+def _task_of(answer: Answer) -> dict[str, Any]:
+    """The task in an answer: the body itself, or, when the outcome came late, what the command's outcome
+    holds.
+    """
+    body = answer.body if isinstance(answer.body, dict) else {}
+    inner = body.get("outcome", body)
+    task = inner.get("task", inner) if isinstance(inner, dict) else {}
+    return task if isinstance(task, dict) else {}
+
+
+def _path(task_id: str) -> str:
+    """The id as part of a path.
+
+    A hostile one is the api's to refuse, but it must reach it as it was typed.
+    """
+    if not task_id:
+        raise CliError("the task id is empty", hint="`gnomon task list` shows the tasks there are")
+    return quote(task_id, safe="")
+
+
+def _with_known_types(problem: ApiProblem, api: ApiClient) -> ApiProblem:
+    """Name the types that executors run, since that is what one needs to know then."""
+    try:
+        found = api.get("/task-types", limit=_PAGE).body
+    except CliError:
+        return problem
+    names = sorted(_type_names(found))
+    hint = f"executors here run: {', '.join(names)}" if names else "no executor runs here: start one"
+    return ApiProblem(problem.status, problem.problem, hint=hint)
+
+
+def _type_names(found: Any) -> Iterator[str]:
+    items = found.get("items", ()) if isinstance(found, dict) else ()
+    for item in items:
+        if isinstance(item, dict) and isinstance(name := item.get("name"), str):
+            yield name

@@ -1,0 +1,144 @@
+"""A task from the command line: the body of `POST /tasks`, put together from flags and files.
+
+Only what cannot be JSON, or two flags that exclude each other, is refused here. Everything else is the
+scheduler's to judge, so that every door says the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gnomon_cli.errors import UsageError
+from gnomon_cli.shown import DURATION_FORM, read_duration
+
+__all__ = ["read_json", "seconds", "task_body"]
+
+_PLAIN = {
+    "id": "task_id",
+    "name": "name",
+    "type": "task_type",
+    "description": "description",
+    "overlap": "overlap",
+    "priority": "priority",
+    "pool": "pool",
+    "timeout": "timeout_seconds",
+    "expires": "expires_seconds",
+    "tag": "tags",
+}
+"""Flag to field, where the value goes over as it is."""
+
+
+def task_body(options: argparse.Namespace) -> dict[str, Any]:
+    """The body that these options ask for: the file's content, then the flags over it."""
+    body = _from_file(options.file)
+    for flag, field in _PLAIN.items():
+        if (value := getattr(options, flag)) is not None:
+            body[field] = value
+    if options.config is not None:
+        body["config"] = read_json(options.config, "--config")
+    if options.metadata is not None:
+        body["metadata"] = read_json(options.metadata, "--metadata")
+    if options.attempts is not None:
+        body["retry"] = {**_object(body.get("retry"), "retry"), "max_attempts": options.attempts}
+    if options.catch_up is not None:
+        body["catch_up"] = {**_object(body.get("catch_up"), "catch_up"), "policy": options.catch_up}
+    if options.paused:
+        body["paused"] = True
+    schedule = _schedule(options, body.get("schedule"))
+    if schedule is not None:
+        body["schedule"] = schedule
+    _complete(body)
+    return body
+
+
+def read_json(text: str, flag: str) -> Any:
+    """JSON given as text, as `@file`, or as `-` for the standard input.
+
+    Raises `UsageError` saying what is wrong.
+    """
+    if text == "-":
+        where, content = "the standard input", sys.stdin.buffer.read()
+    elif text.startswith("@"):
+        where, content = text[1:], _read(Path(text[1:]), flag)
+    else:
+        where, content = repr(text), text.encode()
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{flag}: {where} is not JSON: {error}",
+            hint="""quote it for the shell, like '{"say": "hi"}', or give a file as @config.json""",
+        ) from None
+
+
+def seconds(text: str) -> float:
+    """A duration of the command line in seconds, whole where it is whole; for argparse."""
+    try:
+        value = read_duration(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {DURATION_FORM}") from None
+    return int(value) if value == int(value) else value
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    return _object(read_json(path if path == "-" else f"@{path}", "--file"), "--file")
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} is {msgspec.json.encode(value).decode()[:80]}: allowed is a JSON object")
+    return value
+
+
+def _schedule(options: argparse.Namespace, given: Any) -> dict[str, Any] | None:
+    """The schedule of the flags; bounds and zone go on top of the file's where no flag names a kind."""
+    kinds = {
+        "--cron": ("cron", "expression", options.cron),
+        "--every": ("interval", "every_seconds", options.every),
+        "--at": ("once", "at", options.at),
+    }
+    chosen = [flag for flag, (_, _, value) in kinds.items() if value is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other: a task has one schedule")
+    common = {
+        "timezone": options.timezone,
+        "start_at": options.start_at,
+        "end_at": options.end_at,
+        "jitter_seconds": options.jitter,
+    }
+    common = {field: value for field, value in common.items() if value is not None}
+    if chosen:
+        kind, field, value = kinds[chosen[0]]
+        return {"kind": kind, field: value, **common}
+    if not common:
+        return None
+    if not isinstance(given, dict):
+        flags = ", ".join("--" + name.removesuffix("_seconds").replace("_", "-") for name in common)
+        raise UsageError(f"{flags}: there is no schedule for it", hint="add --cron, --every or --at")
+    return {**given, **common}
+
+
+def _complete(body: dict[str, Any]) -> None:
+    """Say what is missing before anything is sent, since a beginner begins with nothing."""
+    missing = [flag for flag, field in (("--name", "name"), ("--type", "task_type")) if field not in body]
+    if missing:
+        raise UsageError(
+            f"a task needs {' and '.join(missing)}",
+            hint='gnomon task create --name Hello --type echo --config \'{"say": "hi"}\' --every 10s',
+        )
+
+
+def _read(path: Path, flag: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{flag}: cannot read {path}: {error.strerror}") from None

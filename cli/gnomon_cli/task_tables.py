@@ -1,0 +1,142 @@
+"""Tasks, executions and fires as rows of tables and as lists of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from gnomon_cli import shown
+from gnomon_cli.event_lines import one_line
+
+__all__ = [
+    "EXECUTION_COLUMNS",
+    "FIRE_COLUMNS",
+    "TASK_COLUMNS",
+    "execution_row",
+    "fire_row",
+    "next_run",
+    "task_facts",
+    "task_row",
+]
+
+Json = Mapping[str, Any]
+
+TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last run")
+EXECUTION_COLUMNS = ("execution", "trigger", "status", "due", "late", "took", "error")
+FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
+
+_STATUS_STYLES = {
+    "scheduled": "green",
+    "completed": "green",
+    "running": "cyan",
+    "queued": "cyan",
+    "retrying": "yellow",
+    "paused": "yellow",
+    "skipped": "yellow",
+    "coalesced": "yellow",
+    "missed": "magenta",
+    "failed": "red",
+    "timed_out": "red",
+    "cancelled": "dim",
+}
+
+
+def task_row(task: Json) -> tuple[str | Text, ...]:
+    """A row under `TASK_COLUMNS`."""
+    last = task.get("last_execution")
+    last_run = shown.relative(task.get("last_run_time"))
+    if isinstance(last, dict) and last.get("status"):
+        last_run = f"{last['status']} {last_run}"
+    return (
+        str(task["task_id"]),
+        one_line(str(task["name"])),
+        str(task["task_type"]),
+        shown.schedule(task.get("schedule")),
+        _status(task),
+        shown.relative(task.get("next_run_time")),
+        last_run,
+    )
+
+
+def execution_row(execution: Json) -> tuple[str | Text, ...]:
+    """A row under `EXECUTION_COLUMNS`."""
+    error = execution.get("error")
+    told = (
+        f"{error.get('type')}: {error.get('message')}" if isinstance(error, dict) else execution.get("reason")
+    )
+    return (
+        str(execution["execution_id"]),
+        str(execution.get("trigger") or "-"),
+        _status(execution),
+        shown.instant(execution.get("due_at")),
+        _milliseconds(execution.get("lateness_ms")),
+        _milliseconds(execution.get("duration_ms")),
+        one_line(str(told or "")),
+    )
+
+
+def fire_row(fire: Json) -> tuple[str | Text, ...]:
+    """A row under `FIRE_COLUMNS`."""
+    notes = {"dst_gap": "the clock is put forward", "dst_overlap": "the clock is put back"}
+    note = fire.get("note")
+    return (
+        shown.instant(fire["at"]),
+        str(fire.get("local") or ""),
+        shown.relative(fire["at"]).removeprefix("in "),
+        notes.get(note, str(note)) if note else "",
+    )
+
+
+def next_run(task: Json) -> str:
+    """What comes next for a task, in a few words."""
+    at = task.get("next_run_time")
+    if at is not None:
+        return f"runs {shown.relative(at)} ({shown.instant(at)}), {shown.schedule(task.get('schedule'))}"
+    if task.get("schedule") is None:
+        return f"runs on demand: gnomon task run {task.get('task_id')}"
+    return "no run is planned"
+
+
+def task_facts(task: Json) -> Iterator[tuple[str, str]]:
+    """What a person wants to know of one task: label and value, what is not set left out."""
+    yield "id", str(task["task_id"])
+    yield "name", one_line(str(task["name"]))
+    if task.get("description"):
+        yield "description", one_line(str(task["description"]))
+    yield "status", _with(str(task["status"]), task.get("pause_note"))
+    yield "type", str(task["task_type"])
+    yield "config", msgspec.json.encode(task.get("config")).decode()
+    yield "schedule", shown.schedule(task.get("schedule"))
+    if task.get("next_run_time"):
+        yield "next run", f"{shown.instant(task['next_run_time'])} ({shown.relative(task['next_run_time'])})"
+    if task.get("last_run_time"):
+        yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
+    yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"
+    resolved = task.get("resolved") or {}
+    yield "overlap", str(task["overlap"])
+    yield "priority", f"{task['priority']} in pool {resolved.get('pool', task.get('pool'))}"
+    if timeout := resolved.get("timeout_seconds"):
+        yield "timeout", f"{shown.duration(timeout)} an attempt"
+    if retry := resolved.get("retry"):
+        yield "attempts", f"at most {retry.get('max_attempts')}"
+    if task.get("tags"):
+        yield "tags", ", ".join(task["tags"])
+    if task.get("user_id"):
+        yield "user", str(task["user_id"])
+    yield "version", f"{task['version']}, created {shown.instant(task['created_at'])}"
+
+
+def _with(text: str, note: Any) -> str:
+    return f"{text} ({one_line(str(note))})" if note else text
+
+
+def _status(thing: Json) -> Text:
+    status = str(thing.get("status"))
+    return Text(status, style=_STATUS_STYLES.get(status, ""))
+
+
+def _milliseconds(value: Any) -> str:
+    return shown.duration(value / 1000) if isinstance(value, int | float) else "-"
