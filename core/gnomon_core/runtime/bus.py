@@ -38,15 +38,17 @@ from gnomon_core.runtime.bus_errors import (
     WrongSequence,
     publish_error,
 )
+from gnomon_core.runtime.frames import Answer
 from gnomon_core.runtime.messages import BatchAck, Outgoing, PubAck, Stored, StreamInfo
 from gnomon_core.runtime.stream_reads import StreamReads
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_core.runtime.wire import Wire, encode_publish, is_no_responders
+from gnomon_core.runtime.wire import Wire, encode_publish
 from gnomon_schemas.subjects import WRITE_DOOR
 
 __all__ = [
     "BATCH_MAX",
     "IN_PROCESS_PAUSE",
+    "Answer",
     "BatchAck",
     "Bus",
     "BusError",
@@ -71,6 +73,7 @@ BATCH_MAX = 1000
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _NOT_FOUND = 404
+_NO_RESPONDERS = "503"
 _DELETE_FAILED = 10057
 _log = structlog.get_logger(__name__)
 
@@ -181,7 +184,7 @@ class Bus(Protocol):
 
     async def request(
         self, subject: str, data: bytes, timeout: float, headers: Mapping[str, str] | None = None
-    ) -> Msg:
+    ) -> Answer:
         """Ask whoever listens on a core subject. Raises NoResponders, NoAnswer."""
 
     async def send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -441,7 +444,7 @@ class NatsBus:
             message = await self.wire.request(f"$JS.API.{verb}", data, timeout=timeout)
         except NotCommitted as error:
             raise NoAnswer(str(error)) from None
-        if is_no_responders(message):
+        if message.status == _NO_RESPONDERS:
             raise NoAnswer(f"nobody answers $JS.API.{verb}: is JetStream enabled?")
         answer = _decode_any(message.data)
         refusal = answer.get("error")
@@ -454,13 +457,13 @@ class NatsBus:
 
     async def request(
         self, subject: str, data: bytes, timeout: float, headers: Mapping[str, str] | None = None
-    ) -> Msg:
+    ) -> Answer:
         """See `Bus`."""
         try:
             message = await self.wire.request(subject, data, headers, timeout=timeout)
         except NotCommitted as error:
             raise NoAnswer(str(error)) from None
-        if is_no_responders(message):
+        if message.status == _NO_RESPONDERS:
             raise NoResponders(f"nobody listens on {subject}")
         return message
 
@@ -489,9 +492,9 @@ class NatsBus:
             listener()
 
 
-def _answer(message: Msg, subject: str) -> _PubAnswer:
+def _answer(message: Answer, subject: str) -> _PubAnswer:
     """The broker's answer to a publish. Raises what it refused with."""
-    if is_no_responders(message):
+    if message.status == _NO_RESPONDERS:
         raise NotCommitted(f"no stream takes {subject} just now")
     try:
         answer = _decode_answer(message.data)

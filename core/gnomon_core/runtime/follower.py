@@ -28,17 +28,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from typing_extensions import override
 
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
+from gnomon_core.runtime.frames import Answer, Sink, parse_headers
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_core.runtime.wire import STATUS, Sink
 
 __all__ = ["BatchHandler", "Follower"]
 
@@ -91,14 +90,14 @@ class _Reader:
         """Messages that waited for the consumer when it was made."""
         self._after = after
 
-    def take(self, message: Msg) -> None:
+    def take(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
         """A message or status of the consumer; never raises, since it runs inside the client's parser."""
         self.heard += 1
         try:
-            if message.reply.startswith("$JS.ACK."):
-                self._delivered(message)
-            elif message.headers is not None:
-                self._status(message.headers)
+            if reply.startswith("$JS.ACK."):
+                self._delivered(subject, reply, head, data)
+            elif head:
+                self._status(Answer(subject, reply, head, data))
         except (ValueError, IndexError) as error:
             self.fail(f"unreadable delivery: {error!r}")
 
@@ -108,10 +107,10 @@ class _Reader:
             self.broken = reason
         self.arrived.set()
 
-    def _delivered(self, message: Msg) -> None:
+    def _delivered(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
         if self.broken is not None:
             return
-        tokens = message.reply.split(".")
+        tokens = reply.split(".")
         at = 5 if len(tokens) == _ACK_TOKENS else 7
         number = int(tokens[at + 1])
         if number != self.delivered + 1:
@@ -122,23 +121,18 @@ class _Reader:
         self.pending = int(tokens[at + 3])
         seq = int(tokens[at])
         if seq > self._after:
-            stored = Stored(
-                message.subject, seq, int(tokens[at + 2]) // 1_000_000, message.headers or {}, message.data
-            )
-            self.messages.append(stored)
+            time_ms = int(tokens[at + 2]) // 1_000_000
+            self.messages.append(Stored(subject, seq, time_ms, parse_headers(head) if head else {}, data))
         self.arrived.set()
 
-    def _status(self, headers: dict[str, str]) -> None:
-        status = headers.get(STATUS)
-        text = headers.get("Description", "")
+    def _status(self, answer: Answer) -> None:
+        status, text = answer.status, answer.status_text
         if status == "100":
             return
         # A pull that ran out of time, or that was cut short by its size, tells what it did not bring.
-        ended = (status == "408" and text == "Request Timeout") or (
-            status == "409" and text == "Batch Completed"
-        )
-        if (ended or status == "404" or "MaxBytes" in text) and "Nats-Pending-Messages" in headers:
-            self.requested = max(0, self.requested - int(headers["Nats-Pending-Messages"]))
+        left = answer.headers.get("Nats-Pending-Messages")
+        if left is not None and ((status, text) in _PULL_ENDED or "MaxBytes" in text):
+            self.requested = max(0, self.requested - int(left))
             self.arrived.set()
             return
         self.fail(f"the broker ended the pull: {status} {text}")

@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from nats.aio.msg import Msg
 
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
+from gnomon_core.runtime.frames import Answer, parse_headers
 from gnomon_core.runtime.messages import Stored
-from gnomon_core.runtime.wire import Wire, parse_header_block, status_of
+from gnomon_core.runtime.wire import Wire
 
 __all__ = ["StreamReads", "instant_ms"]
 
@@ -70,10 +70,10 @@ def instant_ms(text: str) -> int:
     return int(seconds) * 1000 + int(digits.ljust(3, "0")[:3])
 
 
-def _stored(message: Msg) -> tuple[Stored, int]:
+def _stored(message: Answer) -> tuple[Stored, int]:
     """A direct get's answer as a stored message, and the sequence of the answer before it (0 for the
     first)."""
-    headers = message.headers or {}
+    headers = message.headers
     subject, seq = headers.pop("Nats-Subject"), int(headers.pop("Nats-Sequence"))
     time_ms = instant_ms(headers.pop("Nats-Time-Stamp"))
     before = int(headers.get("Nats-Last-Sequence", "0"))
@@ -100,7 +100,7 @@ class StreamReads:
             )
         except NotCommitted as error:
             raise NoAnswer(str(error)) from None
-        if status_of(answer) is not None:
+        if answer.status is not None:
             raise NoAnswer(f"stream {stream} has no leader that answers")
         got = _decode_get(answer.data)
         if got.error is not None:
@@ -110,9 +110,7 @@ class StreamReads:
         if got.message is None:
             return None
         found = got.message
-        return Stored(
-            found.subject, found.seq, instant_ms(found.time), parse_header_block(found.hdrs), found.data
-        )
+        return Stored(found.subject, found.seq, instant_ms(found.time), parse_headers(found.hdrs), found.data)
 
     async def multi_last(self, stream: str, filters: Sequence[str], at_least_seq: int) -> list[Stored]:
         """The last message of every subject that matches one of `filters`, by sequence within each request.
@@ -168,8 +166,8 @@ class StreamReads:
         while True:
             rows, end = await self._direct_get(stream, query)
             found.update((row.subject, row) for row in rows)
-            status = status_of(end) or ""
-            headers = end.headers or {}
+            status = end.status or ""
+            headers = end.headers
             reached = int(headers.get("Nats-UpTo-Sequence", "0"))
             least = reached if least is None else min(least, reached)
             if status != "204" or int(headers.get("Nats-Num-Pending", "0")) == 0:
@@ -199,7 +197,7 @@ class StreamReads:
             if rows:
                 shown, following = rows[-1].seq, rows[-1].seq + 1
                 deadline = asyncio.get_running_loop().time() + _PATIENCE
-                if int((end.headers or {}).get("Nats-Num-Pending", "0")) > 0:
+                if int(end.headers.get("Nats-Num-Pending", "0")) > 0:
                     continue
             if shown >= at_least_seq:
                 return
@@ -209,7 +207,7 @@ class StreamReads:
                 )
             await asyncio.sleep(_LAG_PAUSE)
 
-    async def _direct_get(self, stream: str, query: dict[str, Any]) -> tuple[list[Stored], Msg]:
+    async def _direct_get(self, stream: str, query: dict[str, Any]) -> tuple[list[Stored], Answer]:
         """One batched direct get, checked for holes: (rows, closing status). Raises NoAnswer, BusRefused."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE
         while True:
@@ -219,14 +217,12 @@ class StreamReads:
                 )
             except NotCommitted as error:
                 raise NoAnswer(str(error)) from None
-            status = status_of(end)
+            status = end.status
             if status == "503" and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(_LAG_PAUSE)  # no replica serves just now, as between two leaders
                 continue
             if status not in ("204", "404", "413"):
-                raise BusRefused(
-                    int(status or 0), 0, f"direct get from {stream}: {(end.headers or {}).get('Description')}"
-                )
+                raise BusRefused(int(status or 0), 0, f"direct get from {stream}: {end.status_text}")
             before, rows = 0, []
             for answer in answers:
                 row, told_before = _stored(answer)
@@ -234,7 +230,7 @@ class StreamReads:
                     break
                 before = row.seq
                 rows.append(row)
-            complete = status != "204" or int((end.headers or {}).get("Nats-Last-Sequence", "0")) == before
+            complete = status != "204" or int(end.headers.get("Nats-Last-Sequence", "0")) == before
             if len(rows) == len(answers) and complete:
                 return rows, end
             if asyncio.get_running_loop().time() > deadline:

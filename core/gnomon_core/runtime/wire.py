@@ -6,7 +6,7 @@ needs and what safety asks for:
 * Publishes are encoded here in one piece and an atomic batch is handed over in one write, which is several
   times cheaper than one `publish` call per message.
 * Answers to requests come in on one shared inbox, and are matched to their waiters without a queue or a task
-  between.
+  between (see `frames`).
 * **Nothing waits in the client to be delivered later.** While the connection is down a request is refused at
   once; when it breaks, what the client had not yet written is thrown away and everyone who waits for an
   answer is told `NoAnswer` at once. A publish that sat in a buffer through an outage and came out after its
@@ -20,39 +20,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from typing_extensions import override
 
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
+from gnomon_core.runtime.frames import Answer, FrameParser, Sink
 
-__all__ = ["STATUS", "Sink", "Wire", "encode_publish", "is_no_responders", "parse_header_block", "status_of"]
+__all__ = ["Wire", "encode_publish"]
 
 _UNSAFE_SUBJECT = re.compile(r"[\s\x00]|^$")
 _MESSAGE_TOO_LARGE = 10054
-STATUS = "Status"
-"""Header in which nats-py hands over the status of a message without content."""
-
-
-class Sink(asyncio.Future[Msg]):
-    """Takes a subscription's messages synchronously, as they are parsed, in order and without a limit.
-
-    nats-py hands a message to a subscription's future by `set_result`; this one passes it on every time, so
-    there is no queue that can overflow and drop, and no task to wake per message. `take` must not raise or
-    block.
-    """
-
-    def __init__(self, take: Callable[[Msg], None]) -> None:
-        super().__init__()
-        self._take = take
-
-    @override
-    def set_result(self, result: Msg, /) -> None:
-        """Pass the message on. The future itself never completes."""
-        self._take(result)
 
 
 def encode_publish(subject: str, reply: str, headers: Mapping[str, str] | None, data: bytes) -> bytes:
@@ -81,26 +60,18 @@ def encode_publish(subject: str, reply: str, headers: Mapping[str, str] | None, 
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (target.encode(), len(head), len(head) + len(data), head, data)
 
 
-def parse_header_block(block: bytes) -> dict[str, str]:
-    """Headers from their wire form, `NATS/1.0` line first; empty for an empty block."""
-    headers: dict[str, str] = {}
-    for line in block.split(b"\r\n")[1:]:
-        name, separator, value = line.partition(b":")
-        if separator:
-            headers[name.decode().strip()] = value.decode("utf-8", "replace").strip()
-    return headers
-
-
 class Wire:
     """Requests and one-piece writes on a NATS connection. One per connection, used from its event loop
     only."""
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
+        self._parser = FrameParser(nc)
+        nc._ps = self._parser
         self._tokens = count(1)
         self._prefix = ""
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
-        self._gathering: dict[str, tuple[list[Msg], asyncio.Future[Msg]]] = {}
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._gathering: dict[str, tuple[list[Answer], asyncio.Future[Answer]]] = {}
 
     async def open(self) -> None:
         """Subscribe to the shared inbox. nats-py subscribes it again at every reconnect."""
@@ -109,6 +80,8 @@ class Wire:
 
     def connection_lost(self) -> None:
         """Drop what was not written and tell everyone who waits. To be called when the connection breaks."""
+        # nats-py resets its parser before its reader has ended, and never again for the new connection.
+        self._parser.reset()
         self.nc._pending.clear()
         self.nc._pending_data_size = 0
         waiting = [*self._waiting.values(), *(future for _, future in self._gathering.values())]
@@ -142,10 +115,10 @@ class Wire:
                 400, _MESSAGE_TOO_LARGE, f"a message of {size} bytes on {subject} exceeds the {limit} allowed"
             )
 
-    def expect(self) -> tuple[str, asyncio.Future[Msg]]:
+    def expect(self) -> tuple[str, asyncio.Future[Answer]]:
         """A reply subject on the shared inbox and the future of the answer to it."""
         token = str(next(self._tokens))
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[token] = future
         return self._prefix + token, future
 
@@ -153,7 +126,7 @@ class Wire:
         """Nobody waits for an answer on `reply` any more."""
         self._waiting.pop(reply[len(self._prefix) :], None)
 
-    async def answer(self, reply: str, future: asyncio.Future[Msg], timeout: float) -> Msg:
+    async def answer(self, reply: str, future: asyncio.Future[Answer], timeout: float) -> Answer:
         """Wait for the answer on `reply`. Raises NoAnswer after `timeout` seconds or when the connection
         breaks."""
         timer = asyncio.get_running_loop().call_later(timeout, _expire, future, timeout)
@@ -165,7 +138,7 @@ class Wire:
 
     async def request(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, *, timeout: float = 5.0
-    ) -> Msg:
+    ) -> Answer:
         """Publish and wait for one answer, whatever it says.
 
         Raises NotCommitted (not connected, nothing sent), NoAnswer, BusRefused (too large), ValueError (bad
@@ -181,7 +154,7 @@ class Wire:
             raise
         return await self.answer(reply, future, timeout)
 
-    async def gather(self, subject: str, data: bytes, *, timeout: float = 5.0) -> tuple[list[Msg], Msg]:
+    async def gather(self, subject: str, data: bytes, *, timeout: float = 5.0) -> tuple[list[Answer], Answer]:
         """Publish and take every answer up to one that is only a status: (the answers, the status).
 
         Raises as `request`; `timeout` seconds are for all the answers together.
@@ -189,7 +162,7 @@ class Wire:
         reply, future = self.expect()
         token = reply[len(self._prefix) :]
         del self._waiting[token]
-        answers: list[Msg] = []
+        answers: list[Answer] = []
         self._gathering[token] = (answers, future)
         try:
             await self.write(encode_publish(subject, reply, None, data))
@@ -197,35 +170,24 @@ class Wire:
         finally:
             self._gathering.pop(token, None)
 
-    def _answered(self, message: Msg) -> None:
-        token = message.subject[len(self._prefix) :]
+    def _answered(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
+        token = subject[len(self._prefix) :]
         future = self._waiting.get(token)
         if future is not None:
             if not future.done():
-                future.set_result(message)
+                future.set_result(Answer(subject, reply, head, data))
             return
         gathering = self._gathering.get(token)
-        if gathering is not None:
-            answers, future = gathering
-            if status_of(message) is None:
-                answers.append(message)
-            elif not future.done():
-                future.set_result(message)
+        if gathering is None:
+            return
+        answers, future = gathering
+        answer = Answer(subject, reply, head, data)
+        if answer.status is None:
+            answers.append(answer)
+        elif not future.done():
+            future.set_result(answer)
 
 
-def _expire(future: asyncio.Future[Msg], timeout: float) -> None:
+def _expire(future: asyncio.Future[Answer], timeout: float) -> None:
     if not future.done():
         future.set_exception(NoAnswer(f"no answer within {timeout:g} s"))
-
-
-def status_of(message: Msg) -> str | None:
-    """The status code of a message without content that the server made, such as `503`; None for all
-    others."""
-    if message.data or not message.headers:
-        return None
-    return message.headers.get(STATUS)
-
-
-def is_no_responders(message: Msg) -> bool:
-    """Whether the server says that nobody listens on the requested subject."""
-    return status_of(message) == "503"
