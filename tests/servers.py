@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 
+from gnomon_api.readmodels.migrate import migrate
 from gnomon_core.runtime.embedded import EmbeddedPostgres
 
 TEMPLATE: Final = "gnomon_template"
@@ -29,8 +30,9 @@ def reachable_folder() -> Iterator[Path]:
 
 
 async def make_template(server: EmbeddedPostgres) -> None:
-    """Create the template database and bring it to the current schema."""
+    """Create the template database and bring it to the current schema of the read models."""
     await _execute(server, f"CREATE DATABASE {TEMPLATE}")
+    await migrate(server.url_of(TEMPLATE))
 
 
 async def clone_database(server: EmbeddedPostgres, name: str) -> str:
