@@ -23,10 +23,9 @@ def files_of(module: str, path: Sequence[str]) -> list[Path]:
     """The Python files of a module: its own, or all of its package. Empty where the module is not found."""
     places: Sequence[str] | None = path
     spec = None
-    name = ""
     for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, places)
+        # By its last name only: for a dotted one the finder wants the parents to be imported.
+        spec = PathFinder.find_spec(part, places)
         if spec is None:
             return []
         places = list(spec.submodule_search_locations or ())

@@ -1,0 +1,75 @@
+"""Values as people read and write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gnomon_cli import shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.0034, "3 ms"),
+        (0.9996, "1 s"),
+        (1.238, "1.24 s"),
+        (59.4, "59.4 s"),
+        (60, "1 min"),
+        (125, "2 min 5 s"),
+        (3600, "1 h"),
+        (11_520, "3 h 12 min"),
+        (93_600, "1 d 2 h"),
+        (-2, "-2 s"),
+    ],
+)
+def test_a_duration_shows_its_two_largest_units(seconds: float, text: str) -> None:
+    assert shown.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("5m", 300), ("2h", 7200), ("1d", 86_400), ("1w", 604_800), ("90", 90), ("250ms", 0.25)],
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert shown.read_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-5s", "5 parsecs", "1h30m", "٣s"])
+def test_what_is_no_duration_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration such as 30s"):
+        shown.read_duration(text)
+
+
+def test_an_instant_is_shown_in_utc_without_milliseconds() -> None:
+    assert shown.instant("2026-09-21T11:00:00.250+02:00") == "2026-09-21 09:00:00Z"
+    assert shown.instant(None) == "-"
+
+
+def test_how_far_off_an_instant_is() -> None:
+    now = datetime(2026, 9, 21, 9, 0, 0, tzinfo=UTC)
+    assert shown.relative("2026-09-21T09:00:42Z", now) == "in 42 s"
+    assert shown.relative("2026-09-21T08:57:00Z", now) == "3 min ago"
+    assert shown.relative("2026-09-21T09:00:00.4Z", now) == "now"
+    assert shown.relative(None, now) == "-"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        (None, "on demand"),
+        ({"kind": "interval", "every_seconds": 90, "timezone": "UTC"}, "every 1 min 30 s"),
+        ({"kind": "once", "at": "2026-09-21T09:00:00.000Z"}, "once 2026-09-21T09:00:00.000Z"),
+        ({"kind": "cron", "expression": "*/5 * * * *", "timezone": "UTC"}, "cron */5 * * * *"),
+        (
+            {"kind": "cron", "expression": "0 9 * * *", "timezone": "Europe/Berlin"},
+            "cron 0 9 * * * Europe/Berlin",
+        ),
+        ({"kind": "cron", "hour": 9, "minute": 0}, "cron minute=0 hour=9"),
+        ({"kind": "tides"}, "tides"),
+    ],
+)
+def test_a_schedule_in_a_few_words(schedule: dict[str, object] | None, text: str) -> None:
+    assert shown.schedule(schedule) == text
