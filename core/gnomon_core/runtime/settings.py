@@ -1,0 +1,308 @@
+"""Settings: declared once as a Struct, documented where they are declared, read from the environment.
+
+Each field is one variable, `GNOMON_` and the field's name in capitals unless `variable` says otherwise. Its
+type says how the text is read, its docstring what it means; `render_env_example` prints both. A value that
+cannot be read, or is not allowed, stops the process with the variable's name, the value and what is allowed:
+
+    GNOMON_LEASE_TTL='abc': a duration such as 250ms, 5s, 10m, 72h, 7d, or plain seconds
+
+An empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+import types
+import typing
+import zoneinfo
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+import msgspec
+
+from gnomon_schemas.limits import MAX_PARTITIONS
+
+__all__ = [
+    "CommonSettings",
+    "Seconds",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "format_duration",
+    "parse_duration",
+    "render_env_example",
+]
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. The text names the variable, its value and what is allowed."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a setting besides its type; goes into `Annotated`."""
+
+    variable: str | None = None
+    """The environment variable, where it is not `GNOMON_<FIELD>`."""
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    """Do not show the value in errors."""
+    check: Callable[[Any], str | None] | None = None
+    """Returns what is allowed when the value is not."""
+
+
+class _Duration:
+    """Marks a float as a duration: `5s`, `10m`, `72h` are taken as well as plain seconds."""
+
+
+Seconds = Annotated[float, _Duration()]
+"""A duration in seconds, written as `250ms`, `5s`, `10m`, `72h`, `7d` or plain seconds."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_WORDS = "a duration such as 250ms, 5s, 10m, 72h, 7d, or plain seconds"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration as written in a setting. Raises ValueError saying what is allowed."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(_DURATION_WORDS)
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in the largest unit that leaves a whole number."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def _known_zone(name: str) -> str | None:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return "a time zone of the IANA database, such as UTC or Europe/Berlin"
+    return None
+
+
+def _nats_url(text: str) -> str | None:
+    addresses = [address.strip() for address in text.split(",")]
+    if all(re.fullmatch(r"(nats|tls|ws|wss)://\S+", address) for address in addresses):
+        return None
+    return "nats://host:port, several with commas"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all settings: subclasses declare the fields."""
+
+    title: ClassVar[str] = "Settings"
+    """Heading of the class's part in `.env.example`."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Read every field from `environ`; what is not set takes its default. Raises SettingsError for the
+        first fault."""
+        values: dict[str, Any] = {}
+        for field in _fields(cls):
+            text = environ.get(field.variable, "").strip()
+            if text:
+                values[field.name] = field.read(text)
+            elif field.required:
+                raise SettingsError(f"{field.variable} is not set: {field.allowed()}")
+        return cls(**values)
+
+
+class _Field:
+    """One setting as the loader sees it."""
+
+    def __init__(self, name: str, hint: Any, info: msgspec.structs.FieldInfo, doc: str) -> None:
+        self.name = name
+        self.doc = doc
+        self.info = info
+        self.required = info.required
+        self.type, self.optional, marks = _unwrap(hint)
+        self.duration = any(isinstance(mark, _Duration) for mark in marks)
+        self.setting = next((mark for mark in marks if isinstance(mark, Setting)), Setting())
+        self.variable = self.setting.variable or f"GNOMON_{name.upper()}"
+
+    @property
+    def default(self) -> Any:
+        if self.info.default_factory is not msgspec.NODEFAULT:
+            return self.info.default_factory()
+        return None if self.info.default is msgspec.NODEFAULT else self.info.default
+
+    def read(self, text: str) -> Any:
+        """The value of `text`. Raises SettingsError."""
+        try:
+            value = self._convert(text)
+        except ValueError:
+            raise self._bad(text, self.allowed()) from None
+        setting = self.setting
+        if setting.choices and value not in setting.choices:
+            raise self._bad(text, self.allowed())
+        too_small = setting.least is not None and value < setting.least
+        if too_small or (setting.most is not None and value > setting.most):
+            raise self._bad(text, self.allowed())
+        allowed = setting.check(value) if setting.check is not None else None
+        if allowed is not None:
+            raise self._bad(text, allowed)
+        return value
+
+    def allowed(self) -> str:
+        """What may be written, in words."""
+        if self.setting.choices:
+            return "one of " + ", ".join(self.setting.choices)
+        words = _TYPE_WORDS.get(self.type, "text")
+        if self.duration:
+            words = _DURATION_WORDS
+        least, most = (self._show(limit) for limit in (self.setting.least, self.setting.most))
+        if least and most:
+            return f"{words}, {least} to {most}"
+        if least:
+            return f"{words}, at least {least}"
+        return f"{words}, at most {most}" if most else words
+
+    def show_default(self) -> str:
+        """The default as it would be written; empty for none."""
+        value = self.default
+        if value is None or value == ():
+            return ""
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return self._show(value)
+
+    def _show(self, value: float | str | None) -> str:
+        if value is None:
+            return ""
+        return format_duration(value) if self.duration and not isinstance(value, str) else f"{value}"
+
+    def _convert(self, text: str) -> Any:
+        if self.duration:
+            return parse_duration(text)
+        if self.type is bool:
+            return _TRUTHS[text.lower()] if text.lower() in _TRUTHS else _fail()
+        if self.type is tuple:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        return self.type(text)
+
+    def _bad(self, text: str, allowed: str) -> SettingsError:
+        shown = "(not shown)" if self.setting.secret else repr(text)
+        return SettingsError(f"{self.variable}={shown}: {allowed}")
+
+
+_TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_TYPE_WORDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple: "a list with commas",
+}
+
+
+def _fail() -> Any:
+    raise ValueError
+
+
+def _unwrap(hint: Any) -> tuple[type, bool, tuple[Any, ...]]:
+    """(plain type, whether None is allowed, what Annotated carries) of a field's type."""
+    marks: tuple[Any, ...] = ()
+    optional = False
+    while True:
+        origin = typing.get_origin(hint)
+        if origin is Annotated:
+            marks += hint.__metadata__
+            hint = hint.__origin__
+        elif origin in (typing.Union, types.UnionType):
+            optional = True
+            hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        else:
+            return (origin or hint), optional, marks
+
+
+def _fields(cls: type[Settings]) -> list[_Field]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    docs = _field_docs(cls)
+    return [
+        _Field(info.name, hints[info.name], info, docs.get(info.name, ""))
+        for info in msgspec.structs.fields(cls)
+    ]
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The text under each field of a class and its bases."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base is msgspec.Struct or not issubclass(base, Settings):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+            ):
+                docs[statement.target.id] = inspect.cleandoc(str(following.value.value))
+    return docs
+
+
+def render_env_example(classes: Sequence[type[Settings]]) -> str:
+    """`.env.example`: every variable of these classes with its meaning, what is allowed, and its default."""
+    lines = ["# Every setting of Gnomon, with its default. An empty value counts as not set.", ""]
+    seen: set[str] = set()
+    for cls in classes:
+        fields = [field for field in _fields(cls) if field.variable not in seen]
+        if not fields:
+            continue
+        lines += [f"## {cls.title}", ""]
+        for field in fields:
+            seen.add(field.variable)
+            lines += [f"# {line}".rstrip() for line in field.doc.splitlines()]
+            lines += [f"# Allowed: {field.allowed()}.", f"{field.variable}={field.show_default()}", ""]
+    return "\n".join(lines)
+
+
+class CommonSettings(Settings, frozen=True, kw_only=True):
+    """What every process needs."""
+
+    title: ClassVar[str] = "Every process"
+
+    nats_url: Annotated[str, Setting(check=_nats_url)] = "nats://127.0.0.1:4222"
+    """Where NATS is; several nodes of one cluster with commas."""
+    nats_creds: str | None = None
+    """Path of the NATS credentials file; empty for none."""
+    partitions: Annotated[int, Setting(least=1, most=MAX_PARTITIONS)] = 8
+    """Shards that the tasks are spread over. The same for every process, and fixed once the streams exist."""
+    replicas: Annotated[int, Setting(least=1, most=5)] = 1
+    """Copies of every stream: 1 on a single node, 3 on a cluster of three or more."""
+    event_ttl: Annotated[Seconds, Setting(least=60)] = 72 * 3600.0
+    """How long events stay in the stream; the read models keep them for good."""
+    finished_ttl: Annotated[Seconds, Setting(least=0)] = 7 * 86400.0
+    """How long finished and deleted tasks stay in the scheduler's memory, and their ids taken."""
+    lease_ttl: Annotated[Seconds, Setting(least=1, most=300)] = 5.0
+    """After how long a leader that fell silent loses its shards, at the latest. Whole seconds."""
+    ack_wait: Annotated[Seconds, Setting(least=1, most=3600)] = 10.0
+    """After how long work of an executor that fell silent is given to another."""
+    timezone: Annotated[str, Setting(check=_known_zone)] = "UTC"
+    """Time zone of schedules that name none."""
+    log_level: Annotated[str, Setting(choices=("debug", "info", "warning", "error"))] = "info"
+    """Log from this level on."""
+    log_format: Annotated[str, Setting(choices=("console", "json"))] = "console"
+    """`console` for people, `json` for machines: one object a line."""
+    health_port: Annotated[int | None, Setting(least=0, most=65535)] = None
+    """Port for /livez, /readyz and /metrics of the scheduler and the executor; 0 takes a free one, empty
+    means none."""
+    health_host: str = "127.0.0.1"
+    """Address to listen on for the health port."""
+    otlp_endpoint: Annotated[str | None, Setting(variable="OTEL_EXPORTER_OTLP_ENDPOINT")] = None
+    """Where traces go by OTLP over HTTP, such as http://collector:4318; empty: they are not exported. The
+    other OTEL_* variables have the meaning that OpenTelemetry gives them."""
