@@ -177,7 +177,13 @@ class LiveView:
         if isinstance(task_id, str) and self._names.find(task_id) is None:
             # Asked once: an id without a name is remembered as its own name.
             self._names.remember(task_id, await self._look_up(task_id) or task_id)
-        self._terminal.line(*event_line(name, event, self._names))
+        try:
+            line = event_line(name, event, self._names)
+        except (ValueError, TypeError, AttributeError):
+            # Whoever may publish can publish anything; what is no event is counted like what is too much.
+            self._untold[name] += 1
+            return
+        self._terminal.line(*line)
 
     def _affordable(self) -> bool:
         now = self._clock()
