@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -48,19 +53,90 @@ async def test_rows_and_address_survive_stop_kill_and_a_new_object() -> None:
         assert not second.running
 
 
+@asynccontextmanager
+async def _stranger(folder: Path) -> AsyncIterator[Process]:
+    """A process that has nothing to do with Postgres, at work in this folder."""
+    process = await asyncio.create_subprocess_exec("sleep", "600", cwd=folder)
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def _write_pid(server: EmbeddedPostgres, pid: int) -> None:
+    """Let the pid file that a killed server left name another process."""
+    pid_file = server.data / "postmaster.pid"
+    pid_file.write_text("\n".join([str(pid), *pid_file.read_text().splitlines()[1:]]) + "\n")
+
+
 async def test_a_stale_pid_of_a_living_stranger_is_neither_adopted_nor_killed() -> None:
     """After SIGKILL the pid file may name any process: the server starts, and that process lives."""
     with reachable_folder() as folder:
         server = _postgres(folder / "postgres")
         await server.start()
         await server.kill()
-        pid_file = server.data / "postmaster.pid"
-        lines = pid_file.read_text().splitlines()
-        pid_file.write_text("\n".join([str(os.getppid()), *lines[1:]]) + "\n")
+        async with _stranger(folder) as stranger:
+            _write_pid(server, stranger.pid)
+            await server.start()
+            assert await _value(server.url, "SELECT 1") == 1
+            assert server.pid != stranger.pid
+            assert stranger.returncode is None
+        await server.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Postgres itself refuses, by its shared memory")
+async def test_a_server_that_somebody_else_started_is_left_alone() -> None:
+    """A process at work in the data folder that knows no lock is named in the error, and lives."""
+    with reachable_folder() as folder:
+        server = _postgres(folder / "postgres")
+        await server.start()
+        await server.kill()
+        async with _stranger(server.data) as stranger:
+            _write_pid(server, stranger.pid)
+            with pytest.raises(EmbeddedServerError, match=f"process {stranger.pid} already serves"):
+                await server.start()
+            assert stranger.returncode is None
+        await server.start()
+        await server.stop()
+
+
+async def test_data_of_another_major_version_is_refused() -> None:
+    """Postgres cannot read it, and says so in a log; the error says what to do."""
+    with reachable_folder() as folder:
+        server = _postgres(folder / "postgres")
+        await server.start()
+        await server.stop()
+        (server.data / "PG_VERSION").write_text("15\n")
+        with pytest.raises(EmbeddedServerError, match=r"made by Postgres 15.*install the release"):
+            await server.start()
+
+
+async def test_a_killed_initdb_leaves_nothing_in_the_way() -> None:
+    """The cluster is made aside and then moved, so what a killed start left is cleared and made again."""
+    with reachable_folder() as folder:
+        left = folder / "postgres" / "unfinished-x" / "data"
+        left.mkdir(parents=True)
+        server = _postgres(folder / "postgres")
+        await server.start()
+        assert not left.exists()
+        await server.stop()
+
+
+async def test_a_cancelled_start_leaves_nothing_running() -> None:
+    """Whoever gives up waiting gets the lock back and no process; the next start works."""
+    with reachable_folder() as folder:
+        server = _postgres(folder / "postgres")
+        for _ in range(3):
+            starting = asyncio.create_task(server.start(), name="start")
+            await asyncio.wait({starting}, timeout=0.4)
+            starting.cancel()
+            await asyncio.wait({starting})
+            assert starting.cancelled() or starting.exception() is None
+            await server.stop()
+            assert not server.running
         await server.start()
         assert await _value(server.url, "SELECT 1") == 1
-        assert server.pid != os.getppid()
-        os.kill(os.getppid(), 0)
         await server.stop()
 
 
