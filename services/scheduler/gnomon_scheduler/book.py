@@ -1,0 +1,291 @@
+"""The book of a shard: its memory, what has to be stored of it, and storing it.
+
+The desks (slots, commands, endings) change the memory and hand in *units*; the book packs them into batches, writes
+the shard register at the head of each, and tells everybody their sequences once a batch is stored. What was folded,
+and what may be armed only when it is in a register, goes along with the next unit of its task.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.clock import Clock
+from gnomon_core.runtime.messages import Outgoing
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import cloud_event_headers, encode
+from gnomon_schemas.events import Event, ExecutionEvent, Queued, event_name
+from gnomon_schemas.subjects import TASK_RUN
+from gnomon_scheduler.commit import ChainMoved, Committer
+from gnomon_scheduler.emission import Emitter
+from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
+from gnomon_scheduler.registers import RING_SIZE, RingEntry, ShardRegister
+from gnomon_scheduler.units import Batch, Note, Unit, pack
+
+__all__ = ["Armed", "Book"]
+
+_log = structlog.get_logger(__name__)
+
+_FLUSH_AFTER_SECONDS = 0.1
+_FLUSH_A_TURN = 600
+_HEARTBEAT_SECONDS = 1.0
+"""While slots are handed out the stored watermark is at most this old: what a successor has to look through again."""
+_IDLE_HEARTBEAT_SECONDS = 15.0
+
+
+class Armed(NamedTuple):
+    """An execution that is in a register and whose due is to be published at `at_ms`."""
+
+    at_ms: int
+    task_id: str
+    run: str
+
+
+class Book:
+    """Memory and storage of one shard under one epoch."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        memory: ShardMemory,
+        committer: Committer,
+        emitter: Emitter,
+        measures: ShardMeasures,
+        *,
+        epoch: int,
+        owner: str,
+        fingerprint: str,
+    ) -> None:
+        self.memory, self.epoch, self.owner = memory, epoch, owner
+        self.partition = memory.partition
+        self.emitter = emitter
+        self.measures = measures
+        self.watermark_ms = committer.current.watermark_ms or clock.now_ms()
+        """Every plain slot with an emission time up to here has a stored outcome."""
+        self.last_command = committer.current.last_command
+        self.ring = committer.current.ring
+        self.handled_until_ms = 0
+        """Once the watermark is here, what a predecessor handed out matters no more."""
+        self.armed: list[Armed] = []
+        """Heap of executions by the time that their due is to be published."""
+        self._bus, self._clock, self._committer = bus, clock, committer
+        self._fingerprint = fingerprint
+        self._to_arm: dict[str, list[Flight]] = {}
+        self._derived: dict[str, list[Event]] = {}
+        self._flush_at: float | None = None
+        self._stored_at = clock.monotonic()
+        self._handed_out = True
+        self._source = f"gnomon/scheduler/{owner}"
+        self._id_prefix = secrets.token_hex(8)
+        self._ids = count(1)
+
+    @property
+    def register_seq(self) -> int:
+        """Sequence of the shard register as stored last: a replica that has it shows all that this leader wrote."""
+        return self._committer.expected
+
+    def now_ms(self) -> int:
+        """The shard's clock: never before the watermark, so that no slot is looked at twice."""
+        return max(self._clock.now_ms(), self.watermark_ms)
+
+    def seconds_to_next(self) -> float:
+        """Until something is to be stored or published, if nothing else happens."""
+        now = self._clock.monotonic()
+        pause = _HEARTBEAT_SECONDS if self._handed_out else _IDLE_HEARTBEAT_SECONDS
+        wait = self._stored_at + pause - now
+        if self._flush_at is not None:
+            wait = min(wait, self._flush_at - now)
+        if self.armed:
+            wait = min(wait, (self.armed[0].at_ms - self._clock.now_ms()) / 1000)
+        return wait
+
+    # -- what goes with the next unit of a task ----------------------------------------------------
+
+    def arm(self, task_id: str, flight: Flight) -> None:
+        """Have the due of an execution that is in a register published when its time comes."""
+        heapq.heappush(self.armed, Armed(flight.emit_ms, task_id, flight.run))
+
+    def arm_once_stored(self, task_id: str, flight: Flight) -> None:
+        """The same for an execution that goes into the register with the task's next unit."""
+        self._to_arm.setdefault(task_id, []).append(flight)
+
+    def derive(self, task_id: str, events: Iterable[Event]) -> None:
+        """Events that follow from folding, to be stored with the task's register."""
+        self._derived.setdefault(task_id, []).extend(events)
+
+    def take_off(self, task: TaskState, flight: Flight) -> None:
+        """The execution is in flight from now on."""
+        task.flights[flight.run] = flight
+        self.memory.note_flights(task)
+
+    def touch(self, task: TaskState) -> None:
+        """The task's memory has changed without an event: have its register written soon."""
+        self.memory.note_dirty(task, self.memory.position + 1)
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Something was folded: have it stored within a tenth of a second."""
+        if self._flush_at is None:
+            self._flush_at = self._clock.monotonic() + _FLUSH_AFTER_SECONDS
+
+    def flush(self, *, everything: bool = False) -> list[Unit]:
+        """Units for the tasks whose register lacks something that was folded, when it is time."""
+        if not everything and (self._flush_at is None or self._clock.monotonic() < self._flush_at):
+            return []
+        self._flush_at = None
+        dirty = list(self.memory.dirty.values())
+        if not everything and len(dirty) > _FLUSH_A_TURN:
+            dirty = dirty[:_FLUSH_A_TURN]
+            self._flush_at = self._clock.monotonic()
+        return [self.unit(task) for task in dirty]
+
+    # -- making units ------------------------------------------------------------------------------
+
+    def unit(self, task: TaskState, notes: Iterable[Note] = (), *, command_seq: int = 0) -> Unit:
+        """A unit with the task's register as it is now, what follows from folding, and what is armed once stored."""
+        derived = [self.note(event, run=_run_of(event)) for event in self._derived.pop(task.task_id, ())]
+        unit = Unit(task=task, notes=[*notes, *derived], command_seq=command_seq)
+        for flight in self._to_arm.pop(task.task_id, ()):
+            unit.when_stored(_arming(self, task.task_id, flight))
+        return unit
+
+    def note(
+        self,
+        event: Event,
+        *,
+        run: str = TASK_RUN,
+        expected: int | None = None,
+        on_seq: Callable[[int], None] | None = None,
+        traceparent: str | None = None,
+    ) -> Note:
+        """An event to store; `expected` is the last sequence that its chain must have."""
+        subject = subjects.event("task", event_name(event), self.partition, event.task_id, run)
+        headers = cloud_event_headers(
+            event,
+            ce_id=f"{self._id_prefix}-{next(self._ids)}",
+            source=self._source,
+            traceparent=traceparent,
+        )
+        chain = None if expected is None else subjects.chain(self.partition, event.task_id, run)
+        return Note(Outgoing(subject, encode(event), headers, expected, chain), on_seq)
+
+    def chain_head(self, flight: Flight, event: Queued, traceparent: str | None = None) -> Note:
+        """The `queued` event that an execution's chain begins with."""
+
+        def stored(seq: int) -> None:
+            flight.first_seq = flight.last_seq = flight.cause_seq = seq
+
+        return self.note(event, run=flight.run, expected=0, on_seq=stored, traceparent=traceparent)
+
+    # -- storing -----------------------------------------------------------------------------------
+
+    async def store(self, units: list[Unit], until_ms: int, *, handed_out: bool = False) -> None:
+        """Store units, and with the last batch the watermark `until_ms`. Without units, when a heartbeat is due.
+
+        `handed_out`: dues were published that only the watermark tells of. Raises Deposed.
+        """
+        self._handed_out = self._handed_out or handed_out
+        batches = list(pack(units))
+        if not batches and self.seconds_to_heartbeat() > 0:
+            self._advance(until_ms)
+            return
+        for index, batch in enumerate(batches or [Batch()]):
+            last = index >= len(batches) - 1
+            await self._store_batch(batch, until_ms if last else self.watermark_ms)
+        self._stored_at, self._handed_out = self._clock.monotonic(), False
+        self._advance(until_ms)
+
+    async def store_endings(self, notes: list[Note]) -> None:
+        """Store terminal events that race with executors, in a batch of their own.
+
+        Raises ChainMoved where one of the executions was claimed meanwhile: nothing is stored then. Raises Deposed.
+        """
+        register = msgspec.structs.replace(
+            self._committer.current, fold_position=self.memory.fold_position()
+        )
+        await self._committer.store(register, [note.message for note in notes])
+
+    def seconds_to_heartbeat(self) -> float:
+        """Until the shard register is to be written even if nothing changes."""
+        pause = _HEARTBEAT_SECONDS if self._handed_out else _IDLE_HEARTBEAT_SECONDS
+        return self._stored_at + pause - self._clock.monotonic()
+
+    def _advance(self, until_ms: int) -> None:
+        self.watermark_ms = max(self.watermark_ms, until_ms)
+        if self.memory.handled and self.watermark_ms >= self.handled_until_ms:
+            self.memory.handled.clear()
+
+    async def _store_batch(self, batch: Batch, watermark_ms: int) -> None:
+        memory = self.memory
+        entries = [unit.ring for unit in batch.units if unit.ring is not None]
+        ring: tuple[RingEntry, ...] = (*self.ring, *entries)[-RING_SIZE:]
+        last_command = max(self.last_command, batch.last_command)
+        register = msgspec.structs.replace(
+            self._committer.current,
+            epoch=self.epoch,
+            owner=self.owner,
+            watermark_ms=watermark_ms,
+            fold_position=memory.fold_position(batch.registers.keys()),
+            oldest_unfinished=memory.oldest_unfinished(),
+            last_command=last_command,
+            due_fence=self.emitter.fence,
+            fingerprint=self._fingerprint,
+            ring=ring,
+        )
+        started = self._clock.monotonic()
+        seq = await self._store_or_drop_moved(register, batch)
+        self.measures.stored(self._clock.monotonic() - started, len(batch.registers) + len(batch.notes) + 1)
+        self.ring, self.last_command = ring, last_command
+        for offset, (task, _) in enumerate(batch.registers.values(), 1):
+            memory.note_written(task, seq + offset)
+        first_note = seq + len(batch.registers) + 1
+        for offset, note in enumerate(batch.notes):
+            if note.on_seq is not None:
+                note.on_seq(first_note + offset)
+        for unit in batch.units:
+            for work in unit.stored:
+                work()
+
+    async def _store_or_drop_moved(self, register: ShardRegister, batch: Batch) -> int:
+        """Store a batch. An event whose chain has moved after all is left out, loudly, and the rest stored.
+
+        The chains in here are of slots that this shard never handed out, so nobody else writes on them; were it to
+        happen, callers' commands must not hang on it.
+        """
+        while True:
+            try:
+                return await self._committer.store(register, batch.messages(self.partition))
+            except ChainMoved:
+                batch.notes = [note for note in batch.notes if not await self._has_moved(note.message)]
+
+    async def _has_moved(self, message: Outgoing) -> bool:
+        if message.expected is None or message.expected_subject is None:
+            return False
+        last = await self._bus.last(subjects.EVENTS_STREAM, message.expected_subject)
+        moved = (0 if last is None else last.seq) != message.expected
+        if moved:
+            _log.error(
+                LogEvent.CHAIN_MOVED,
+                subject=message.subject,
+                expected=message.expected,
+                last=0 if last is None else last.seq,
+            )
+        return moved
+
+
+def _arming(book: Book, task_id: str, flight: Flight) -> Callable[[], None]:
+    return lambda: book.arm(task_id, flight)
+
+
+def _run_of(event: Event) -> str:
+    return event.run if isinstance(event, ExecutionEvent) else TASK_RUN

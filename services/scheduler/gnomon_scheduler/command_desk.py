@@ -1,0 +1,268 @@
+"""The command desk: decides the commands that wait, in stream order, and answers them.
+
+A command is decided once. One that was decided before is only answered: a caller's own retry is found in a ring (of
+its task, or of the shard where it has none), a redelivery by its position, which the shard register keeps. Answers go
+out after the batch is stored, acknowledgements after the answers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from gnomon_core.runtime.bus import Bus
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import encode
+from gnomon_schemas.commands import AcceptedExecution, Outcome
+from gnomon_schemas.events import Rejected
+from gnomon_schemas.limits import is_id
+from gnomon_schemas.problems import Code, Problem, Refused, problem
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.identity import check_identity
+from gnomon_scheduler.decisions.verbs import decide
+from gnomon_scheduler.decisions.views import view
+from gnomon_scheduler.intake import Received
+from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_scheduler.units import Unit
+
+__all__ = ["CommandDesk"]
+
+_COMMANDS_A_TURN = 300
+_BYTES_A_TURN = 3 * 1024 * 1024
+_INVALID_TASK = "_invalid"
+
+
+class _Reply(NamedTuple):
+    received: Received
+    outcome: Callable[[], Outcome]
+
+
+class CommandDesk:
+    """Decides the commands of one shard."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        book: Book,
+        types: TypeCatalogue,
+        wish: Callable[[TaskState, Cancelling], None],
+        *,
+        default_timezone: str,
+        fingerprint: str,
+        cancel_grace_ms: int,
+    ) -> None:
+        self._bus, self._book, self._types, self._wish = bus, book, types, wish
+        self._default_timezone, self._fingerprint = default_timezone, fingerprint
+        self._cancel_grace_ms = cancel_grace_ms
+        self.commands: deque[Received] = deque()
+        """Commands of the partition, in stream order."""
+        self.strays: deque[Received] = deque()
+        """Commands that were stored without a partition, because their id is none."""
+        self._replies: list[_Reply] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a command to decide."""
+        return bool(self.commands or self.strays)
+
+    def decide(self, now_ms: int) -> list[Unit]:
+        """Decide what waits, at `now_ms`: every slot up to then has been handed out."""
+        units: list[Unit] = []
+        size = 0
+        while self.strays and len(units) < _COMMANDS_A_TURN:
+            received = self.strays.popleft()
+            refused = Refused(
+                Code.INVALID_ID,
+                f"{received.command.object_id!r} is no id: 1 to 64 of A-Z a-z 0-9 _ -, not beginning with _",
+            )
+            # No `command_seq`: strays come by a consumer of their own, whose positions mean nothing to the shard's.
+            units.append(self._refuse(received, refused.problem, now_ms, None, position=0))
+        while self.commands and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
+            received = self.commands.popleft()
+            size += 2 * len(received.command.data) + 2048
+            unit = self._decide(received, now_ms)
+            if unit is not None:
+                units.append(unit)
+        return units
+
+    def _decide(self, received: Received, now_ms: int) -> Unit | None:
+        """Decide one command; None where it had been decided before, and is only answered."""
+        command = received.command
+        task = self._book.memory.tasks.get(command.object_id)
+        known = self._answer_again(command, task)
+        if known is not None:
+            self._replies.append(_Reply(received, known))
+            return None
+        around = Surroundings(
+            now_ms=now_ms,
+            partition=self._book.partition,
+            types=self._types.known,
+            default_timezone=self._default_timezone,
+            fingerprint=self._fingerprint,
+            cancel_grace_ms=self._cancel_grace_ms,
+        )
+        try:
+            check_identity(command)
+            if command.object_id in self._book.memory.unreadable:
+                raise Refused(
+                    Code.UNREADABLE_STATE,
+                    f"the stored state of task {command.object_id!r} cannot be read by this version",
+                )
+            waiting = [] if task is None else self._book.memory.waiting_for_jitter(task, now_ms)
+            decision = decide(task, waiting, command, around)
+        except Refused as refusal:
+            self._book.measures.command(command.verb, refusal.problem.code)
+            return self._refuse(received, refusal.problem, now_ms, task, position=command.seq)
+        self._book.measures.command(command.verb, "ok")
+        return self._apply(task, decision, received)
+
+    def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
+        """The answer to a command that was decided before: a caller's retry, or a redelivery."""
+        command_id = command.command_id or ""
+        ring = (*self._book.ring, *(task.reg.ring if task is not None else ()))
+        entry = next((entry for entry in ring if entry.command_id == command_id), None)
+        if entry is not None:
+            found = None if entry.code is None else problem(entry.code, entry.detail)
+            return lambda: self._outcome(command, found, entry.run, replayed=True)
+        answer = self._book.memory.answer(command_id)
+        if answer is not None:
+            return lambda: self._outcome(command, answer[1], None, replayed=True)
+        if command.seq <= self._book.last_command:
+            gone = problem(
+                Code.UNAVAILABLE, "the command was decided before; its outcome is under /api/v1/commands"
+            )
+            return lambda: self._outcome(command, gone, None, replayed=True)
+        return None
+
+    def _apply(
+        self, task: TaskState | None, decision: Decision, received: Received
+    ) -> Unit:
+        command = received.command
+        entry = RingEntry(command.command_id or "", None, "", decision.run)
+        reg = msgspec.structs.replace(
+            decision.reg, ring=(*decision.reg.ring, entry)[-RING_SIZE:]
+        )
+        if task is None:
+            task = TaskState(reg, 0)
+            self._book.memory.tasks[reg.task_id] = task
+        task.reg = reg
+        notes = [self._book.note(event, traceparent=command.traceparent) for event in decision.events]
+        for flight in decision.waiting:
+            self._book.take_off(task, flight)
+        for flight, event in decision.queued:
+            self._book.take_off(task, flight)
+            notes.append(self._book.chain_head(flight, event, command.traceparent))
+        for flight in (*decision.waiting, *(flight for flight, _ in decision.queued)):
+            self._book.arm_once_stored(task.task_id, flight)
+        for item in decision.cancels:
+            task.cancelling[item.run] = item
+        if decision.rescheduled:
+            self._book.memory.schedule(task, self._book.watermark_ms)
+        self._replies.append(
+            _Reply(
+                received,
+                lambda: self._outcome(command, None, decision.run, created=decision.created),
+            )
+        )
+        unit = self._book.unit(task, notes, command_seq=command.seq)
+        for item in decision.cancels:
+            unit.when_stored(_wishing(self._wish, task, item))
+        return unit
+
+    def _refuse(
+        self,
+        received: Received,
+        found: Problem,
+        now_ms: int,
+        task: TaskState | None,
+        *,
+        position: int,
+    ) -> Unit:
+        """Record a refusal: one `task.rejected`, and the command's place in a ring."""
+        command = received.command
+        known = task is not None and is_id(command.object_id)
+        event = Rejected(
+            task_id=command.object_id if is_id(command.object_id) else _INVALID_TASK,
+            user_id=command.user,
+            partition=self._book.partition,
+            occurred_at=format_instant(now_ms),
+            command_id=command.command_id if command.command_id else msgspec.UNSET,
+            verb=command.verb,
+            error=found,
+            subject=command.subject,
+        )
+        self._replies.append(_Reply(received, lambda: self._outcome(command, found, None)))
+        notes = [self._book.note(event, traceparent=command.traceparent)]
+        usable = command.command_id if command.command_id and is_id(command.command_id) else None
+        entry = RingEntry(usable, found.code, found.detail[:200]) if usable else None
+        if task is None or not known or entry is None:
+            return Unit(notes=notes, command_seq=position, ring=entry)
+        task.reg = msgspec.structs.replace(task.reg, ring=(*task.reg.ring, entry)[-RING_SIZE:])
+        return self._book.unit(task, notes, command_seq=position)
+
+    def _outcome(
+        self,
+        command: Command,
+        found: Problem | None,
+        run: str | None,
+        *,
+        replayed: bool = False,
+        created: bool = False,
+    ) -> Outcome:
+        seq = max(self._book.memory.position, self._book.register_seq)
+        command_id = command.command_id or ""
+        answer = self._book.memory.answer(command_id)
+        seq = max(seq, answer[0] if answer else 0)
+        if found is not None:
+            return Outcome(ok=False, command_id=command_id, seq=seq, error=found, replayed=replayed)
+        task = self._book.memory.tasks.get(command.object_id)
+        if task is None:
+            return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
+        shown = view(
+            task.reg,
+            partition=self._book.partition,
+            running=task.running,
+            now_ms=self._book.now_ms(),
+            types=self._types.known,
+        )
+        flight = task.flights.get(run) if run else None
+        execution = (
+            AcceptedExecution(
+                execution_id=f"{task.task_id}.{run}",
+                task_id=task.task_id,
+                run=run,
+                scheduled_for=format_instant(flight.scheduled_ms if flight else self._book.now_ms()),
+            )
+            if run
+            else None
+        )
+        return Outcome(
+            ok=True,
+            command_id=command_id,
+            task=shown,
+            execution=execution,
+            seq=seq,
+            replayed=replayed,
+            created=created,
+        )
+
+    async def answer(self) -> None:
+        """Answer what was decided, now that it is stored; then acknowledge it."""
+        replies, self._replies = self._replies, []
+        for reply in replies:
+            if reply.received.reply_to is not None:
+                await self._bus.send(reply.received.reply_to, encode(reply.outcome()))
+        for reply in replies:
+            await self._bus.send(reply.received.ack_subject, b"+ACK")
+
+
+def _wishing(
+    wish: Callable[[TaskState, Cancelling], None], task: TaskState, item: Cancelling
+) -> Callable[[], None]:
+    return lambda: wish(task, item)

@@ -1,0 +1,62 @@
+"""A command as the shard reads it, and what a decision about it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gnomon_schemas.events import Event, Queued
+from gnomon_scheduler.decisions.resolving import KnownType
+from gnomon_scheduler.memory import Flight
+from gnomon_scheduler.registers import Cancelling, TaskRegister
+
+__all__ = ["Command", "Decision", "Surroundings"]
+
+
+class Command(NamedTuple):
+    """One stored command."""
+
+    kind: str
+    verb: str
+    object_id: str
+    command_id: str | None
+    user: str | None
+    """Acting user; None: whoever may publish here, who may act for any user."""
+    admin: bool
+    if_match: str | None
+    data: bytes
+    seq: int
+    """Sequence in `TASK_COMMANDS`."""
+    subject: str = ""
+    traceparent: str | None = None
+
+
+class Surroundings(NamedTuple):
+    """What a decision may look at besides the task."""
+
+    now_ms: int
+    partition: int
+    types: Mapping[str, KnownType]
+    default_timezone: str
+    fingerprint: str
+    cancel_grace_ms: int
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a command does. Nothing of it holds until its batch is stored."""
+
+    reg: TaskRegister
+    events: list[Event] = field(default_factory=list)
+    """Events of the task itself; the first answers the command."""
+    queued: list[tuple[Flight, Queued]] = field(default_factory=list)
+    """Executions to write ahead, with the event at the head of their chain."""
+    waiting: list[Flight] = field(default_factory=list)
+    """Executions to write ahead without an event: slots that wait for their jitter."""
+    cancels: list[Cancelling] = field(default_factory=list)
+    rescheduled: bool = False
+    """The task's coming slots have to be planned anew."""
+    run: str | None = None
+    """The run that the command made or aimed at."""
+    created: bool = False

@@ -1,0 +1,35 @@
+"""Whether a command names itself and its object properly: checked before anything else."""
+
+from __future__ import annotations
+
+from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
+from gnomon_schemas.problems import Code, Refused
+from gnomon_scheduler.decisions.command import Command
+
+__all__ = ["check_identity"]
+
+_ALLOWED = "1 to 64 of A-Z a-z 0-9 _ -, not beginning with _"
+
+
+def check_identity(command: Command) -> None:
+    """Raises Refused for a command without a usable id, of an impossible object id, an unknown kind, or too large."""
+    if command.command_id is None or not is_id(command.command_id):
+        raise Refused(
+            Code.MISSING_COMMAND_ID,
+            f"the header Nats-Msg-Id is {command.command_id!r}; it has to be a command id: {_ALLOWED}",
+        )
+    if not is_id(command.object_id):
+        raise Refused(Code.INVALID_ID, f"{command.object_id!r} is no id: {_ALLOWED}")
+    if command.object_id in RESERVED_IDS:
+        raise Refused(
+            Code.INVALID_ID,
+            f"{command.object_id!r} is a reserved word; {', '.join(sorted(RESERVED_IDS))} are no ids",
+        )
+    if command.kind != "task":
+        raise Refused(
+            Code.UNSUPPORTED, f"commands of kind {command.kind!r} are not taken yet; allowed is task"
+        )
+    if len(command.data) > COMMAND_MAX:
+        raise Refused(
+            Code.TOO_LARGE, f"the command has {len(command.data)} bytes; at most {COMMAND_MAX} are allowed"
+        )

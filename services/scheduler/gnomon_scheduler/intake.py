@@ -1,0 +1,184 @@
+"""Taking commands from `TASK_COMMANDS`, in stream order.
+
+Each leader reads its partition by a durable consumer of its own epoch, `cmd-<p>-<epoch>`. A consumer shared by
+successive leaders would reorder: what the dead leader had fetched would come after what it had not. The broker lets
+only one consumer have a filter of a work queue, so opening one means deleting those of lower epochs first; finding
+one of a higher epoch means being deposed. Only the leader of an epoch creates its consumer.
+
+Acknowledging comes last, after the commit and the reply: a crash before it delivers the command again, and the shard
+register's `last_command` tells that it was decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from nats.aio.msg import Msg
+
+from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas import headers as h
+from gnomon_schemas.subjects import COMMANDS_STREAM, parse_command
+from gnomon_scheduler.commit import Deposed
+from gnomon_scheduler.decisions.command import Command
+
+__all__ = ["Intake", "Received"]
+
+_log = structlog.get_logger(__name__)
+
+_BATCH = 256
+_PULL_SECONDS = 20
+_MAX_ACK_PENDING = 1000
+_ACK_WAIT_SECONDS = 60
+_FILTER_TAKEN = 10100
+_RETRY_PAUSE = 0.05
+
+
+class Received:
+    """One command as delivered: what it says, where to answer, and how to acknowledge."""
+
+    __slots__ = ("ack_subject", "command", "reply_to")
+
+    def __init__(self, command: Command, reply_to: str | None, ack_subject: str) -> None:
+        self.command = command
+        self.reply_to = reply_to
+        """Where the caller wants the outcome: only ever under `_INBOX.`, so that no caller can make the scheduler
+        write to a subject that matters."""
+        self.ack_subject = ack_subject
+
+
+class Intake(Service):
+    """Pulls the commands of one filter and hands them over in order, at most `_MAX_ACK_PENDING` unacknowledged."""
+
+    def __init__(
+        self, bus: NatsBus, prefix: str, epoch: int, filter_subject: str, take: Callable[[Received], None]
+    ) -> None:
+        super().__init__(f"intake-{prefix}-{epoch}")
+        self._bus = bus
+        self._prefix, self._epoch = prefix, epoch
+        self._consumer = f"{prefix}-{epoch}"
+        self._filter = filter_subject
+        self._take = take
+        self._pulled = asyncio.Event()
+        self._left = 0
+
+    async def on_start(self) -> None:
+        """Open the consumer of this epoch and begin to pull. Raises Deposed."""
+        await self._open()
+        self._inbox = self._bus.nc.new_inbox()
+        self._subscription = await self._bus.subscribe(self._inbox, self._delivered)
+        # A pull does not outlive its connection.
+        self._bus.listen(self._pulled.set)
+        self.spawn(self._pull(), "pull")
+
+    async def on_stop(self) -> None:
+        """Take no more. The consumer stays: the next leader deletes it."""
+        self._bus.unlisten(self._pulled.set)
+        if self._bus.connected:
+            await self._subscription.unsubscribe()
+
+    async def acknowledge(self, received: Received) -> None:
+        """The command is decided, stored and answered."""
+        await self._bus.send(received.ack_subject, b"+ACK")
+
+    async def _open(self) -> None:
+        config = {
+            "durable_name": self._consumer,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": _ACK_WAIT_SECONDS * 10**9,
+            "max_ack_pending": _MAX_ACK_PENDING,
+            "max_waiting": 8,
+            "filter_subject": self._filter,
+        }
+        request = {"stream_name": COMMANDS_STREAM, "config": config}
+        while True:
+            try:
+                await self._delete_older()
+                await self._bus.api(f"CONSUMER.DURABLE.CREATE.{COMMANDS_STREAM}.{self._consumer}", request)
+            except BusRefused as error:
+                if error.err_code != _FILTER_TAKEN:
+                    raise
+                # A lower one is back: a deposed leader created it after it was deleted.
+                await asyncio.sleep(_RETRY_PAUSE)
+            except NoAnswer:
+                await asyncio.sleep(_RETRY_PAUSE)
+            else:
+                return
+
+    async def _delete_older(self) -> None:
+        offset = 0
+        while True:
+            answer = await self._bus.api(f"CONSUMER.NAMES.{COMMANDS_STREAM}", {"offset": offset})
+            names = answer.get("consumers") or []
+            for name in names:
+                prefix, _, epoch = name.rpartition("-")
+                if prefix != self._prefix or not epoch.isdigit() or name == self._consumer:
+                    continue
+                if int(epoch) > self._epoch:
+                    raise Deposed(f"consumer {name} is of a higher epoch than {self._epoch}")
+                await self._delete(name)
+            offset += len(names)
+            if not names or offset >= int(answer.get("total", 0)):
+                return
+
+    async def _delete(self, name: str) -> None:
+        try:
+            await self._bus.api(f"CONSUMER.DELETE.{COMMANDS_STREAM}.{name}")
+        except BusRefused as error:
+            if error.code != 404:
+                raise
+
+    async def _pull(self) -> None:
+        """Keep one pull open; a new one when it is used up, has expired, or the connection was made anew."""
+        request = b'{"batch":%d,"expires":%d}' % (_BATCH, _PULL_SECONDS * 10**9)
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{COMMANDS_STREAM}.{self._consumer}"
+        while True:
+            await self._bus.wait_connected()
+            self._pulled.clear()
+            self._left = _BATCH
+            await self._bus.nc.publish(subject, request, reply=self._inbox)
+            try:
+                # A lost answer must not stop the intake for ever, so the wait ends a little after the pull has.
+                async with asyncio.timeout(_PULL_SECONDS + 2):
+                    await self._pulled.wait()
+            except TimeoutError:
+                continue
+
+    async def _delivered(self, message: Msg) -> None:
+        headers = message.headers or {}
+        if "Status" in headers:
+            self._pulled.set()
+            if headers["Status"] not in {"404", "408", "409"}:
+                _log.warning(LogEvent.INTAKE_STATUS, consumer=self._consumer, status=headers["Status"])
+            return
+        self._take(_received(message, headers))
+        self._left -= 1
+        if self._left <= 0:
+            self._pulled.set()
+
+
+def _received(message: Msg, headers: dict[str, str]) -> Received:
+    subject = parse_command(message.subject)
+    roles = {role.strip() for role in headers.get(h.ROLES, "").split(",")}
+    reply_to = headers.get(h.REPLY_TO)
+    command = Command(
+        kind=subject.kind,
+        verb=subject.verb,
+        object_id=subject.object_id,
+        command_id=headers.get(h.MSG_ID),
+        user=headers.get(h.USER) or None,
+        admin=h.ADMIN_ROLE in roles,
+        if_match=headers.get(h.IF_MATCH),
+        data=message.data,
+        seq=message.metadata.sequence.stream,
+        subject=message.subject,
+        traceparent=headers.get(h.TRACEPARENT),
+    )
+    if reply_to is not None and not reply_to.startswith(h.REPLY_PREFIX):
+        reply_to = None
+    return Received(command, reply_to, message.reply)

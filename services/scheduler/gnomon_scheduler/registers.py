@@ -1,0 +1,148 @@
+"""What a shard keeps in `TASKS` besides events: one register per task, and one for itself.
+
+Terms. A *register* is the newest message on its subject (`Nats-Rollup: sub`). An *entry* is an execution that was
+written ahead: it is in the register before its due is published and stays until its terminal event is folded, so
+that no crash can forget it. A *tombstone* is the register of a deleted task.
+
+Registers hold references, never payloads (trigger data and overrides are in the run's `queued` event), so that a
+task with many entries stays far below the broker's message limit. Instants are milliseconds since 1970 (`_ms`),
+nominal slot times whole seconds (`_s`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gnomon_schemas.dues import PreviousRun
+from gnomon_schemas.problems import Code
+from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
+
+__all__ = ["RING_SIZE", "Cancelling", "Entry", "RingEntry", "Runtime", "ShardRegister", "TaskRegister"]
+
+RING_SIZE = 32
+"""How many commands a register remembers, to answer their retries."""
+
+
+class RingEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One decided command: its id, and how it was answered (`code` None: accepted)."""
+
+    command_id: str
+    code: Code | None = None
+    detail: str = ""
+    run: str | None = None
+    """The run that the command made, where it made one."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One execution written ahead."""
+
+    run: str
+    trigger: Trigger
+    scheduled_ms: int
+    """Nominal time of the slot, or the instant of the command."""
+    due_ms: int
+    """With jitter."""
+    emit_ms: int
+    """Not before this instant is its due published; a retry's `retry_at`."""
+    revision: int
+    attempt: int = 1
+    cause_seq: int = 0
+    """The `retrying` it follows; 0 for a first attempt, whose cause is its `queued` event or nothing."""
+    queued: bool = False
+    """A `queued` event stands at the head of its chain."""
+    gated: bool = False
+    """It waits until nothing of its task is in flight (overlap `queue`)."""
+    expires_ms: int | None = None
+    has_input: bool = False
+    retry_of: str | None = None
+    first_started_ms: int | None = None
+    """Start of the first attempt, from which `total_timeout_seconds` counts."""
+    traceparent: str | None = None
+
+
+class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One execution that is being ended."""
+
+    run: str
+    reason: str
+    """`cancelled`, `deleted` or `paused`: what `skipped` will say if nobody has claimed it."""
+    deadline_ms: int
+    """From here on the shard ends it itself, on top of a `started`."""
+    command_id: str | None = None
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was folded from execution events."""
+
+    folded: int = 0
+    """Sequence of the newest execution event whose effect is in here; older ones are never folded again."""
+    run_count: int = 0
+    success_count: int = 0
+    failure_count: int = 0
+    consecutive_failures: int = 0
+    last_run_ms: int | None = None
+    last_execution: LastExecution | None = None
+    previous: PreviousRun | None = None
+    """The last success."""
+
+
+class TaskRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.state.task.v1"):
+    """All that is known of one task."""
+
+    task_id: str
+    user_id: str | None
+    spec: TaskSpec
+    version: int
+    revision: int
+    revision_from_ms: int
+    """The revision is valid for slots with a nominal time after this instant."""
+    cursor_s: int
+    """Every slot with a nominal time up to here has its outcome, or is written ahead."""
+    created_ms: int
+    updated_ms: int
+    fingerprint: str
+    """Calendar fingerprint of the revision."""
+    ended: str | None = None
+    """`completed`, `failed` or `cancelled`: no slot fires any more."""
+    ended_ms: int | None = None
+    pause_note: str | None = None
+    deleted_ms: int | None = None
+    runtime: Runtime = Runtime()
+    entries: tuple[Entry, ...] = ()
+    cancelling: tuple[Cancelling, ...] = ()
+    ring: tuple[RingEntry, ...] = ()
+    traceparent: str | None = None
+    """Trace of the command that made the schedule: fires link to it."""
+
+    @property
+    def active(self) -> bool:
+        """Whether its schedule makes slots now."""
+        return (
+            self.spec.schedule is not None
+            and not self.spec.paused
+            and self.ended is None
+            and self.deleted_ms is None
+        )
+
+
+class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.state.shard.v1"):
+    """The head of every batch of a shard, and its fence: whoever expects an older one is deposed."""
+
+    partition: int
+    epoch: int
+    owner: str
+    nonce: str
+    """Of the batch: tells a leader whose answer was lost that the batch is its own."""
+    watermark_ms: int
+    """Every plain slot whose emission time is up to here has a stored outcome."""
+    fold_position: int
+    """All execution events up to this sequence are in the registers."""
+    oldest_unfinished: int
+    """No chain of an unfinished execution has an event below this sequence; 0: none has."""
+    last_command: int
+    """Sequence in `TASK_COMMANDS` of the last command decided."""
+    due_fence: int
+    """Sequence of the due fence under which this leader emits."""
+    fingerprint: str
+    ring: tuple[RingEntry, ...] = ()
+    """Commands that have no task."""

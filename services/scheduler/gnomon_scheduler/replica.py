@@ -1,0 +1,141 @@
+"""One partition's registers and events as the log tells them: what makes a standby hot and feeds a leader.
+
+Two phases. *Load*: the newest message of every register of the partition, which tells the fold position. *Follow*:
+registers and events from the fold position on, in order. While nobody leads here the messages are applied to the
+memory as they come (`standby`); a leader takes them as an inbox (`lead`) and folds them in its own turns.
+
+After leading, the memory is thrown away and loaded again: it may hold what was decided and never stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.follower import Follower
+from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import decode, decode_event
+from gnomon_schemas.events import Event, Rejected
+from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
+from gnomon_scheduler.memory import ShardMemory
+from gnomon_scheduler.registers import ShardRegister, TaskRegister
+
+__all__ = ["Delivered", "Replica", "read_event"]
+
+_log = structlog.get_logger(__name__)
+
+Delivered = tuple[int, str, Event]
+"""Sequence, run and event."""
+Listener = Callable[[list[Stored]], None]
+
+
+class Replica(Service):
+    """Follows one partition of `TASKS` into a `ShardMemory`."""
+
+    def __init__(self, bus: Bus, partition: int) -> None:
+        super().__init__(f"replica-{partition}")
+        self._bus = bus
+        self.partition = partition
+        self.memory = ShardMemory(partition)
+        self._shard_subject = subjects.shard_register(partition)
+        self._leader: Listener | None = None
+        self._moved = asyncio.Event()
+
+    async def on_start(self) -> None:
+        """Load, then follow; ready when all that was there at the start has been applied."""
+        self.memory = memory = ShardMemory(self.partition)
+        self._leader = None
+        registers = [subjects.task_registers(self.partition), self._shard_subject]
+        loader = Follower(self._bus, EVENTS_STREAM, registers, handler=self._load, name=f"{self.name}-load")
+        await loader.start()
+        await loader.loaded.wait()
+        await loader.stop()
+        start_seq = (memory.shard.fold_position if memory.shard else 0) + 1
+        follower = Follower(
+            self._bus,
+            EVENTS_STREAM,
+            [*registers, subjects.partition_events(self.partition)],
+            start_seq=start_seq,
+            handler=self._follow,
+            name=self.name,
+        )
+        await self.start_child(follower)
+        await follower.caught_up.wait()
+
+    def lead(self, listener: Listener) -> None:
+        """From now on hand what is delivered to `listener` instead of applying it."""
+        self._leader = listener
+
+    async def wait_for(self, seq: int) -> None:
+        """Wait until everything of this partition up to `seq` has been delivered; `seq` must be of this partition."""
+        while self.memory.position < seq:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _load(self, messages: list[Stored]) -> None:
+        for message in messages:
+            self._apply_register(message)
+
+    async def _follow(self, messages: list[Stored]) -> None:
+        if self._leader is not None:
+            self._leader(messages)
+            return
+        for message in messages:
+            if message.subject.startswith("state."):
+                self._apply_register(message)
+            else:
+                self._apply_event(message)
+            self.memory.position = message.seq
+        self._moved.set()
+
+    def _apply_register(self, message: Stored) -> None:
+        try:
+            if message.subject == self._shard_subject:
+                self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
+            elif message.subject.startswith("state.task."):
+                self.memory.apply_task(message.seq, decode(message.data, TaskRegister))
+        except msgspec.DecodeError as error:
+            task_id = message.subject.rpartition(".")[2]
+            # That task stops, never the shard.
+            self.memory.unreadable[task_id] = message.seq
+            self.memory.tasks.pop(task_id, None)
+            _log.error(
+                LogEvent.REGISTER_UNREADABLE,
+                subject=message.subject,
+                seq=message.seq,
+                error=str(error),
+            )
+
+    def _apply_event(self, message: Stored) -> None:
+        read = read_event(message)
+        if read is None:
+            return
+        seq, run, event = read
+        note_answer(self.memory, seq, event)
+        if run != TASK_RUN:
+            self.memory.recent.append((seq, run, event))
+
+
+def note_answer(memory: ShardMemory, seq: int, event: Event) -> None:
+    """Remember the command that an event answers."""
+    if event.command_id is not msgspec.UNSET:
+        memory.note_answer(event.command_id, seq, event.error if isinstance(event, Rejected) else None)
+
+
+def read_event(message: Stored) -> Delivered | None:
+    """A stored event of kind task with its sequence and run; None for other kinds, and, loudly, for one unreadable."""
+    subject = subjects.parse_event(message.subject)
+    if subject.kind != "task":
+        return None
+    try:
+        return message.seq, subject.run, decode_event(message.data)
+    except msgspec.DecodeError as error:
+        _log.error(LogEvent.EVENT_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error))
+        return None

@@ -1,0 +1,357 @@
+"""A shard while this process leads it: one mailbox, one state, no locks.
+
+Everything happens in *turns* of one task. A turn freezes the time, T, and then, in this order:
+
+1. *folds* what the follower delivered;
+2. *hands out the slots* whose emission time is up to T: plain ones are published at once, under the due fence;
+3. *decides the commands* that wait, at T, so that every slot up to T belongs to the revision before them;
+4. *stores* one or more batches: what 1 to 3 decided, and, in the last of them, the watermark T, since by then the
+   due of every plain slot up to T is stored and the outcome of every other one is in these very batches;
+5. *answers* the commands, then acknowledges them;
+6. *publishes the dues* of executions that are written ahead and whose time has come: only now are they in a register;
+7. *ends* what is to be ended (`withdrawals`), in batches of their own.
+
+A crash between any two of these loses nothing and doubles nothing: before 4 no command was answered, and the slots
+that were published are found by the successor in `TASK_DUE` or on their chains (`takeover`); after 4 the registers
+hold whatever 6 and 7 have still to do. A leader that was deposed finds out at its next batch or due and ends; the
+memory goes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.clock import Clock
+from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import Event
+from gnomon_schemas.subjects import TASK_RUN
+from gnomon_scheduler import takeover
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.command_desk import CommandDesk
+from gnomon_scheduler.commit import Deposed
+from gnomon_scheduler.decisions.folding import finish, fold
+from gnomon_scheduler.decisions.resolving import resolve
+from gnomon_scheduler.ending_desk import EndingDesk
+from gnomon_scheduler.intake import Intake, Received
+from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.replica import Replica, note_answer, read_event
+from gnomon_scheduler.slot_desk import SlotDesk
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+
+__all__ = ["Shard", "ShardOptions", "ShardStatus"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOptions:
+    """What a shard has to know of the settings."""
+
+    owner: str
+    """Id of this process."""
+    default_timezone: str
+    fingerprint: str
+    """Calendar fingerprint of this process's zone rules and libraries."""
+    cancel_grace_ms: int = 10_000
+    """How long a running handler may take to answer a cancel."""
+
+
+class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard as its leader sees it."""
+
+    partition: int
+    leader: str
+    epoch: int
+    watermark: str
+    lag_seconds: float
+    tasks: int
+    in_flight: int
+    next_fire: str | None
+
+
+class Shard(Service):
+    """One shard, led by this process from `start` to `stop` or until deposed."""
+
+    def __init__(
+        self,
+        bus: NatsBus,
+        replica: Replica,
+        types: TypeCatalogue,
+        clock: Clock,
+        options: ShardOptions,
+        lease_epoch: int,
+        measures: ShardMeasures,
+    ) -> None:
+        super().__init__(f"shard-{replica.partition}")
+        self._bus, self._replica, self._types, self._clock = bus, replica, types, clock
+        self._options, self._lease_epoch, self._measures = options, lease_epoch, measures
+        self.partition = replica.partition
+        self.deposed = asyncio.Event()
+        """Set when another process leads the shard after this one."""
+        self._inbox: deque[Stored] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._wake = asyncio.Event()
+        self._halting = False
+        self._lead_task: asyncio.Task[None] | None = None
+        self._intakes: list[Intake] = []
+        self._book: Book
+        self._slots: SlotDesk
+        self._commands: CommandDesk
+        self._endings: EndingDesk
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Take the shard over and begin to act. Raises Deposed."""
+        started = self._clock.monotonic()
+        command = await takeover.seize(
+            self._bus, self._replica, self._options.owner, self._lease_epoch, self._options.fingerprint
+        )
+        self._replica.lead(self._deliver)
+        self._set_up(command)
+        await self._remember(command)
+        partition = self.partition
+        await self._open(f"cmd-{partition}", subjects.partition_commands(partition), self._commands.commands)
+        if partition == 0:
+            # Commands whose id got them no partition are refused by whoever leads the first one.
+            await self._open("cmd-invalid", subjects.CMD_PATTERN, self._commands.strays)
+        self._lead_task = self.spawn(self._lead(), "lead")
+        seconds = self._clock.monotonic() - started
+        self._measures.took_over(seconds)
+        _log.info(
+            LogEvent.SHARD_LED,
+            partition=partition,
+            epoch=command.epoch,
+            tasks=len(self._book.memory.tasks),
+            seconds=round(seconds, 3),
+        )
+
+    async def on_stop(self) -> None:
+        """Take no more commands, finish the turn, and store what was folded."""
+        for intake in self._intakes:
+            await self.stop_child(intake)
+        self._halting = True
+        self.wake()
+        if self._lead_task is not None:
+            await asyncio.wait([self._lead_task])
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def request(self, work: Callable[[], None]) -> None:
+        """Have `work` done inside the next turn, where it may change the memory."""
+        self._requests.append(work)
+        self.wake()
+
+    def executors_changed(self) -> None:
+        """Other types are live now: what waits for an executor is looked at again."""
+        self.request(self._slots.unpark)
+
+    @property
+    def book(self) -> Book:
+        """The shard's book: to be read between turns, changed only inside one."""
+        return self._book
+
+    @property
+    def endings(self) -> EndingDesk:
+        """Where executions are ended: to be used inside a turn."""
+        return self._endings
+
+    def status(self) -> ShardStatus:
+        """The shard as it is now."""
+        memory, now_ms = self._book.memory, self._clock.now_ms()
+        due_ms = memory.next_due_ms()
+        late_ms = 0 if due_ms is None else max(0, now_ms - due_ms)
+        return ShardStatus(
+            partition=self.partition,
+            leader=self._options.owner,
+            epoch=self._book.epoch,
+            watermark=format_instant(self._book.watermark_ms),
+            lag_seconds=late_ms / 1000,
+            tasks=sum(1 for task in memory.tasks.values() if task.reg.deleted_ms is None),
+            in_flight=sum(len(task.flights) for task in memory.in_flight.values()),
+            next_fire=None if due_ms is None else format_instant(due_ms),
+        )
+
+    def _set_up(self, command: takeover.Command) -> None:
+        options = self._options
+        self._book = Book(
+            self._bus,
+            self._clock,
+            self._replica.memory,
+            command.committer,
+            command.emitter,
+            self._measures,
+            epoch=command.epoch,
+            owner=options.owner,
+            fingerprint=options.fingerprint,
+        )
+        self._endings = EndingDesk(self._bus, self._book)
+        self._slots = SlotDesk(self._bus, self._book, self._types, self._after_end)
+        self._commands = CommandDesk(
+            self._bus,
+            self._book,
+            self._types,
+            self._endings.wish,
+            default_timezone=options.default_timezone,
+            fingerprint=options.fingerprint,
+            cancel_grace_ms=options.cancel_grace_ms,
+        )
+
+    async def _open(self, prefix: str, filter_subject: str, queue: deque[Received]) -> None:
+        def take(received: Received) -> None:
+            queue.append(received)
+            self.wake()
+
+        intake = Intake(self._bus, prefix, self._book.epoch, filter_subject, take)
+        await self.start_child(intake)
+        self._intakes.append(intake)
+
+    async def _remember(self, command: takeover.Command) -> None:
+        """The last steps of a take-over: bring the memory up to the log, and see what is in flight."""
+        book, memory = self._book, self._book.memory
+        while memory.recent:
+            seq, run, event = memory.recent.popleft()
+            takeover.note_handled(memory, event.task_id, run)
+            self._fold(seq, run, event)
+        wanted = {(found.due.task_id, found.due.run) for found in command.dues}
+        wanted |= {(task_id, run) for task_id, task in memory.in_flight.items() for run in task.flights}
+        chains = await takeover.read_chains(self._bus, self.partition, wanted, command.barrier)
+        for seq in takeover.reconcile(memory, command.dues, chains):
+            await self._endings.delete_due(seq)
+        book.handled_until_ms = book.now_ms()
+        for task_id, task in memory.in_flight.items():
+            for flight in task.flights.values():
+                if flight.emitted and flight.due_seq:
+                    continue
+                # Waiting, or handed out and its due is gone: it is (still, or again) to be published. One that is
+                # only in memory yet is armed when its register is stored.
+                flight.emitted = False
+                (book.arm_once_stored if task_id in memory.dirty else book.arm)(task_id, flight)
+        for task in memory.tasks.values():
+            for item in task.cancelling.values():
+                self._endings.wish(task, item)
+        if memory.dirty:
+            book.flush_soon()
+
+    # -- turns -----------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        try:
+            while not self._halting:
+                await self._take_turn()
+                await self._rest()
+            await self._book.store(self._book.flush(everything=True), self._book.watermark_ms)
+            await self._commands.answer()
+        except Deposed as error:
+            _log.warning(
+                LogEvent.SHARD_DEPOSED, partition=self.partition, epoch=self._book.epoch, error=str(error)
+            )
+            self._measures.deposed()
+            self.deposed.set()
+
+    async def _take_turn(self) -> None:
+        self._fold_inbox()
+        while self._requests:
+            self._requests.popleft()()
+        now_ms = self._book.now_ms()
+        units, until_ms, handed_out = await self._slots.hand_out(now_ms)
+        units += self._commands.decide(until_ms)
+        units += self._book.flush()
+        await self._book.store(units, until_ms, handed_out=handed_out)
+        await self._commands.answer()
+        await self._slots.publish_armed(now_ms)
+        await self._endings.work(now_ms)
+
+    async def _rest(self) -> None:
+        """Wait until something comes in or some time has come."""
+        if self._inbox or self._commands.waiting or self._requests or self._halting:
+            # Let the callbacks run that feed the mailbox: a busy shard must not starve its process.
+            await asyncio.sleep(0)
+            return
+        wait = self._seconds_to_next()
+        if wait > 0:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+        self._wake.clear()
+
+    def _seconds_to_next(self) -> float:
+        now_ms = self._clock.now_ms()
+        wait = self._book.seconds_to_next()
+        for at_ms in (self._book.memory.next_due_ms(), self._endings.next_ms):
+            if at_ms is not None:
+                wait = min(wait, (at_ms - now_ms) / 1000)
+        return wait
+
+    def _deliver(self, messages: list[Stored]) -> None:
+        self._inbox.extend(messages)
+        self.wake()
+
+    # -- folding ---------------------------------------------------------------------------------
+
+    def _fold_inbox(self) -> None:
+        inbox, memory = self._inbox, self._book.memory
+        while inbox:
+            message = inbox.popleft()
+            # Registers of this epoch are this leader's own; a higher epoch's shows at the next batch.
+            if not message.subject.startswith("state."):
+                read = read_event(message)
+                if read is not None:
+                    seq, run, event = read
+                    if run == TASK_RUN:
+                        note_answer(memory, seq, event)
+                    else:
+                        self._fold(seq, run, event)
+            memory.position = message.seq
+
+    def _fold(self, seq: int, run: str, event: Event) -> None:
+        book = self._book
+        task = book.memory.tasks.get(event.task_id)
+        if task is None:
+            return
+        note_answer(book.memory, seq, event)
+        folded = fold(task, seq, run, event, retry=resolve(task.reg.spec, self._types.known).retry)
+        book.memory.note_flights(task)
+        if folded.dirty:
+            book.memory.note_dirty(task, seq)
+            book.flush_soon()
+        if folded.derived:
+            book.derive(task.task_id, folded.derived)
+        if folded.written_ahead is not None:
+            book.arm_once_stored(task.task_id, folded.written_ahead)
+        if folded.ended:
+            self._endings.done(task.task_id, run)
+            self._measures.outcome(event)
+            self._after_end(task)
+
+    def _after_end(self, task: TaskState) -> None:
+        """Something of the task ended: let a waiting execution go, or end the task."""
+        book = self._book
+        for flight in task.flights.values():
+            if flight.gated:
+                book.arm(task.task_id, flight)
+        if task.flights or task.reg.deleted_ms is not None:
+            return
+        if book.memory.waiting_for_jitter(task, book.watermark_ms):
+            return
+        changed = finish(task, book.watermark_ms, self.partition)
+        if changed is not None:
+            book.derive(task.task_id, [changed])
+            book.memory.schedule(task, book.watermark_ms)
+            book.touch(task)

@@ -1,0 +1,288 @@
+"""The slot desk: hands out slots as they come due, and the dues of what is written ahead.
+
+See `decisions.slots` for what becomes of a slot. Two ways lead to a due: a *plain* slot is published at once and only
+the watermark tells of it; anything else is in a register first, is *armed* once that is stored, and published when its
+time has come, its task has nothing in flight that it must wait for, and a live executor runs its type. An execution
+without such an executor is *parked* until the members change: a due that nobody can run would only fill its pool.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+import msgspec
+
+from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.bus_errors import NoAnswer
+from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
+from gnomon_schemas.tasks import Overlap, Trigger
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.resolving import resolve
+from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
+from gnomon_scheduler.dues import due_of
+from gnomon_scheduler.memory import Flight, Slot, TaskState
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_scheduler.units import Note, Unit
+
+__all__ = ["SlotDesk"]
+
+_SLOTS_A_TURN = 2000
+
+
+class SlotDesk:
+    """Hands out the slots of one shard."""
+
+    def __init__(
+        self, bus: Bus, book: Book, types: TypeCatalogue, after_end: Callable[[TaskState], None]
+    ) -> None:
+        self._bus, self._book, self._types = bus, book, types
+        self._after_end = after_end
+        self._parked: set[tuple[str, str]] = set()
+
+    async def hand_out(self, now_ms: int) -> tuple[list[Unit], int, bool]:
+        """Publish the plain slots up to `now_ms` and decide the others.
+
+        Returns the units to store, up to when all slots were handed out, and whether any was. Raises Deposed.
+        """
+        units: list[Unit] = []
+        plain: list[tuple[TaskState, Flight]] = []
+        count = 0
+        while count < _SLOTS_A_TURN:
+            slots = self._book.memory.pop_due(now_ms, _SLOTS_A_TURN - count)
+            if not slots:
+                break
+            count += len(slots)
+            replanned: set[str] = set()
+            for slot in slots:
+                if slot.task.task_id not in replanned and not self._was_handled(slot):
+                    await self._look_at(slot, now_ms, plain, units, replanned)
+        due_ms = self._book.memory.next_due_ms()
+        until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
+        await self._emit(plain, now_ms)
+        return units, until_ms, count > 0
+
+    def _was_handled(self, slot: Slot) -> bool:
+        handled = self._book.memory.handled.get(slot.task.task_id)
+        return handled is not None and slot.nominal_s in handled
+
+    async def _look_at(
+        self,
+        slot: Slot,
+        now_ms: int,
+        plain: list[tuple[TaskState, Flight]],
+        units: list[Unit],
+        replanned: set[str],
+    ) -> None:
+        task = slot.task
+        course = course_of(task, slot.emit_ms, now_ms, runnable=self._runnable(task))
+        if course is Course.SKIP_OVERLAP and await self._clear_ghosts(task, now_ms):
+            course = course_of(task, slot.emit_ms, now_ms, runnable=self._runnable(task))
+        match course:
+            case Course.EMIT:
+                flight = flight_of(slot, written=False)
+                self._book.take_off(task, flight)
+                plain.append((task, flight))
+            case Course.WAIT_FOR_OTHERS:
+                units.append(self._write_ahead(slot, now_ms, gated=True))
+            case Course.WAIT_FOR_EXECUTOR:
+                units.append(self._write_ahead(slot, now_ms, gated=False))
+            case Course.SKIP_OVERLAP:
+                units.append(self._skip(slot, "overlap", now_ms))
+            case Course.SKIP_LIMIT:
+                units.append(self._skip(slot, "limit", now_ms))
+            case Course.LATE:
+                units.append(self._catch_up(slot, now_ms))
+                replanned.add(task.task_id)
+
+    def _runnable(self, task: TaskState) -> bool:
+        pool = resolve(task.reg.spec, self._types.known).pool
+        return self._types.is_live(pool, task.reg.spec.task_type)
+
+
+    def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool) -> Unit:
+        """Put the slot's execution in the register; one that waits for others also says so on its chain."""
+        flight = flight_of(slot, written=True, gated=gated, queued=gated)
+        self._book.take_off(slot.task, flight)
+        self._book.arm_once_stored(slot.task.task_id, flight)
+        notes = [self._queued(slot.task, flight, now_ms)] if gated else []
+        return self._book.unit(slot.task, notes)
+
+    def _queued(self, task: TaskState, flight: Flight, now_ms: int) -> Note:
+        event = Queued(
+            task_id=task.task_id,
+            user_id=task.reg.user_id,
+            partition=self._book.partition,
+            occurred_at=format_instant(now_ms),
+            execution_id=f"{task.task_id}.{flight.run}",
+            run=flight.run,
+            task_type=task.reg.spec.task_type,
+            attempt=1,
+            trigger=flight.trigger,
+            scheduled_for=format_instant(flight.scheduled_ms),
+            due_at=format_instant(flight.due_ms),
+            revision=flight.revision,
+            reason="overlap",
+        )
+        return self._book.chain_head(flight, event)
+
+
+    def _skip(self, slot: Slot, reason: str, now_ms: int) -> Unit:
+        """A slot that does not run, on its own chain. Nobody else writes there: its due was never published."""
+        flight = flight_of(slot, written=False)
+        event = self._no_run(Skipped, slot.task, flight, reason, now_ms)
+        self._book.measures.outcome(event)
+        unit = Unit(notes=[self._book.note(event, run=flight.run, expected=0)])
+        unit.when_stored(lambda: self._after_end(slot.task))
+        return unit
+
+    def _no_run(
+        self,
+        kind: type[Skipped] | type[Missed],
+        task: TaskState,
+        flight: Flight,
+        reason: str,
+        now_ms: int,
+    ) -> Event:
+        return kind(
+            task_id=task.task_id,
+            user_id=task.reg.user_id,
+            partition=self._book.partition,
+            occurred_at=format_instant(now_ms),
+            reason=reason,
+            revision=flight.revision,
+            execution_id=f"{task.task_id}.{flight.run}",
+            run=flight.run,
+            task_type=task.reg.spec.task_type,
+            attempt=flight.attempt,
+            trigger=flight.trigger,
+            scheduled_for=format_instant(flight.scheduled_ms),
+            due_at=format_instant(flight.due_ms),
+        )
+
+    def _catch_up(self, first: Slot, now_ms: int) -> Unit:
+        """Decide a task's backlog from `first` on: spans, cursor and the slot that runs, in one unit."""
+        task = first.task
+        handled = self._book.memory.handled.get(task.task_id, ())
+        backlog = catch_up(task, first.nominal_s, now_ms, partition=self._book.partition, handled=handled)
+        notes = [self._book.note(event) for event in backlog.events]
+        task.reg = msgspec.structs.replace(
+            task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s)
+        )
+        runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]
+        overlap = task.reg.spec.overlap
+        for slot in runs:
+            if overlap is Overlap.SKIP and task.flights:
+                flight = flight_of(slot, written=False)
+                event = self._no_run(Skipped, task, flight, "overlap", now_ms)
+                notes.append(self._book.note(event, run=flight.run, expected=0))
+                continue
+            flight = flight_of(
+                slot, written=True, gated=overlap is Overlap.QUEUE and bool(task.flights)
+            )
+            # Late as it is, it has as long to be claimed as one that came on time.
+            flight.expires_ms = max(slot.emit_ms, now_ms) + int(task.reg.spec.expires_after_seconds * 1000)
+            self._book.take_off(task, flight)
+            self._book.arm_once_stored(task.task_id, flight)
+        self._book.memory.schedule(task, self._book.watermark_ms)
+        unit = self._book.unit(task, notes)
+        if not task.flights:
+            unit.when_stored(lambda: self._after_end(task))
+        return unit
+
+    async def _clear_ghosts(self, task: TaskState, now_ms: int) -> bool:
+        """Before a skip for something older than its timeout: has that ended unseen? True where something had.
+
+        An execution that ended before this leader's fold position must not block its task for ever.
+        """
+        timeout_ms = int(resolve(task.reg.spec, self._types.known).timeout_seconds * 1000)
+        cleared = False
+        for flight in list(task.flights.values()):
+            if flight.gated or now_ms - flight.due_ms <= timeout_ms:
+                continue
+            try:
+                last = await self._bus.last(
+                    subjects.EVENTS_STREAM, subjects.chain(self._book.partition, task.task_id, flight.run)
+                )
+            except NoAnswer:
+                continue
+            if last is None or last.seq > self._book.memory.position:
+                continue
+            if subjects.parse_event(last.subject).name in TERMINAL:
+                del task.flights[flight.run]
+                self._book.memory.note_flights(task)
+                self._book.touch(task)
+                cleared = True
+        return cleared
+
+    async def _emit(self, flights: list[tuple[TaskState, Flight]], now_ms: int) -> None:
+        """Publish the dues of some executions, fenced. Raises Deposed."""
+        if not flights:
+            return
+        dues = []
+        for task, flight in flights:
+            flight.emitted = True
+            trace = child_traceparent(flight.traceparent) if flight.traceparent else new_traceparent()
+            dues.append(
+                due_of(
+                    task,
+                    flight,
+                    partition=self._book.partition,
+                    epoch=self._book.epoch,
+                    types=self._types.known,
+                    traceparent=trace,
+                )
+            )
+        for (_, flight), seq in zip(flights, await self._book.emitter.emit(dues), strict=True):
+            flight.due_seq = seq
+        self._book.measures.fired([(now_ms, flight.emit_ms, flight.trigger) for _, flight in flights])
+
+
+    def unpark(self) -> None:
+        """Other types are live now: look again at what waits for an executor."""
+        for task_id, run in self._parked:
+            task = self._book.memory.tasks.get(task_id)
+            flight = None if task is None else task.flights.get(run)
+            if flight is not None:
+                self._book.arm(task_id, flight)
+        self._parked.clear()
+
+    async def publish_armed(self, now_ms: int) -> None:
+        """Publish the dues of what is written ahead and may go now."""
+        ready: list[tuple[TaskState, Flight]] = []
+        units: list[Unit] = []
+        while self._book.armed and self._book.armed[0].at_ms <= now_ms and len(ready) < _SLOTS_A_TURN:
+            _, task_id, run = heapq.heappop(self._book.armed)
+            task = self._book.memory.tasks.get(task_id)
+            flight = None if task is None else task.flights.get(run)
+            if task is None or flight is None or flight.emitted or run in task.cancelling:
+                continue
+            if flight.attempt == 1 and flight.expires_ms is not None and flight.expires_ms <= now_ms:
+                units.append(self._drop(task, flight, Missed, "expired", now_ms))
+            elif flight.gated and any(other.running for other in task.flights.values()):
+                if task.reg.spec.overlap is Overlap.SKIP and flight.trigger is Trigger.SCHEDULE:
+                    units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
+            elif not self._runnable(task):
+                self._parked.add((task_id, run))
+            else:
+                flight.gated, flight.emitted = False, True
+                ready.append((task, flight))
+        await self._emit(ready, now_ms)
+        if units:
+            await self._book.store(units, self._book.watermark_ms)
+
+    def _drop(
+        self,
+        task: TaskState,
+        flight: Flight,
+        kind: type[Skipped] | type[Missed],
+        reason: str,
+        now_ms: int,
+    ) -> Unit:
+        """End an execution that was written ahead and never handed out."""
+        event = self._no_run(kind, task, flight, reason, now_ms)
+        return Unit(notes=[self._book.note(event, run=flight.run, expected=flight.cause_seq)])
+

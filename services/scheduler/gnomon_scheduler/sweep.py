@@ -1,0 +1,174 @@
+"""The sweep: once a minute a leader looks for what the ordinary path may have left behind.
+
+* A first attempt that nobody claimed before it expired: `missed(expired)`, like a withdrawal.
+* A due whose execution is over (its acknowledgement was lost, or its executor died between result and ack): deleted.
+* An execution that is written ahead and was handed out, whose due is gone and whose chain has nothing newer than its
+  cause, or ends in `started`: its due is published again.
+* A tombstone, or the register of a task that ended, older than both retention times and without any chain left: its
+  register is removed, exactly (`STREAM.PURGE` up to its sequence), so that a create of the same id meanwhile stays.
+
+Reading is done beside the turns, and what was found is handed to the next turn as a request that looks again at
+the memory as it is then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.bus_errors import BusError
+from gnomon_core.runtime.clock import Clock
+from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import decode
+from gnomon_schemas.events import TERMINAL
+from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
+from gnomon_scheduler.shard import Shard
+from gnomon_scheduler.takeover import read_chains
+
+__all__ = ["Sweep"]
+
+_log = structlog.get_logger(__name__)
+_REMOVED_A_SWEEP = 200
+
+
+class _DueKey(msgspec.Struct, frozen=True, gc=False):
+    """The part of a due that the sweep looks at."""
+
+    task_id: str
+    run: str
+    attempt: int
+
+
+class Sweep(Service):
+    """Sweeps one led shard every `every_seconds`."""
+
+    def __init__(
+        self, bus: NatsBus, shard: Shard, clock: Clock, *, every_seconds: float, keep_seconds: float
+    ) -> None:
+        super().__init__(f"sweep-{shard.partition}")
+        self._bus, self._shard, self._clock = bus, shard, clock
+        self._every, self._keep_ms = every_seconds, int(keep_seconds * 1000)
+
+    async def on_start(self) -> None:
+        """Begin to sweep."""
+        self.spawn(self._loop(), "loop")
+
+    async def _loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            try:
+                await self.sweep()
+            except BusError as error:
+                # The broker is away; the next sweep sees the same.
+                _log.info(LogEvent.SWEEP_ACTED, partition=self._shard.partition, error=str(error))
+
+    async def sweep(self) -> None:
+        """Look once. Raises BusError when the broker does not answer."""
+        self._expire()
+        await self._mend_dues()
+        await self._remove_registers()
+
+    def _expire(self) -> None:
+        now_ms = self._clock.now_ms()
+        late = [
+            (task, flight.run)
+            for task in self._shard.book.memory.in_flight.values()
+            for flight in task.flights.values()
+            if flight.unclaimed and flight.expires_ms is not None and flight.expires_ms <= now_ms
+        ]
+
+        def expire() -> None:
+            for task, run in late:
+                flight = task.flights.get(run)
+                if flight is not None and flight.unclaimed:
+                    self._shard.endings.expire(task, run)
+
+        if late:
+            self._shard.request(expire)
+
+    async def _mend_dues(self) -> None:
+        book, partition = self._shard.book, self._shard.partition
+        handed_out = {
+            (task_id, flight.run, flight.attempt)
+            for task_id, task in book.memory.in_flight.items()
+            for flight in task.flights.values()
+            if flight.emitted and flight.due_seq
+        }
+        at_least = book.register_seq
+        present: dict[tuple[str, str, int], int] = {}
+        async for stored in self._bus.scan(
+            DUE_STREAM, subjects.due_filter(partition), start_seq=1, at_least_seq=book.emitter.fence
+        ):
+            key = _key(stored)
+            if key is not None:
+                present[key.task_id, key.run, key.attempt] = stored.seq
+        lost = handed_out - present.keys()
+        stale = {key: seq for key, seq in present.items() if key not in handed_out}
+        wanted = {(task_id, run) for task_id, run, _ in (*lost, *stale)}
+        chains = await read_chains(self._bus, partition, wanted, at_least)
+        deleted = 0
+        for (task_id, run, _), seq in stale.items():
+            if _is_over(chains.get((task_id, run))):
+                deleted += await self._bus.delete(DUE_STREAM, seq)
+        again = [key for key in lost if not _is_over(chains.get(key[:2]))]
+
+        def publish_again() -> None:
+            for task_id, run, attempt in again:
+                task = book.memory.tasks.get(task_id)
+                flight = None if task is None else task.flights.get(run)
+                if flight is not None and flight.emitted and flight.attempt == attempt:
+                    flight.emitted = False
+                    book.arm(task_id, flight)
+
+        if again:
+            self._shard.request(publish_again)
+        if again or deleted:
+            _log.info(
+                LogEvent.SWEEP_ACTED, partition=partition, republished=len(again), deleted=deleted
+            )
+
+    async def _remove_registers(self) -> None:
+        book, before_ms = self._shard.book, self._clock.now_ms() - self._keep_ms
+        old = [
+            (task.task_id, task.seq)
+            for task in book.memory.tasks.values()
+            if not task.flights
+            and not task.cancelling
+            and (task.reg.deleted_ms or task.reg.ended_ms or before_ms) < before_ms
+        ]
+        for task_id, seq in old[:_REMOVED_A_SWEEP]:
+            chain = subjects.chain(self._shard.partition, task_id, "*")
+            if await self._bus.last(EVENTS_STREAM, chain) is not None:
+                continue
+            register = subjects.task_register(self._shard.partition, task_id)
+            await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
+            self._shard.request(self._forgetting(task_id, seq))
+
+    def _forgetting(self, task_id: str, seq: int) -> Callable[[], None]:
+        def forget() -> None:
+            task = self._shard.book.memory.tasks.get(task_id)
+            if task is not None and task.seq == seq:
+                self._shard.book.memory.drop_task(task_id)
+
+        return forget
+
+
+def _key(stored: Stored) -> _DueKey | None:
+    if not stored.subject.startswith("task.due."):
+        return None
+    try:
+        return decode(stored.data, _DueKey)
+    except msgspec.DecodeError:
+        # Its executor sets it aside and says so.
+        return None
+
+
+def _is_over(chain: list[Stored] | None) -> bool:
+    return bool(chain) and subjects.parse_event(chain[-1].subject).name in TERMINAL

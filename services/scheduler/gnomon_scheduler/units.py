@@ -1,0 +1,111 @@
+"""Units of change, and how they are packed into batches.
+
+A *unit* is what has to be stored together: a task's register as it is after the change, the events of the change, and
+the position of the command that asked for it. Units go into a batch in order, as many as fit: one register message
+per task and batch (the newest, since a register is a whole snapshot), at most 1,000 messages and 4 MiB.
+
+What the shard register of a batch says of commands (the last one decided, the ring of those without a task) is what
+the units *up to that batch* say, never more: a command whose unit is in a later batch must be decided again after a
+crash between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gnomon_core.runtime.messages import Outgoing
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import encode
+from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.registers import RingEntry
+
+__all__ = ["Batch", "Note", "Unit", "pack"]
+
+_MESSAGES_MAX = 998
+_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024
+
+
+@dataclass(slots=True)
+class Note:
+    """One event message, and whom to tell its sequence."""
+
+    message: Outgoing
+    on_seq: Callable[[int], None] | None = None
+
+
+@dataclass(slots=True)
+class Unit:
+    """What has to be stored together."""
+
+    task: TaskState | None = None
+    """The task whose register is written; None: only events."""
+    notes: list[Note] = field(default_factory=list)
+    command_seq: int = 0
+    ring: RingEntry | None = None
+    """A command without a task, for the shard's ring."""
+    stored: list[Callable[[], None]] = field(default_factory=list)
+    """Called when the unit is stored."""
+    register: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.task is not None and not self.register:
+            self.register = encode(self.task.stored_form())
+
+    def when_stored(self, work: Callable[[], None]) -> None:
+        """Have `work` done once the unit is stored, and never when it is not."""
+        self.stored.append(work)
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload, with some room for headers."""
+        return len(self.register) + sum(len(note.message.data) + 600 for note in self.notes)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Units that go into one atomic batch."""
+
+    registers: dict[str, tuple[TaskState, bytes]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
+    size: int = 0
+
+    def takes(self, unit: Unit) -> bool:
+        """Whether the unit still fits. An empty batch takes any: no single unit may be over the limit."""
+        count = len(self.registers) + len(self.notes) + len(unit.notes) + (unit.task is not None)
+        return not self.units or (count <= _MESSAGES_MAX and self.size + unit.size <= _BYTES_MAX)
+
+    def add(self, unit: Unit) -> None:
+        """Put a unit in."""
+        if unit.task is not None:
+            self.registers[unit.task.task_id] = (unit.task, unit.register)
+        self.notes += unit.notes
+        self.units.append(unit)
+        self.size += unit.size
+
+    def messages(self, partition: int) -> list[Outgoing]:
+        """The messages after the shard register: task registers, then events."""
+        messages = [
+            Outgoing(subjects.task_register(partition, task_id), data, None, None, None, rollup=True)
+            for task_id, (_, data) in self.registers.items()
+        ]
+        messages += [note.message for note in self.notes]
+        return messages
+
+    @property
+    def last_command(self) -> int:
+        """Highest command position in it; 0: none."""
+        return max((unit.command_seq for unit in self.units), default=0)
+
+
+def pack(units: Iterable[Unit]) -> Iterator[Batch]:
+    """The units in batches, in order. Lazy: a batch is made when the one before it has been stored."""
+    batch = Batch()
+    for unit in units:
+        if not batch.takes(unit):
+            yield batch
+            batch = Batch()
+        batch.add(unit)
+    if batch.units:
+        yield batch
