@@ -1,0 +1,189 @@
+"""Making the read models again from the archive, to check them or to replace them.
+
+`rebuild` folds the archived events into tables of a fresh schema beside the live ones, up to the live
+position. The archive is written in the same transaction as the rows, so at any position it holds every
+event that the rows stand on; what is newer is in the stream, and the projector goes on from the same
+position whether the tables were replaced or not.
+
+`replace` takes the place of the live tables: it locks the position, so that no projector writes meanwhile,
+folds what was archived since, and swaps the tables in one transaction. A crash before its commit leaves
+everything as it was.
+
+    python -m gnomon_api.readmodels.rebuild --check      # rebuild aside, compare checksums, drop the copy
+    python -m gnomon_api.readmodels.rebuild --replace    # rebuild and take the place of the live tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from gnomon_api.readmodels.checksum import READ_MODELS, checksums
+from gnomon_api.readmodels.statements import schema_sql, statement
+from gnomon_api.readmodels.writer import Connection, Position, ReadModelWriter, Unreadable
+from gnomon_core.runtime.messages import Stored
+
+__all__ = ["RebuildError", "Rebuilt", "check", "rebuild", "replace"]
+
+SCHEMA: Final = "gnomon_rebuild"
+"""Where the copy is made."""
+
+_BATCH: Final = 2000
+_TABLES: Final = (*READ_MODELS, "projector_position")
+_DEFINITION = re.compile(r"^create (?:table|index)\b.*?;$", re.MULTILINE | re.DOTALL)
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class RebuildError(Exception):
+    """The read models cannot be made again here; the text says why."""
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a rebuild made."""
+
+    events: int
+    sequence: int
+    """Position of the copy."""
+    unreadable: tuple[Unreadable, ...]
+
+
+async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
+    """Make the read models again in `schema`, which is dropped first, up to the live position.
+
+    Raises RebuildError when nothing has been projected yet; asyncpg's errors.
+    """
+    live = await asyncpg.connect(dsn)
+    try:
+        row = await live.fetchrow(statement("read_position"))
+        if row is None:
+            raise RebuildError("nothing has been projected yet: there is no position")
+        await _fresh_schema(live, schema)
+        home = await live.fetchval("select current_schema()")
+        copy = await asyncpg.connect(dsn, server_settings={"search_path": f"{schema},{home}"})
+        try:
+            return await _fold_archive(copy, row["stream_created"], row["sequence"])
+        finally:
+            await copy.close()
+    finally:
+        await live.close()
+
+
+async def check(dsn: str, *, schema: str = SCHEMA) -> list[str]:
+    """Rebuild aside and compare with the live tables; the differences, in words. The copy is dropped.
+
+    Nothing may be projected between the two: the caller stops the projector, or waits until all is quiet. A
+    difference of positions is told as one.
+    """
+    rebuilt = await rebuild(dsn, schema=schema)
+    connection = await asyncpg.connect(dsn)
+    try:
+        home = await connection.fetchval("select current_schema()")
+        live, copy = await checksums(connection, home), await checksums(connection, schema)
+        found = [
+            f"{table}: live {live[table]}, rebuilt {copy[table]}"
+            for table in READ_MODELS
+            if live[table] != copy[table]
+        ]
+        now = await connection.fetchval("select sequence from projector_position")
+        if now != rebuilt.sequence:
+            found.append(f"the live position moved from {rebuilt.sequence} to {now} meanwhile")
+        await connection.execute(f"drop schema {schema} cascade")
+        return found
+    finally:
+        await connection.close()
+
+
+async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
+    """Rebuild and put the result in the place of the live tables. Raises as `rebuild`."""
+    await rebuild(dsn, schema=schema)
+    connection = await asyncpg.connect(dsn)
+    try:
+        home = await connection.fetchval("select current_schema()")
+        async with connection.transaction():
+            # The whole table, not the row: a projector that waits then holds no lock that the swap needs.
+            await connection.execute(f'lock table "{home}".projector_position in access exclusive mode')
+            row = await connection.fetchrow(statement("read_position"))
+            assert row is not None, "it was there when the rebuild began, and is never deleted"
+            await connection.execute(f'set local search_path to {schema}, "{home}"')
+            rebuilt = await _fold_archive(connection, row["stream_created"], row["sequence"])
+            for table in _TABLES:
+                await connection.execute(f'drop table "{home}".{table}')
+                await connection.execute(f'alter table {schema}.{table} set schema "{home}"')
+            await connection.execute(f"drop schema {schema}")
+        return rebuilt
+    finally:
+        await connection.close()
+
+
+async def _fresh_schema(connection: Connection, schema: str) -> None:
+    """A schema with empty read models, their indexes and constraints, and nothing else."""
+    async with connection.transaction():
+        await connection.execute(f"drop schema if exists {schema} cascade")
+        await connection.execute(f"create schema {schema}")
+        await connection.execute(f"set local search_path to {schema}")
+        for definition in _DEFINITION.findall(schema_sql()):
+            words = definition.split()
+            table = words[2] if words[1] == "table" else words[4]
+            if table in _TABLES:
+                await connection.execute(definition)
+
+
+async def _fold_archive(connection: Connection, created: str, until: int) -> Rebuilt:
+    """Fold what is archived between the copy's position and `until`."""
+    await connection.execute(statement("begin_position"), created)
+    row = await connection.fetchrow(statement("read_position"))
+    assert row is not None, "it has just been put there"
+    writer = ReadModelWriter(connection, Position(*row.values()), archive=False)
+    events, unreadable = 0, []
+    while writer.position.sequence < until:
+        rows = await connection.fetch(statement("read_archive"), writer.position.sequence, until, _BATCH)
+        if not rows:
+            raise RebuildError(
+                f"the archive ends at {writer.position.sequence} and the read models stand at {until}"
+            )
+        unreadable += await writer.write([_stored(row) for row in rows])
+        events += len(rows)
+    return Rebuilt(events, writer.position.sequence, tuple(unreadable))
+
+
+def _stored(row: asyncpg.Record) -> Stored:
+    stored_at: datetime = row["stored_at"]
+    return Stored(
+        row["subject"],
+        row["seq"],
+        round(stored_at.timestamp() * 1000),
+        _decode_headers(row["headers"]),
+        row["payload"],
+    )
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m gnomon_api.readmodels.rebuild", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true", help="compare with the live tables")
+    what.add_argument("--replace", action="store_true", help="take the place of the live tables")
+    parser.add_argument(
+        "--database", default=os.environ.get("GNOMON_DATABASE_URL"), help="GNOMON_DATABASE_URL"
+    )
+    given = parser.parse_args()
+    if not given.database:
+        parser.error("GNOMON_DATABASE_URL is not set, and there is no --database")
+    if given.replace:
+        done = asyncio.run(replace(given.database))
+        sys.stdout.write(f"rebuilt from {done.events} events up to {done.sequence}\n")
+        return 0
+    differences = asyncio.run(check(given.database))
+    sys.stdout.write("\n".join(differences or ["live and rebuilt are the same"]) + "\n")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
