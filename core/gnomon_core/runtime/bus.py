@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Protocol
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -139,10 +140,10 @@ class Bus(Protocol):
         messages.
         """
 
-    async def last(self, stream: str, subject: str) -> Stored | None:
+    async def last(self, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
         """The last message of a subject or filter, from the stream's leader. Raises NoAnswer, BusRefused."""
 
-    async def get(self, stream: str, seq: int) -> Stored | None:
+    async def get(self, stream: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
         """The message at a sequence, from the stream's leader. Raises NoAnswer, BusRefused."""
 
     async def multi_last(self, stream: str, filters: Sequence[str], *, at_least_seq: int = 0) -> list[Stored]:
@@ -192,8 +193,8 @@ class Bus(Protocol):
         down."""
 
     async def subscribe(self, subject: str, handler: Handler, queue: str | None = None) -> Subscription:
-        """Hear a core subject, across reconnects. A handler that raises is logged, and the next message
-        follows."""
+        """Hear a core subject, across reconnects; raises NoAnswer. A handler that raises is logged, and the
+        next message follows."""
 
 
 class NatsAddress(Protocol):
@@ -375,13 +376,13 @@ class NatsBus:
         answer = _answer(await self.wire.answer(reply, future, timeout), messages[0].subject)
         return BatchAck(answer.seq, answer.count, answer.stream)
 
-    async def last(self, stream: str, subject: str) -> Stored | None:
+    async def last(self, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
         """See `Bus`."""
-        return await self._reads.from_leader(stream, {"last_by_subj": subject}, 5.0)
+        return await self._reads.from_leader(stream, {"last_by_subj": subject}, timeout)
 
-    async def get(self, stream: str, seq: int) -> Stored | None:
+    async def get(self, stream: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
         """See `Bus`."""
-        return await self._reads.from_leader(stream, {"seq": seq}, 5.0)
+        return await self._reads.from_leader(stream, {"seq": seq}, timeout)
 
     async def multi_last(self, stream: str, filters: Sequence[str], *, at_least_seq: int = 0) -> list[Stored]:
         """See `Bus`."""
@@ -471,8 +472,10 @@ class NatsBus:
         """See `Bus`."""
         payload = encode_publish(subject, "", headers, data)
         self.wire.check_size(subject, len(payload))
-        if self.connected:
+        try:
             await self.wire.write(payload)
+        except NotCommitted as error:
+            _log.debug(LogEvent.NATS_ERROR, error=str(error))
 
     async def subscribe(self, subject: str, handler: Handler, queue: str | None = None) -> Subscription:
         """See `Bus`."""
@@ -483,8 +486,12 @@ class NatsBus:
             except Exception:  # noqa: BLE001 - it is logged whole, and the subscription must outlive it
                 _log.exception(LogEvent.NATS_HANDLER_FAILED, subject=message.subject)
 
-        subscription = await self.nc.subscribe(subject, queue=queue or "", cb=guarded)
-        await self.nc.flush()
+        try:
+            subscription = await self.nc.subscribe(subject, queue=queue or "", cb=guarded)
+            if self.nc.is_connected:
+                await self.nc.flush(timeout=2)
+        except nats.errors.Error as error:
+            raise NoAnswer(f"cannot subscribe to {subject}: {error}") from error
         return subscription
 
     def _tell(self) -> None:

@@ -76,13 +76,15 @@ def entry_of(stored: Stored) -> KvEntry:
     return KvEntry(key, stored.data, stored.seq, stored.time_ms, gone, headers)
 
 
-async def kv_get(bus: Bus, bucket: str, key: str, *, even_gone: bool = False) -> KvEntry | None:
+async def kv_get(
+    bus: Bus, bucket: str, key: str, *, even_gone: bool = False, timeout: float = 5.0
+) -> KvEntry | None:
     """The entry under a key, from the leader; None where there is no value.
 
     With `even_gone` also a tombstone or marker is returned, whose revision a writer has to expect.
     Raises NoAnswer, BusRefused.
     """
-    stored = await bus.last(bucket_stream(bucket), key_subject(bucket, key))
+    stored = await bus.last(bucket_stream(bucket), key_subject(bucket, key), timeout=timeout)
     if stored is None:
         return None
     entry = entry_of(stored)

@@ -145,10 +145,10 @@ class MemberWatch(Service):
         *,
         on_change: Callable[[], None] | None = None,
     ) -> None:
+        """`on_change` is called after every change of a member, and must neither raise nor block."""
         super().__init__("members")
         self._bus = bus
-        self._kinds = frozenset(kinds)
-        self._on_change = on_change
+        self._listeners = [on_change] if on_change is not None else []
         self._heard: dict[str, float] = {}
         self._renewed: dict[str, int] = {}
         self.members: dict[str, Member] = {}
@@ -158,6 +158,10 @@ class MemberWatch(Service):
         self._follower = Follower(
             bus, bucket_stream(bucket), filters, handler=self._take, name="members:follower"
         )
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every change too."""
+        self._listeners.append(listener)
 
     def of_kind(self, kind: str) -> list[Member]:
         """Live members of a kind, by id."""
@@ -206,8 +210,12 @@ class MemberWatch(Service):
             if before != member:
                 self.members[member_id] = member
                 changed = True
-        if changed and self._on_change is not None:
-            self._on_change()
+        if changed:
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def _forget(self, member_id: str) -> bool:
         member = self.members.pop(member_id, None)
@@ -230,5 +238,5 @@ class MemberWatch(Service):
             if now - silent_since < _GHOST_AFTER:
                 continue
             ghosts = [member_id for member_id, heard in self._heard.items() if now - heard > _GHOST_AFTER]
-            if [ghost for ghost in ghosts if self._forget(ghost)] and self._on_change is not None:
-                self._on_change()
+            if [ghost for ghost in ghosts if self._forget(ghost)]:
+                self._tell()

@@ -51,8 +51,10 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     secret: bool = False
     """Do not show the value in errors."""
-    check: Callable[[Any], str | None] | None = None
-    """Returns what is allowed when the value is not."""
+    check: Callable[[Any], bool] | None = None
+    """Whether a value that could be read is allowed."""
+    allowed: str = ""
+    """What is allowed, in words, where the type does not say it all."""
 
 
 class _Duration:
@@ -83,19 +85,16 @@ def format_duration(seconds: float) -> str:
     return f"{seconds * 1000:g}ms" if seconds else "0s"
 
 
-def _known_zone(name: str) -> str | None:
+def _known_zone(name: str) -> bool:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return "a time zone of the IANA database, such as UTC or Europe/Berlin"
-    return None
+        return False
+    return True
 
 
-def _nats_url(text: str) -> str | None:
-    addresses = [address.strip() for address in text.split(",")]
-    if all(re.fullmatch(r"(nats|tls|ws|wss)://\S+", address) for address in addresses):
-        return None
-    return "nats://host:port, several with commas"
+def _nats_url(text: str) -> bool:
+    return all(re.fullmatch(r"(nats|tls|ws|wss)://\S+", address.strip()) for address in text.split(","))
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,13 +148,14 @@ class _Field:
         too_small = setting.least is not None and value < setting.least
         if too_small or (setting.most is not None and value > setting.most):
             raise self._bad(text, self.allowed())
-        allowed = setting.check(value) if setting.check is not None else None
-        if allowed is not None:
-            raise self._bad(text, allowed)
+        if setting.check is not None and not setting.check(value):
+            raise self._bad(text, self.allowed())
         return value
 
     def allowed(self) -> str:
         """What may be written, in words."""
+        if self.setting.allowed:
+            return self.setting.allowed
         if self.setting.choices:
             return "one of " + ", ".join(self.setting.choices)
         words = _TYPE_WORDS.get(self.type, "text")
@@ -276,7 +276,9 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
 
     title: ClassVar[str] = "Every process"
 
-    nats_url: Annotated[str, Setting(check=_nats_url)] = "nats://127.0.0.1:4222"
+    nats_url: Annotated[str, Setting(check=_nats_url, allowed="nats://host:port, several with commas")] = (
+        "nats://127.0.0.1:4222"
+    )
     """Where NATS is; several nodes of one cluster with commas."""
     nats_creds: str | None = None
     """Path of the NATS credentials file; empty for none."""
@@ -292,7 +294,9 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
     """After how long a leader that fell silent loses its shards, at the latest. Whole seconds."""
     ack_wait: Annotated[Seconds, Setting(least=1, most=3600)] = 10.0
     """After how long work of an executor that fell silent is given to another."""
-    timezone: Annotated[str, Setting(check=_known_zone)] = "UTC"
+    timezone: Annotated[
+        str, Setting(check=_known_zone, allowed="a zone of the IANA database, such as Europe/Berlin")
+    ] = "UTC"
     """Time zone of schedules that name none."""
     log_level: Annotated[str, Setting(choices=("debug", "info", "warning", "error"))] = "info"
     """Log from this level on."""

@@ -52,11 +52,16 @@ class LogEvent(StrEnum):
     """A follower makes its consumer anew. follower, stream, position, reason."""
 
     LEASE_GAINED = "lease.gained"
-    """This process holds a lease now. lease, epoch, how (free | expired | suspected), after."""
+    """This process holds a lease now. lease, epoch, how (free | expired | suspected | adopted)."""
     LEASE_LOST = "lease.lost"
-    """This process holds a lease no more. lease, epoch, why (released | taken | expired | clock)."""
+    """This process holds a lease no more. lease, epoch, why (released | taken | expired | clock | failed)."""
     LEASE_SUSPECTED = "lease.suspected"
     """The holder of a lease does not answer its ping. lease, owner, epoch."""
+
+    LEASE_WRITE_FAILED = "lease.write_failed"
+    """A lease could not be written, or nobody knows whether it was. lease, error."""
+    LEASE_START_FAILED = "lease.start_failed"
+    """What a lease is for could not be begun; it is given up again. lease, error."""
 
     CLOCK_OFF = "clock.off"
     """The own clock disagrees with the broker's by more than 2 s. offset_ms."""
