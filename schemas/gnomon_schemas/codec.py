@@ -38,8 +38,13 @@ def decode_event(data: bytes) -> Event:
     return event
 
 
-def cloud_event_headers(event: Event, *, ce_id: str, source: str, traceparent: str | None = None) -> dict[str, str]:
-    """CloudEvents 1.0 attributes in the NATS binding's binary mode; `source` is a URI reference like `gnomon/scheduler/<id>`."""
+def cloud_event_headers(
+    event: Event, *, ce_id: str, source: str, traceparent: str | None = None
+) -> dict[str, str]:
+    """CloudEvents 1.0 attributes in the NATS binding's binary mode.
+
+    `source` is a URI reference like `gnomon/scheduler/<id>`.
+    """
     tag = event.__struct_config__.tag
     headers = {
         h.CE_SPECVERSION: "1.0",

@@ -156,11 +156,11 @@ def parse_expression(text: str) -> CronRule:
     if len(fields) == 5:
         fields = ("0", *fields)
     faults: list[tuple[str | None, str]] = []
-    second, minute, hour, month = (
-        _parsed(_plain, field, fields[at], faults)
-        for at, field in ((0, _SECOND), (1, _MINUTE), (2, _HOUR), (4, _MONTH))
-    )
+    second = _parsed(_plain, _SECOND, fields[0], faults)
+    minute = _parsed(_plain, _MINUTE, fields[1], faults)
+    hour = _parsed(_plain, _HOUR, fields[2], faults)
     day = _parsed(_day_of_month, _DAY, fields[3], faults)
+    month = _parsed(_plain, _MONTH, fields[4], faults)
     weekday = _parsed(_day_of_week, _WEEKDAY, fields[5], faults)
     if second is None or minute is None or hour is None or month is None or day is None or weekday is None:
         raise CronError(*((None, f"{text!r}: {message}") for _, message in faults))

@@ -285,7 +285,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
 }
 """Event name, as in the subject, to Struct."""
 
-TERMINAL: frozenset[str] = frozenset({"executed", "skipped", "missed", "coalesced", "failed", "dead_lettered"})
+TERMINAL: frozenset[str] = frozenset(
+    {"executed", "skipped", "missed", "coalesced", "failed", "dead_lettered"}
+)
 """Names of events that end a chain: nothing is claimed after one of them."""
 
 _NAMES: dict[type, str] = {struct: name for name, struct in EVENT_TYPES.items()}

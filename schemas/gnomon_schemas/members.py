@@ -63,7 +63,7 @@ class TypeAnnouncement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectorPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the read models are. `created` names the stream by its creation time, `time` is that of the last event."""
+    """How far the read models are. `created` names the stream by its creation time, `time` is the last event's."""
 
     created: str
     sequence: int

@@ -20,16 +20,16 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas import subjects
-from gnomon_schemas.codec import cloud_event_headers, encode
-from gnomon_schemas.events import Event, ExecutionEvent, Queued, event_name
-from gnomon_schemas.subjects import TASK_RUN
 from gnomon_scheduler.commit import ChainMoved, Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import RING_SIZE, RingEntry, ShardRegister
 from gnomon_scheduler.units import Batch, Note, Unit, pack
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import cloud_event_headers, encode
+from gnomon_schemas.events import Event, ExecutionEvent, Queued, event_name
+from gnomon_schemas.subjects import TASK_RUN
 
 __all__ = ["Armed", "Book"]
 
@@ -210,9 +210,7 @@ class Book:
 
         Raises ChainMoved where one of the executions was claimed meanwhile: nothing is stored then. Raises Deposed.
         """
-        register = msgspec.structs.replace(
-            self._committer.current, fold_position=self.memory.fold_position()
-        )
+        register = msgspec.structs.replace(self._committer.current, fold_position=self.memory.fold_position())
         await self._committer.store(register, [note.message for note in notes])
 
     def seconds_to_heartbeat(self) -> float:

@@ -14,12 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from gnomon_core.runtime.bus import Bus
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.codec import encode
-from gnomon_schemas.commands import AcceptedExecution, Outcome
-from gnomon_schemas.events import Rejected
-from gnomon_schemas.limits import is_id
-from gnomon_schemas.problems import Code, Problem, Refused, problem
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.identity import check_identity
@@ -30,6 +24,12 @@ from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Unit
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import encode
+from gnomon_schemas.commands import AcceptedExecution, Outcome
+from gnomon_schemas.events import Rejected
+from gnomon_schemas.limits import is_id
+from gnomon_schemas.problems import Code, Problem, Refused, problem
 
 __all__ = ["CommandDesk"]
 
@@ -140,14 +140,10 @@ class CommandDesk:
             return lambda: self._outcome(command, gone, None, replayed=True)
         return None
 
-    def _apply(
-        self, task: TaskState | None, decision: Decision, received: Received
-    ) -> Unit:
+    def _apply(self, task: TaskState | None, decision: Decision, received: Received) -> Unit:
         command = received.command
         entry = RingEntry(command.command_id or "", None, "", decision.run)
-        reg = msgspec.structs.replace(
-            decision.reg, ring=(*decision.reg.ring, entry)[-RING_SIZE:]
-        )
+        reg = msgspec.structs.replace(decision.reg, ring=(*decision.reg.ring, entry)[-RING_SIZE:])
         if task is None:
             task = TaskState(reg, 0)
             self._book.memory.tasks[reg.task_id] = task

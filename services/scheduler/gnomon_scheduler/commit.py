@@ -11,7 +11,8 @@ On each answer:
 
 * stored: the batch's first sequence is the next expectation.
 * wrong sequence: read the register from the stream's leader. My nonce: it was stored, the answer was lost. The
-  register I expected: a chain in the batch has moved (`ChainMoved`). Anything else: somebody leads after me (`Deposed`).
+  register I expected: a chain in the batch has moved (`ChainMoved`). Anything else: somebody leads after me
+  (`Deposed`).
 * in process, or certainly not committed: the same batch again.
 * no answer: nobody knows whether the batch is stored or will be. Going on would fork memory from log, stepping down
   would flap. So the register alone is written with the same expectation and a new nonce: once that is stored the lost
@@ -29,9 +30,9 @@ import msgspec
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE, InProcess, NoAnswer, NotCommitted, WrongSequence
 from gnomon_core.runtime.messages import Outgoing, Stored
+from gnomon_scheduler.registers import ShardRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, encode
-from gnomon_scheduler.registers import ShardRegister
 
 __all__ = ["ChainMoved", "Committer", "Deposed"]
 
@@ -135,5 +136,3 @@ class Committer:
 
 def _nonce() -> str:
     return secrets.token_hex(12)
-
-

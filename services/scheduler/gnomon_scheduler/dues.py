@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.codec import encode
-from gnomon_schemas.dues import Due
 from gnomon_scheduler.decisions.resolving import KnownType, resolve
 from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.emission import DueName, OutgoingDue
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import encode
+from gnomon_schemas.dues import Due
 
 __all__ = ["due_of"]
 

@@ -24,10 +24,10 @@ import msgspec
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE, InProcess, NoAnswer, NotCommitted, WrongSequence
 from gnomon_core.runtime.messages import Outgoing
+from gnomon_scheduler.commit import Deposed
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.dues import DueFence
-from gnomon_scheduler.commit import Deposed
 
 __all__ = ["DueName", "Emitter", "OutgoingDue"]
 

@@ -7,15 +7,15 @@ import structlog
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas import subjects
-from gnomon_schemas.codec import encode
-from gnomon_schemas.subjects import DUE_STREAM
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.commit import ChainMoved
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_scheduler.units import Note
 from gnomon_scheduler.withdrawals import BATCH_MAX, SIGNAL_EVERY_MS, Step, Wish, act, read_last
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import encode
+from gnomon_schemas.subjects import DUE_STREAM
 
 __all__ = ["EndingDesk"]
 

@@ -21,10 +21,10 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas import headers as h
-from gnomon_schemas.subjects import COMMANDS_STREAM, parse_command
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Command
+from gnomon_schemas import headers as h
+from gnomon_schemas.subjects import COMMANDS_STREAM, parse_command
 
 __all__ = ["Intake", "Received"]
 
@@ -73,7 +73,7 @@ class Intake(Service):
         self._subscription = await self._bus.subscribe(self._inbox, self._delivered)
         # A pull does not outlive its connection.
         self._bus.listen(self._pulled.set)
-        self.spawn(self._pull(), "pull")
+        _ = self.spawn(self._pull(), "pull")
 
     async def on_stop(self) -> None:
         """Take no more. The consumer stays: the next leader deletes it."""

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import msgspec
 
 from gnomon_core.timing import jitter_ms, next_fire
+from gnomon_scheduler.registers import Cancelling, Entry, ShardRegister, TaskRegister
 from gnomon_schemas.events import Event
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import Trigger
-from gnomon_scheduler.registers import Cancelling, Entry, ShardRegister, TaskRegister
 
 __all__ = ["Flight", "ShardMemory", "Slot", "TaskState"]
 

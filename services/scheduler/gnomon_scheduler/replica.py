@@ -15,17 +15,17 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.memory import ShardMemory
+from gnomon_scheduler.registers import ShardRegister, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, decode_event
 from gnomon_schemas.events import Event, Rejected
 from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
-from gnomon_scheduler.memory import ShardMemory
-from gnomon_scheduler.registers import ShardRegister, TaskRegister
 
 __all__ = ["Delivered", "Replica", "read_event"]
 
@@ -39,7 +39,7 @@ Listener = Callable[[list[Stored]], None]
 class Replica(Service):
     """Follows one partition of `TASKS` into a `ShardMemory`."""
 
-    def __init__(self, bus: Bus, partition: int) -> None:
+    def __init__(self, bus: NatsBus, partition: int) -> None:
         super().__init__(f"replica-{partition}")
         self._bus = bus
         self.partition = partition

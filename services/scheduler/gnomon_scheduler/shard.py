@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from gnomon_core.runtime.bus import NatsBus
@@ -32,10 +31,6 @@ from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.events import Event
-from gnomon_schemas.subjects import TASK_RUN
 from gnomon_scheduler import takeover
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
@@ -49,8 +44,13 @@ from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import Event
+from gnomon_schemas.members import ShardStatus
+from gnomon_schemas.subjects import TASK_RUN
 
-__all__ = ["Shard", "ShardOptions", "ShardStatus"]
+__all__ = ["Shard", "ShardOptions"]
 
 _log = structlog.get_logger(__name__)
 
@@ -66,19 +66,6 @@ class ShardOptions:
     """Calendar fingerprint of this process's zone rules and libraries."""
     cancel_grace_ms: int = 10_000
     """How long a running handler may take to answer a cancel."""
-
-
-class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard as its leader sees it."""
-
-    partition: int
-    leader: str
-    epoch: int
-    watermark: str
-    lag_seconds: float
-    tasks: int
-    in_flight: int
-    next_fire: str | None
 
 
 class Shard(Service):

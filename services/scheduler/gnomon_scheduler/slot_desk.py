@@ -12,14 +12,10 @@ import heapq
 from collections.abc import Callable
 
 import msgspec
+from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
-from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
-from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
-from gnomon_schemas.tasks import Overlap, Trigger
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
@@ -27,6 +23,10 @@ from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
+from gnomon_schemas.tasks import Overlap, Trigger
 
 __all__ = ["SlotDesk"]
 
@@ -102,7 +102,6 @@ class SlotDesk:
         pool = resolve(task.reg.spec, self._types.known).pool
         return self._types.is_live(pool, task.reg.spec.task_type)
 
-
     def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool) -> Unit:
         """Put the slot's execution in the register; one that waits for others also says so on its chain."""
         flight = flight_of(slot, written=True, gated=gated, queued=gated)
@@ -128,7 +127,6 @@ class SlotDesk:
             reason="overlap",
         )
         return self._book.chain_head(flight, event)
-
 
     def _skip(self, slot: Slot, reason: str, now_ms: int) -> Unit:
         """A slot that does not run, on its own chain. Nobody else writes there: its due was never published."""
@@ -169,9 +167,7 @@ class SlotDesk:
         handled = self._book.memory.handled.get(task.task_id, ())
         backlog = catch_up(task, first.nominal_s, now_ms, partition=self._book.partition, handled=handled)
         notes = [self._book.note(event) for event in backlog.events]
-        task.reg = msgspec.structs.replace(
-            task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s)
-        )
+        task.reg = msgspec.structs.replace(task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s))
         runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]
         overlap = task.reg.spec.overlap
         for slot in runs:
@@ -180,9 +176,7 @@ class SlotDesk:
                 event = self._no_run(Skipped, task, flight, "overlap", now_ms)
                 notes.append(self._book.note(event, run=flight.run, expected=0))
                 continue
-            flight = flight_of(
-                slot, written=True, gated=overlap is Overlap.QUEUE and bool(task.flights)
-            )
+            flight = flight_of(slot, written=True, gated=overlap is Overlap.QUEUE and bool(task.flights))
             # Late as it is, it has as long to be claimed as one that came on time.
             flight.expires_ms = max(slot.emit_ms, now_ms) + int(task.reg.spec.expires_after_seconds * 1000)
             self._book.take_off(task, flight)
@@ -240,7 +234,6 @@ class SlotDesk:
             flight.due_seq = seq
         self._book.measures.fired([(now_ms, flight.emit_ms, flight.trigger) for _, flight in flights])
 
-
     def unpark(self) -> None:
         """Other types are live now: look again at what waits for an executor."""
         for task_id, run in self._parked:
@@ -285,4 +278,3 @@ class SlotDesk:
         """End an execution that was written ahead and never handed out."""
         event = self._no_run(kind, task, flight, reason, now_ms)
         return Unit(notes=[self._book.note(event, run=flight.run, expected=flight.cause_seq)])
-

@@ -25,12 +25,12 @@ from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.shard import Shard
+from gnomon_scheduler.takeover import read_chains
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode
 from gnomon_schemas.events import TERMINAL
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
-from gnomon_scheduler.shard import Shard
-from gnomon_scheduler.takeover import read_chains
 
 __all__ = ["Sweep"]
 
@@ -58,7 +58,7 @@ class Sweep(Service):
 
     async def on_start(self) -> None:
         """Begin to sweep."""
-        self.spawn(self._loop(), "loop")
+        _ = self.spawn(self._loop(), "loop")
 
     async def _loop(self) -> None:
         while True:
@@ -130,9 +130,7 @@ class Sweep(Service):
         if again:
             self._shard.request(publish_again)
         if again or deleted:
-            _log.info(
-                LogEvent.SWEEP_ACTED, partition=partition, republished=len(again), deleted=deleted
-            )
+            _log.info(LogEvent.SWEEP_ACTED, partition=partition, republished=len(again), deleted=deleted)
 
     async def _remove_registers(self) -> None:
         book, before_ms = self._shard.book, self._clock.now_ms() - self._keep_ms
@@ -171,4 +169,4 @@ def _key(stored: Stored) -> _DueKey | None:
 
 
 def _is_over(chain: list[Stored] | None) -> bool:
-    return bool(chain) and subjects.parse_event(chain[-1].subject).name in TERMINAL
+    return chain is not None and subjects.parse_event(chain[-1].subject).name in TERMINAL

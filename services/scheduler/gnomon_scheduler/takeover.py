@@ -32,18 +32,18 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import instant_ms, parse_slot_run
-from gnomon_schemas.codec import decode
-from gnomon_schemas.dues import Due
-from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
-from gnomon_schemas.events import TERMINAL
-from gnomon_schemas.tasks import Trigger
 from gnomon_scheduler.commit import Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import ShardRegister
 from gnomon_scheduler.replica import Replica
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import instant_ms, parse_slot_run
+from gnomon_schemas.codec import decode
+from gnomon_schemas.dues import Due
+from gnomon_schemas.events import TERMINAL
+from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
+from gnomon_schemas.tasks import Trigger
 
 __all__ = ["Command", "FoundDue", "read_chains", "reconcile", "seize"]
 
@@ -141,16 +141,13 @@ Chains = dict[tuple[str, str], list[Stored]]
 """By task id and run: the newest message of each subject of the chain, in order."""
 
 
-async def read_chains(
-    bus: Bus, partition: int, wanted: set[tuple[str, str]], at_least_seq: int
-) -> Chains:
+async def read_chains(bus: Bus, partition: int, wanted: set[tuple[str, str]], at_least_seq: int) -> Chains:
     """The chains of some executions, from a replica that has reached `at_least_seq`."""
     chains: Chains = defaultdict(list)
     keys = sorted(wanted)
     for start in range(0, len(keys), _CHAINS_A_READ):
         filters = [
-            subjects.chain(partition, task_id, run)
-            for task_id, run in keys[start : start + _CHAINS_A_READ]
+            subjects.chain(partition, task_id, run) for task_id, run in keys[start : start + _CHAINS_A_READ]
         ]
         while True:
             try:
@@ -196,9 +193,9 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
         flight.last_seq = max(flight.last_seq, flight.cause_seq)
     for (task_id, run), chain in chains.items():
         task = memory.tasks.get(task_id)
-        flight = None if task is None else task.flights.get(run)
-        if task is not None and flight is not None:
-            _apply_chain(memory, task, flight, chain)
+        known = None if task is None else task.flights.get(run)
+        if task is not None and known is not None:
+            _apply_chain(memory, task, known, chain)
     for task in memory.tasks.values():
         if task.flights:
             memory.note_flights(task)

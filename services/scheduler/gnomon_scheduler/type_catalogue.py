@@ -18,11 +18,11 @@ from gnomon_core.runtime.membership import MemberWatch
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.decisions.resolving import KnownType
 from gnomon_schemas.codec import decode
 from gnomon_schemas.members import TypeAnnouncement
 from gnomon_schemas.problems import FieldError
 from gnomon_schemas.subjects import TYPES_BUCKET
-from gnomon_scheduler.decisions.resolving import KnownType
 
 __all__ = ["TypeCatalogue"]
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gnomon_core.runtime.messages import Outgoing
-from gnomon_schemas import subjects
-from gnomon_schemas.codec import encode
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import RingEntry
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import encode
 
 __all__ = ["Batch", "Note", "Unit", "pack"]
 

@@ -3,12 +3,12 @@
 The wish is in the task's register (`cancelling`, with a deadline), committed with the command that caused it. What
 follows is a batch of its own, at most 50 executions, after reading their chains from the stream's leader:
 
-| last on the chain | what the shard does |
-|---|---|
-| nothing newer than the cause, nobody has claimed it | `skipped(reason)` or `missed(expired)`, expecting the cause; then the due is deleted |
-| `retrying` | `executed {cancelled}` expecting it (a pause leaves it alone) |
-| `started` | signal the handler each second; past the deadline `executed {cancelled}` on top, which fences the executor out (a pause leaves it alone) |
-| a terminal event | nothing: folding it ends the wish |
+* Nothing newer than the cause, nobody has claimed it: `skipped(reason)` or `missed(expired)`, expecting the cause;
+  then the due is deleted.
+* `retrying`: `executed {cancelled}` expecting it. A pause leaves it alone.
+* `started`: signal the handler each second; past the deadline `executed {cancelled}` on top, which fences the executor
+  out. A pause leaves it alone.
+* A terminal event: nothing; folding it ends the wish.
 
 An executor may claim between the read and the batch: the batch is then refused whole, nothing of it is stored, and
 the chains are read again. That is why these events never share a batch with callers' commands.
@@ -22,13 +22,13 @@ from enum import Enum
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Stored
+from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import decode_event
 from gnomon_schemas.events import TERMINAL, ErrorInfo, Event, Executed, Missed, Retrying, Skipped, Started
 from gnomon_schemas.subjects import EVENTS_STREAM
 from gnomon_schemas.tasks import NULL
-from gnomon_scheduler.memory import Flight, TaskState
 
 __all__ = ["BATCH_MAX", "SIGNAL_EVERY_MS", "Step", "Wish", "act", "read_last"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gnomon_schemas.events import Event, Queued
 from gnomon_scheduler.decisions.resolving import KnownType
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.registers import Cancelling, TaskRegister
+from gnomon_schemas.events import Event, Queued
 
 __all__ = ["Command", "Decision", "Surroundings"]
 

@@ -14,6 +14,8 @@ import msgspec
 
 from gnomon_core.rules.status import status_of
 from gnomon_core.timing import next_fire
+from gnomon_scheduler.decisions.views import resting_status
+from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.dues import PreviousRun
 from gnomon_schemas.events import (
@@ -30,8 +32,6 @@ from gnomon_schemas.events import (
 )
 from gnomon_schemas.schedules import Once
 from gnomon_schemas.tasks import ExecutionStatus, LastExecution, RetryPolicy, TaskStatus
-from gnomon_scheduler.decisions.views import resting_status
-from gnomon_scheduler.memory import Flight, TaskState
 
 __all__ = ["Folded", "finish", "fold"]
 

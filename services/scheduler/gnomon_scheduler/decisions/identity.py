@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gnomon_scheduler.decisions.command import Command
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
 from gnomon_schemas.problems import Code, Refused
-from gnomon_scheduler.decisions.command import Command
 
 __all__ = ["check_identity"]
 

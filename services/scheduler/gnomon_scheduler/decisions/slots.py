@@ -18,11 +18,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from gnomon_core.timing import count_fires, jitter_ms, last_fire
+from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Coalesced, Missed, SlotOutcome
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Trigger
-from gnomon_scheduler.memory import Flight, Slot, TaskState
 
 __all__ = ["Backlog", "Course", "catch_up", "course_of", "flight_of"]
 
@@ -194,7 +194,5 @@ class _Spans:
         for start, end in zip([after_s, *cuts], [c - 1 for c in cuts] + [until_s], strict=True):
             count = count_fires(schedule, start, end) if end > start else 0
             if count:
-                pieces.append(
-                    (format_instant((start + 1) * 1000), format_instant((end + 1) * 1000), count)
-                )
+                pieces.append((format_instant((start + 1) * 1000), format_instant((end + 1) * 1000), count))
         return pieces

@@ -18,9 +18,22 @@ import msgspec
 
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.timing import count_fires, next_fire
+from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.payloads import read_payload
+from gnomon_scheduler.decisions.views import resting_status, view
+from gnomon_scheduler.memory import Flight, Slot, TaskState
+from gnomon_scheduler.registers import Cancelling, TaskRegister
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.codec import encode
-from gnomon_schemas.commands import TASK_VERBS, CancelExecution, CancelTask, DeleteTask, PauseTask, ResumeTask, RunTask
+from gnomon_schemas.commands import (
+    TASK_VERBS,
+    CancelExecution,
+    CancelTask,
+    DeleteTask,
+    PauseTask,
+    ResumeTask,
+    RunTask,
+)
 from gnomon_schemas.events import (
     Created,
     Deleted,
@@ -34,11 +47,6 @@ from gnomon_schemas.events import (
 from gnomon_schemas.limits import CONFIG_MAX, ENTRIES_PER_TASK, TRIGGER_DATA_MAX
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import NULL, Overlap, TaskSpec, Trigger
-from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.payloads import read_payload
-from gnomon_scheduler.decisions.views import resting_status, view
-from gnomon_scheduler.memory import Flight, Slot, TaskState
-from gnomon_scheduler.registers import Cancelling, TaskRegister
 
 __all__ = ["VERBS", "decide"]
 
@@ -265,9 +273,7 @@ def _change(
     return decision
 
 
-def _check_change(
-    old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], around: Surroundings
-) -> None:
+def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], around: Surroundings) -> None:
     if old.ended == "cancelled":
         raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
     if "task_type" in fields:
@@ -287,9 +293,7 @@ def _check_change(
 def _field_change(name: str, old: TaskRegister, new: TaskRegister) -> FieldChange:
     if name == "pause_note":
         return FieldChange(field=name, old=old.pause_note, new=new.pause_note)
-    return FieldChange(
-        field=name, old=_shown(getattr(old.spec, name)), new=_shown(getattr(new.spec, name))
-    )
+    return FieldChange(field=name, old=_shown(getattr(old.spec, name)), new=_shown(getattr(new.spec, name)))
 
 
 def _shown(value: object) -> object:
@@ -341,9 +345,7 @@ def _close(
             if reason != "paused" or (flight.unclaimed and flight.trigger is Trigger.SCHEDULE)
         ]
         decision.cancels = [
-            Cancelling(
-                run=run, reason=reason, deadline_ms=deadline_ms, command_id=command.command_id
-            )
+            Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command.command_id)
             for run in runs
             if run not in task.cancelling or reason == "deleted"
         ]
@@ -400,9 +402,7 @@ def _cancel(
             updated_fields=("status",),
             updated_at=format_instant(around.now_ms),
             changed_by=command.user,
-            changes=(
-                FieldChange(field="status", old=resting_status(old), new=resting_status(reg)),
-            ),
+            changes=(FieldChange(field="status", old=resting_status(old), new=resting_status(reg)),),
             task=view(
                 reg,
                 partition=around.partition,
@@ -445,9 +445,7 @@ def _delete(
     return decision
 
 
-def _run(
-    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
-) -> Decision:
+def _run(task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings) -> Decision:
     reg = task.reg
     if reg.ended == "cancelled":
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
@@ -493,9 +491,7 @@ def _run(
     return Decision(reg, queued=[(flight, queued)], run=run)
 
 
-def _check_run(
-    task: TaskState, payload: RunTask, overrides: bytes | None, around: Surroundings
-) -> None:
+def _check_run(task: TaskState, payload: RunTask, overrides: bytes | None, around: Surroundings) -> None:
     overlap = payload.overlap or task.reg.spec.overlap
     if overlap in {Overlap.QUEUE_ALL, Overlap.CANCEL_RUNNING}:
         raise Refused(
@@ -520,9 +516,7 @@ def _check_run(
         raise _too_large("config", len(overrides), CONFIG_MAX)
     if payload.config:
         merged = {**msgspec.json.decode(bytes(task.reg.spec.config)), **payload.config}
-        _check_type(
-            msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around
-        )
+        _check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around)
 
 
 def _given(raw: msgspec.Raw) -> bool:
@@ -543,9 +537,7 @@ def _cancel_execution(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
     payload = read_payload(command.data, CancelExecution)
-    decision = Decision(
-        task.reg, [_unchanged(task.reg, command, around)], run=payload.run
-    )
+    decision = Decision(task.reg, [_unchanged(task.reg, command, around)], run=payload.run)
     if payload.run in task.cancelling:
         return decision
     if payload.run not in task.flights:

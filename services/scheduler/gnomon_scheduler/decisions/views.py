@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from gnomon_core.rules.status import status_of
 from gnomon_core.timing import next_fire
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.tasks import Task, TaskStatus
 from gnomon_scheduler.decisions.resolving import KnownType, resolve
 from gnomon_scheduler.registers import TaskRegister
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.tasks import Task, TaskStatus
 
 __all__ = ["next_run_ms", "optional_instant", "resting_status", "view"]
 

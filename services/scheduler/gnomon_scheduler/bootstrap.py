@@ -1,0 +1,70 @@
+"""The scheduler's composition root: every collaborator is made here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from importlib.metadata import version
+
+from gnomon_core.runtime.health import HealthServer
+
+from gnomon_core.runtime.bus import NatsBus, connect
+from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.lease import SingletonLease
+from gnomon_core.runtime.logs import configure_logging
+from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
+from gnomon_core.runtime.supervisor import BusService, Supervisor
+from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.timing import calendar_fingerprint
+from gnomon_scheduler.janitor import Janitor
+from gnomon_scheduler.leading import Leading
+from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.settings import SchedulerSettings
+from gnomon_scheduler.shard import ShardOptions
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+
+__all__ = ["bootstrap"]
+
+
+async def bootstrap(
+    settings: SchedulerSettings | None = None, *, bus: NatsBus | None = None, clock: Clock | None = None
+) -> Supervisor:
+    """Make the services of one scheduler process; nothing is started yet but the connection.
+
+    `settings` come from the environment, `bus` from them, unless handed in. Raises SettingsError, TopologyError.
+    """
+    settings = settings or SchedulerSettings.load(os.environ)
+    configure_logging(settings.log_level, settings.log_format, process="scheduler")
+    clock = clock or SystemClock()
+    member_id = f"s-{secrets.token_hex(6)}"
+    bus = bus or await connect(settings, name=f"gnomon-scheduler-{member_id}")
+    await ensure_topology(bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas))
+    guard = ClockGuard()
+    member = this_process("scheduler", member_id, version("gnomon-scheduler"), clock)
+    membership = Membership(bus, member, clock=clock, guard=guard)
+    measures = ShardMeasures()
+    members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: leading.executors_changed())
+    types = TypeCatalogue(bus, members)
+    options = ShardOptions(
+        owner=member_id,
+        default_timezone=settings.timezone,
+        fingerprint=calendar_fingerprint(),
+        cancel_grace_ms=int(settings.cancel_grace * 1000),
+    )
+    leading = Leading(bus, types, members, membership, clock, settings, options, measures)
+    janitor = Janitor(
+        bus, settings.partitions, event_ttl=settings.event_ttl, every_seconds=settings.janitor_every
+    )
+    janitor_lease = SingletonLease(
+        bus, member_id, "janitor", settings.lease_ttl, on_gain=janitor.start, on_lose=janitor.stop
+    )
+    health = HealthServer(
+        settings.health_host,
+        settings.health_port,
+        checks={
+            "nats": lambda: None if bus.connected else "not connected to NATS",
+            "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
+            "leading": lambda: None if leading.running else "still loading",
+        },
+    )
+    return Supervisor([BusService(bus), health, membership, members, types, leading, janitor_lease])

@@ -1,0 +1,161 @@
+"""Which shards this process leads: the bridge between leases, replicas and shards.
+
+Every process keeps a replica of every partition, so it can lead any of them at once. A lease gained starts a shard on
+the partition's replica; a lease lost stops it, after which the replica loads its memory anew. A shard that was
+deposed answers no pings any more and lets its lease lapse, unless another has it already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from nats.aio.msg import Msg
+
+from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.clock import Clock
+from gnomon_core.runtime.lease import Leases
+from gnomon_core.runtime.membership import Membership, MemberWatch
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.replica import Replica
+from gnomon_scheduler.settings import SchedulerSettings
+from gnomon_scheduler.shard import Shard, ShardOptions
+from gnomon_scheduler.sweep import Sweep
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_schemas.codec import encode
+from gnomon_schemas.members import Lease, SchedulerStatus
+from gnomon_schemas.subjects import SCHEDULER_STATUS
+
+__all__ = ["Leading"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Leading(Service):
+    """Leads the shards whose lease this process holds."""
+
+    def __init__(
+        self,
+        bus: NatsBus,
+        types: TypeCatalogue,
+        members: MemberWatch,
+        membership: Membership,
+        clock: Clock,
+        settings: SchedulerSettings,
+        options: ShardOptions,
+        measures: ShardMeasures,
+    ) -> None:
+        super().__init__("leading")
+        self._bus, self._types, self._members = bus, types, members
+        self._membership, self._clock = membership, clock
+        self._settings, self._options, self._measures = settings, options, measures
+        self._replicas = [Replica(bus, partition) for partition in range(settings.partitions)]
+        self._shards: dict[int, Shard] = {}
+        self._sweeps: dict[int, Sweep] = {}
+        self._reloads: dict[int, asyncio.Task[None]] = {}
+        self._leases: Leases | None = None
+        types.on_change = self.executors_changed
+
+    async def on_start(self) -> None:
+        """Load every partition, then take part in the leases."""
+        _ = await asyncio.gather(*(self.start_child(replica) for replica in self._replicas))
+        await self._bus.subscribe(SCHEDULER_STATUS, self._answer_status)
+        self._leases = Leases(
+            self._bus,
+            self._options.owner,
+            self._settings.partitions,
+            self._settings.lease_ttl,
+            members=self._members,
+            on_gain=self._gained,
+            on_lose=self._lost,
+            alive=self._alive,
+            may_lead=lambda: not self._membership.guard.off,
+        )
+        await self.start_child(self._leases)
+
+    def executors_changed(self) -> None:
+        """Other types are announced or live: let the shards look at what waits for an executor."""
+        for shard in self._shards.values():
+            shard.executors_changed()
+
+    def _alive(self, partition: int) -> bool:
+        shard = self._shards.get(partition)
+        return shard is None or not shard.deposed.is_set()
+
+    async def _gained(self, partition: int, lease: Lease, _revision: int) -> None:
+        reload = self._reloads.pop(partition, None)
+        if reload is not None:
+            await asyncio.wait([reload])
+        shard = Shard(
+            self._bus,
+            self._replicas[partition],
+            self._types,
+            self._clock,
+            self._options,
+            lease.epoch,
+            self._measures,
+        )
+        try:
+            await shard.start()
+        except BaseException:
+            # Deposed on the way, or the lease was lost meanwhile: what was taken over so far is given up.
+            self._reload(partition)
+            raise
+        self._shards[partition] = shard
+        sweep = Sweep(
+            self._bus,
+            shard,
+            self._clock,
+            every_seconds=self._settings.sweep_every,
+            keep_seconds=max(self._settings.finished_ttl, self._settings.event_ttl),
+        )
+        self._sweeps[partition] = sweep
+        await sweep.start()
+        _ = self.spawn(self._watch_shard(shard), f"watch-{partition}")
+        if self._leases is not None:
+            await self._leases.raise_epoch(partition, shard.book.epoch)
+        self._tell()
+
+    async def _lost(self, partition: int) -> None:
+        shard, sweep = self._shards.pop(partition, None), self._sweeps.pop(partition, None)
+        if sweep is not None:
+            await sweep.stop()
+        if shard is not None:
+            await shard.stop()
+            _log.info(LogEvent.SHARD_RELEASED, partition=partition, epoch=shard.book.epoch)
+            self._tell()
+            self._reload(partition)
+
+    def _reload(self, partition: int) -> None:
+        """After leading the memory may hold what was never stored: load it anew, beside everything else."""
+        if self.running:
+            self._reloads[partition] = self.spawn(
+                self._replace_memory(self._replicas[partition]), f"reload-{partition}"
+            )
+
+    async def _replace_memory(self, replica: Replica) -> None:
+        await self.stop_child(replica)
+        await self.start_child(replica)
+
+    async def _watch_shard(self, shard: Shard) -> None:
+        """A shard that fails takes its process along: whoever takes over begins from what is stored."""
+        self.fail(await shard.failed())
+
+    def _tell(self) -> None:
+        self._measures.leads(len(self._shards))
+        self._membership.update(shards=tuple(sorted(self._shards)))
+
+    async def _answer_status(self, message: Msg) -> None:
+        if not message.reply:
+            return
+        member = self._membership.member
+        status = SchedulerStatus(
+            id=member.id,
+            host=member.host,
+            pid=member.pid,
+            started_at=member.started_at,
+            shards=tuple(shard.status() for _, shard in sorted(self._shards.items())),
+        )
+        await self._bus.send(message.reply, encode(status))
