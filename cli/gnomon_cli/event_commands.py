@@ -10,7 +10,7 @@ import msgspec
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, UsageError
-from gnomon_cli.event_lines import TaskNames, event_line
+from gnomon_cli.event_lines import TaskNames, event_lines
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 from gnomon_schemas.events import EVENT_TYPES
@@ -87,4 +87,5 @@ def _show(received: ServerSentEvent, names: TaskNames, terminal: Terminal, *, as
         return
     event = msgspec.json.decode(received.data, type=dict[str, Any])
     names.learn(event)
-    terminal.line(*event_line(received.event.removeprefix("task."), event, names))
+    for line in event_lines(received.event.removeprefix("task."), event, names):
+        terminal.line(*line)

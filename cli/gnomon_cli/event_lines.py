@@ -1,4 +1,6 @@
-"""One event as one line for people: time, event, task, run, and what matters about this kind of event.
+"""One event as a line for people: time, event, task, run, and what matters about this kind of event.
+
+An error has a line of its own below, as it is what one wants to read whole.
 
 Events are read as plain JSON objects and not as Structs: a terminal shows what an older or newer Gnomon says
 too, and leaves out what is not there.
@@ -13,7 +15,7 @@ from typing import Any
 from gnomon_cli import shown
 from gnomon_schemas.clock_text import instant_ms
 
-__all__ = ["Line", "TaskNames", "event_line"]
+__all__ = ["Line", "TaskNames", "event_lines", "one_line"]
 
 Line = list[str | tuple[str, str]]
 """Parts of a line, each a text or (text, style)."""
@@ -22,6 +24,7 @@ Event = Mapping[str, Any]
 
 _NAME_WIDTH = 22
 _EVENT_WIDTH = 9
+_ERROR_INDENT = 25
 _KEPT_NAMES = 10_000
 
 _STYLES = {
@@ -61,8 +64,8 @@ class TaskNames:
         return self._names.get(task_id)
 
 
-def event_line(name: str, event: Event, names: TaskNames) -> Line:
-    """The line of an event. `name` is the event's name in its subject, as `executed`."""
+def event_lines(name: str, event: Event, names: TaskNames) -> list[Line]:
+    """The lines of an event. `name` is the event's name in its subject, as `executed`."""
     task_id = str(event.get("task_id", "?"))
     task = names.find(task_id) or task_id
     style = (
@@ -82,7 +85,8 @@ def event_line(name: str, event: Event, names: TaskNames) -> Line:
         line += [(run, "dim"), "  "]
     details = _DETAILS.get(name, _no_details)(event)
     line.append("  ".join(one_line(part) for part in details if part))
-    return line
+    error = _error(event)
+    return [line, [(f"{'':{_ERROR_INDENT}}{one_line(error)}", "red")]] if error else [line]
 
 
 def one_line(text: str) -> str:
@@ -108,7 +112,6 @@ def _executed(event: Event) -> list[str]:
         _late(event),
         f"took {shown.duration(took / 1000)}" if isinstance(took, int | float) else "",
         _attempt(event),
-        "" if status == "completed" else _error(event),
     ]
 
 
@@ -119,7 +122,7 @@ def _started(event: Event) -> list[str]:
 def _retrying(event: Event) -> list[str]:
     wait = _between(event, "occurred_at", "retry_at")
     again = f"again in {shown.duration(max(0.0, wait))}" if wait is not None else ""
-    return [f"attempt {event.get('attempt')} {event.get('status', 'failed')}", again, _error(event)]
+    return [f"attempt {event.get('attempt')} {event.get('status', 'failed')}", again]
 
 
 def _slot_outcome(event: Event) -> list[str]:
@@ -145,17 +148,15 @@ def _status_changed(event: Event) -> list[str]:
 
 
 def _rejected(event: Event) -> list[str]:
-    problem = event.get("error") or {}
-    faults = [f"{error.get('pointer')} {error.get('message')}" for error in problem.get("errors") or ()]
-    return [f"{event.get('verb')}:", str(problem.get("detail") or problem.get("title") or ""), *faults]
+    return [str(event.get("verb"))]
 
 
 def _failed(event: Event) -> list[str]:
-    return [f"{event.get('consecutive_failures')} in a row", _error(event)]
+    return [f"{event.get('consecutive_failures')} in a row"]
 
 
 def _dead_lettered(event: Event) -> list[str]:
-    return [str(event.get("reason")), _error(event)]
+    return [str(event.get("reason"))]
 
 
 def _due(event: Event) -> list[str]:
@@ -195,10 +196,14 @@ def _attempt(event: Event) -> str:
 
 
 def _error(event: Event) -> str:
+    """What went wrong, of an execution or of a refused command; empty where nothing did."""
     error = event.get("error")
     if not isinstance(error, dict):
-        return str(event.get("reason") or "")
-    return f"{error.get('type')}: {error.get('message')}"
+        return ""
+    if "message" in error:
+        return f"{error.get('type')}: {error['message']}"
+    faults = [f"{fault.get('pointer')} {fault.get('message')}" for fault in error.get("errors") or ()]
+    return "; ".join(filter(None, [str(error.get("detail") or error.get("title") or ""), *faults]))
 
 
 def _between(event: Event, begin: str, end: str) -> float | None:

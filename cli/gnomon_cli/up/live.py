@@ -21,7 +21,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from gnomon_cli.event_lines import Line, TaskNames, event_line
+from gnomon_cli.event_lines import Line, TaskNames, event_lines
 from gnomon_cli.terminal import Terminal
 
 __all__ = ["LiveView"]
@@ -178,12 +178,13 @@ class LiveView:
             # Asked once: an id without a name is remembered as its own name.
             self._names.remember(task_id, await self._look_up(task_id) or task_id)
         try:
-            line = event_line(name, event, self._names)
+            lines = event_lines(name, event, self._names)
         except (ValueError, TypeError, AttributeError):
             # Whoever may publish can publish anything; what is no event is counted like what is too much.
             self._untold[name] += 1
             return
-        self._terminal.line(*line)
+        for line in lines:
+            self._terminal.line(*line)
 
     def _affordable(self) -> bool:
         now = self._clock()

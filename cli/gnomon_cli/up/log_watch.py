@@ -124,10 +124,15 @@ def _read_json(line: str) -> LogWarning | None:
         return None
     told = [str(fields.get("event", ""))]
     told += [f"{key}={_short(value)}" for key, value in fields.items() if key not in _NOT_SHOWN]
-    if exception := str(fields.get("exception") or ""):
-        # The last line of a traceback is the exception itself.
-        told.append(exception.strip().rpartition("\n")[2])
+    told.append(_exception(fields.get("exception")))
     return LogWarning(level, " ".join(" ".join(told).split()))
+
+
+def _exception(value: Any) -> str:
+    """The exception itself out of a traceback, which is a text or structlog's list of dictionaries."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"{value[0].get('exc_type')}: {value[0].get('exc_value')}"
+    return value.strip().rpartition("\n")[2] if isinstance(value, str) else ""
 
 
 def _short(value: Any) -> str:

@@ -37,6 +37,7 @@ from gnomon_cli.up.demo import create_demo_tasks, demo_tasks
 from gnomon_cli.up.keeper import Keeper, Kept
 from gnomon_cli.up.live import LiveView
 from gnomon_cli.up.log_watch import LogWatch, begin_log
+from gnomon_cli.up.own_servers import check_database, check_nats
 from gnomon_cli.up.plan import (
     DEFAULT_HTTP_PORT,
     HttpAddress,
@@ -142,6 +143,10 @@ class Machine:
         self._http = HttpAddress(self._http.host, choose_http_port() if asked is None else asked)
         if asked is None and self._http.port != DEFAULT_HTTP_PORT:
             self._announcer.moved("the api", DEFAULT_HTTP_PORT, self._http.port)
+        if url := self._environ.get("GNOMON_NATS_URL"):
+            await check_nats(url, self._environ.get("GNOMON_NATS_CREDS") or None)
+        if url := self._environ.get("GNOMON_DATABASE_URL"):
+            await check_database(url)
         self._logs.start()
         with self._announcer.terminal.busy("starting …"):
             await self._start_everything()
@@ -277,7 +282,8 @@ class Machine:
         begun = time.monotonic()
         running = self._keepers()
         if running:
-            self._say("stopping: api, executors, schedulers, servers (Ctrl-C again: at once)", "bold")
+            what = "api, executors, schedulers, servers" if self._ready else "what was started"
+            self._say(f"stopping {what} (Ctrl-C again: at once)", "bold")
         hurry = asyncio.create_task(self._kill_on(signals.hurry), name="hurry")
         try:
             for group in (self._apis, self._executors, self._schedulers, self._servers):

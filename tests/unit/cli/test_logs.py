@@ -22,6 +22,10 @@ from gnomon_cli.up.log_watch import LogWatch, begin_log, read_warning
             '{"event": "boom", "level": "error", "exception": "Traceback\\n  x\\nValueError: no"}',
             ("error", "boom ValueError: no"),
         ),
+        (
+            '{"event": "boom", "level": "error", "exception": [{"exc_type": "OSError", "exc_value": "a"}]}',
+            ("error", "boom OSError: a"),
+        ),
         ('{"event": "fine", "level": "info"}', None),
         ('{"cut off', None),
         (

@@ -1,0 +1,147 @@
+"""`gnomon task …` and `gnomon events` against a real Gnomon, from creation to deletion, with its refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.cli.running_up import RunningUp, Said, gnomon
+from tests.servers import reachable_folder
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Shell:
+    """Runs commands against one `gnomon up`."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    async def __call__(self, *arguments: str) -> Said:
+        return await gnomon(*arguments, "--data", str(self._data))
+
+    async def json(self, *arguments: str) -> Any:
+        said = await self(*arguments, "--json")
+        assert said.code == 0, said
+        return json.loads(said.out)
+
+    async def create(self, task_id: str, *flags: str) -> Said:
+        said = await self(
+            "task", "create", "--id", task_id, "--name", task_id.title(), "--type", "echo", *flags
+        )
+        assert said.code == 0, said
+        return said
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shell() -> AsyncIterator[Shell]:
+    with reachable_folder() as path:
+        up = RunningUp(path / "data")
+        await up.start()
+        yield Shell(up.data)
+        await up.stop()
+
+
+async def test_a_created_task_is_listed_shown_and_told_when_it_runs(shell: Shell) -> None:
+    said = await shell.create(
+        "hourly", "--config", '{"say": "hi"}', "--cron", "0 * * * *", "--timezone", "Asia/Tokyo"
+    )
+    assert "hourly created: runs in" in said.out
+    again = await shell.create(
+        "hourly", "--config", '{"say": "hi"}', "--cron", "0 * * * *", "--timezone", "Asia/Tokyo"
+    )
+    assert "is there already, just like this" in again.out
+    listed = await shell("task", "list", "--type", "echo")
+    row = next(line for line in listed.out.splitlines() if line.startswith("hourly"))
+    assert "cron 0 * * * * Asia/Tokyo" in row
+    assert "scheduled" in row
+    shown = await shell("task", "show", "hourly")
+    assert 'config:        {"say":"hi"}' in shown.out
+    upcoming = await shell("task", "next", "hourly", "--count", "3")
+    assert len([line for line in upcoming.out.splitlines() if "+09:00" in line]) == 3
+
+
+async def test_the_json_of_a_list_is_the_api_s_own(shell: Shell) -> None:
+    await shell.create("listed")
+    body = await shell.json("task", "list", "--limit", "1")
+    assert len(body["items"]) == 1
+    assert "next_cursor" in body
+
+
+async def test_a_run_on_demand_is_waited_for_and_shows_its_result(shell: Shell) -> None:
+    await shell.create("ask", "--config", '{"say": "hello"}')
+    said = await shell("task", "run", "ask", "--wait")
+    assert said.code == 0, said
+    assert "completed" in said.out
+    assert '"say": "hello"' in said.out
+    execution = await shell.json("task", "run", "ask", "--wait", "20s")
+    assert execution["status"] == "completed"
+    assert execution["trigger"] == "manual"
+
+
+async def test_a_run_that_fails_ends_with_1_and_says_why(shell: Shell) -> None:
+    config = '{"url": "http://127.0.0.1:9/"}'
+    said = await shell(
+        "task", "create", "--id", "fails", "--name", "F", "--type", "http_request", "--config", config
+    )
+    assert said.code == 0, said
+    said = await shell("task", "run", "fails", "--wait")
+    assert said.code == 1
+    assert "failed" in said.out
+
+
+async def test_pause_resume_cancel_and_delete_say_what_became_of_the_task(shell: Shell) -> None:
+    await shell.create("life", "--every", "1h")
+    assert "life is paused" in (await shell("task", "pause", "life", "--note", "holidays")).out
+    assert "paused (holidays)" in (await shell("task", "show", "life")).out
+    assert "life is scheduled: runs in" in (await shell("task", "resume", "life")).out
+    assert "life is cancelled" in (await shell("task", "cancel", "life")).out
+    assert "life is deleted" in (await shell("task", "delete", "life")).out
+    gone = await shell("task", "show", "life")
+    assert gone.code == 1
+    assert "gnomon task list" in gone.err
+
+
+async def test_of_several_ids_one_that_is_refused_does_not_keep_the_others(shell: Shell) -> None:
+    await shell.create("first", "--every", "1h")
+    await shell.create("third", "--every", "1h")
+    said = await shell("task", "pause", "first", "second", "third")
+    assert said.code == 1
+    assert [line.split()[0].rstrip(":") for line in said.out.splitlines()] == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--type", "ehco"], "executors here run: echo, http_request, sleep"),
+        (["--type", "echo", "--cron", "* * *"], "(--cron)"),
+        (["--type", "echo", "--every", "10s", "--timezone", "Mars/Olympus"], "Mars/Olympus"),
+        (["--type", "sleep", "--config", '{"seconds": "long"}'], "config.seconds"),
+        (["--type", "echo", "--id", "a.b"], "a.b"),
+    ],
+)
+async def test_a_refusal_names_field_value_and_what_is_allowed(
+    shell: Shell, flags: list[str], words: str
+) -> None:
+    said = await shell("task", "create", "--name", "Wrong", *flags)
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert words in said.err
+
+
+async def test_with_json_a_refusal_is_the_problem_object(shell: Shell) -> None:
+    said = await shell("task", "show", "nobody", "--json")
+    assert said.code == 1
+    assert json.loads(said.err)["code"] == "not_found"
+
+
+async def test_without_a_gnomon_it_says_how_to_start_one(tmp_path: Path) -> None:
+    said = await gnomon("task", "list", cwd=tmp_path)
+    assert said.code == 1
+    assert "gnomon up" in said.err

@@ -1,0 +1,206 @@
+"""`gnomon up` as people use it: it comes up, shows what happens, mends itself, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.integration.cli.running_up import RunningUp, alive, gnomon
+from tests.servers import reachable_folder
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with reachable_folder() as path:
+        yield path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demo() -> AsyncIterator[RunningUp]:
+    """One `gnomon up --demo` for the tests that only look at it or kill a child."""
+    with reachable_folder() as path:
+        up = RunningUp(path / "data", "--demo")
+        await up.start()
+        yield up
+        await up.stop()
+
+
+async def test_the_demo_s_tasks_run_and_are_shown(demo: RunningUp) -> None:
+    line = await demo.shows("executed", "Echo every 2 s")
+    assert "late" in line
+    await demo.shows("executed", "Ask the api if it lives", "took")
+    assert not [line for line in demo.lines if "failed" in line]
+
+
+async def test_the_start_tells_each_component_and_where_to_go(demo: RunningUp) -> None:
+    for name in ("nats-server", "postgres", "scheduler-1", "executor-1", "api"):
+        assert [line for line in demo.lines if line.split()[:1] == [name]], demo.terminal
+    await demo.shows("api docs", f"{demo.run_file.url}/docs")
+    await demo.shows("durability", "--fast", "power cut")
+
+
+async def test_the_run_file_tells_addresses_and_processes_that_live(demo: RunningUp) -> None:
+    content = demo.run_file
+    assert content.pid == demo.pid
+    assert [entry.name for entry in content.processes] == [
+        "api",
+        "executor-1",
+        "scheduler-1",
+        "nats-server",
+        "postgres",
+    ]
+    assert all(alive(entry.pid) for entry in content.processes)
+    assert all(Path(entry.log).exists() for entry in content.processes)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for entry in content.processes:
+            if entry.health_url is not None:
+                assert (await http.get(f"{entry.health_url}/readyz")).status_code == 200
+        assert (await http.get(f"{content.url}/docs")).status_code == 200
+
+
+async def test_a_second_up_on_the_folder_is_refused_by_name(demo: RunningUp) -> None:
+    said = await gnomon("up", "--data", str(demo.data))
+    assert said.code == 1
+    assert f"a Gnomon already runs on {demo.data} (process {demo.pid}, {demo.run_file.url})" in said.err
+    assert "--data" in said.err
+
+
+@pytest.mark.parametrize("name", ["executor-1", "scheduler-1", "api", "nats-server", "postgres"])
+async def test_a_killed_child_comes_back_and_tasks_go_on(demo: RunningUp, name: str) -> None:
+    before = len(demo.lines)
+    killed = demo.pid_of(name)
+    os.kill(killed, signal.SIGKILL)
+    await demo.shows(f"{name} was killed by SIGKILL; starting it again", after=before)
+    back = await demo.shows(f"{name} is back", after=before)
+    await demo.shows("executed", after=demo.lines.index(back))
+    assert demo.pid_of(name) != killed
+
+
+async def test_ctrl_c_stops_all_in_order_and_leaves_nothing(folder: Path) -> None:
+    up = RunningUp(folder / "data", "--schedulers", "2", "--executors", "2")
+    await up.start()
+    pids = [entry.pid for entry in up.run_file.processes]
+    assert len(pids) == 7
+    assert await up.stop() == 0
+    assert up.lines[-1].startswith("stopped after")
+    assert [pid for pid in pids if alive(pid)] == []
+    assert not (up.data / "run.json").exists()
+
+
+async def test_after_kill_9_nothing_is_left_and_the_next_up_goes_on_with_the_tasks(folder: Path) -> None:
+    up = RunningUp(folder / "data", "--demo")
+    await up.start()
+    await up.shows("executed", "Echo every 2 s")
+    pids = [entry.pid for entry in up.run_file.processes]
+    up.send(signal.SIGKILL)
+    await up.ended()
+    again = RunningUp(up.data)
+    try:
+        # Ready means that each new process had the lock of its forerunner: so that one had ended.
+        await again.start()
+        assert [pid for pid in pids if alive(pid)] == []
+        await again.shows("executed", "Echo every 2 s")
+    finally:
+        assert await again.stop() == 0
+
+
+async def test_sigterm_in_the_middle_of_the_start_leaves_nothing(folder: Path) -> None:
+    up = RunningUp(folder / "data")
+    await up.launch()
+    await up.shows("nats-server")
+    up.send(signal.SIGTERM)
+    assert await up.ended() == 0
+    assert "ready in" not in up.terminal
+    again = RunningUp(up.data)
+    await again.start()
+    assert await again.stop() == 0
+
+
+async def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_how_to_mend_it(
+    folder: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for flag in ("--http-port", "--nats-port"):
+            said = await gnomon("up", "--data", str(folder / "data"), flag, str(port))
+            assert said.code == 1
+            assert f"port {port} ({flag}) is taken by another process" in said.err
+            assert "choose another port" in said.err
+    assert not (folder / "data").exists()
+
+
+async def test_a_server_of_one_s_own_that_does_not_answer_is_told_at_once(folder: Path) -> None:
+    for variable, url in (
+        ("GNOMON_NATS_URL", "nats://u:p@127.0.0.1:9"),
+        ("GNOMON_DATABASE_URL", "postgres://u:p@127.0.0.1:9/x"),
+    ):
+        said = await gnomon("up", "--data", str(folder / "data"), **{variable: url})
+        assert said.code == 1
+        assert f"{variable} is set" in said.err
+        assert "answers at 127.0.0.1:9" in said.err
+        assert f"unset {variable}" in said.err
+
+
+async def test_own_task_types_run_and_are_loaded_again_when_their_file_changes(folder: Path) -> None:
+    module = folder / "my_tasks.py"
+    source = (
+        "from gnomon import Context, task_type\n\n"
+        "@task_type('greet')\n"
+        "async def greet(config: dict[str, str], ctx: Context) -> str:\n"
+        "    return 'ANSWER'\n"
+    )
+    module.write_text(source.replace("ANSWER", "hello"))
+    up = RunningUp(folder / "data", "--tasks", "my_tasks", "--reload", cwd=folder)
+    await up.start()
+    target = ("--data", str(up.data))
+    try:
+        said = await gnomon("task", "create", "--id", "greet", "--name", "Greet", "--type", "greet", *target)
+        assert said.code == 0, said.err
+        said = await gnomon("task", "run", "greet", "--wait", "--json", *target)
+        assert json.loads(said.out)["result"] == "hello", said
+        before = len(up.lines)
+        module.write_text(source.replace("ANSWER", "good morning"))
+        await up.shows("my_tasks.py changed: executors start again", after=before)
+        await up.shows("executor-1 is back", after=before)
+        said = await gnomon("task", "run", "greet", "--wait", "--json", *target)
+        assert json.loads(said.out)["result"] == "good morning", said
+    finally:
+        assert await up.stop() == 0
+
+
+async def test_a_task_module_that_is_not_there_is_told_and_nothing_is_left(folder: Path) -> None:
+    up = RunningUp(folder / "data", "--tasks", "no_such_module", cwd=folder)
+    await up.launch()
+    assert await up.ended() == 1
+    assert "executor-1 ended while starting" in up.terminal
+    assert "no_such_module" in up.terminal
+    assert "Traceback" not in up.terminal
+
+
+async def test_a_second_ctrl_c_loses_patience(folder: Path) -> None:
+    up = RunningUp(folder / "data")
+    await up.start()
+    target = ("--data", str(up.data))
+    sleeper = ("--id", "long", "--name", "Long", "--type", "sleep", "--config", '{"seconds": 600}')
+    assert (await gnomon("task", "create", *sleeper, *target)).code == 0
+    assert (await gnomon("task", "run", "long", *target)).code == 0
+    await up.shows("started", "Long")
+    pids = [entry.pid for entry in up.run_file.processes]
+    up.send(signal.SIGINT)
+    await up.shows("stopping")
+    up.send(signal.SIGINT)
+    begun = asyncio.get_running_loop().time()
+    assert await up.ended() == 0
+    assert asyncio.get_running_loop().time() - begun < 10
+    assert [pid for pid in pids if alive(pid)] == []
