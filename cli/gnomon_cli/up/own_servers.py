@@ -17,25 +17,27 @@ from gnomon_cli.up.announcer import without_password
 
 __all__ = ["check_database", "check_nats"]
 
-_PATIENCE_SECONDS = 3
+_PATIENCE_SECONDS = 5
 _POSTGRES_PORT = 5432
 
 
 async def check_nats(url: str, credentials: str | None) -> None:
     """Connect once. Raises `CliError` when that fails."""
     try:
-        client = await nats.connect(
-            url.split(","),
-            name="gnomon-up-check",
-            user_credentials=credentials,
-            allow_reconnect=False,
-            connect_timeout=_PATIENCE_SECONDS,
-            error_cb=_quietly,
-        )
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            client = await nats.connect(
+                url.split(","),
+                name="gnomon-up-check",
+                user_credentials=credentials,
+                # By itself the client tries sixty times, with two seconds between.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.1,
+                error_cb=_quietly,
+            )
         await client.close()
-    except (nats.errors.Error, OSError, ValueError) as error:
+    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         raise CliError(
-            f"GNOMON_NATS_URL is set, and no NATS server answers at {without_password(url)}: {error}",
+            f"GNOMON_NATS_URL is set, and no NATS server answers at {without_password(url)}: {error!r}",
             hint="start that server, or unset GNOMON_NATS_URL to get an embedded one",
         ) from None
 
