@@ -1,0 +1,229 @@
+"""One sample of every message: what the golden files hold, and what documentation shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gnomon_schemas import commands, dues, events, members, tasks
+from gnomon_schemas.problems import Code, FieldError, problem
+from gnomon_schemas.schedules import Cron
+
+__all__ = ["samples"]
+
+_AT = "2026-11-21T09:00:00.000Z"
+_RUN = "20261121T090000Z"
+_TASK_ID = "nightly-report"
+_RETRY = tasks.RetryPolicy(max_attempts=3)
+_ERROR = events.ErrorInfo(type="TimeoutError", message="no answer within 30 s", traceback="Traceback …")
+
+_EVENT: dict[str, Any] = {"task_id": _TASK_ID, "user_id": "u1", "partition": 3, "occurred_at": _AT}
+_EXECUTION: dict[str, Any] = {
+    **_EVENT,
+    "execution_id": f"{_TASK_ID}.{_RUN}",
+    "run": _RUN,
+    "task_type": "http_request",
+    "attempt": 1,
+    "trigger": tasks.Trigger.SCHEDULE,
+    "scheduled_for": _AT,
+    "due_at": _AT,
+    "revision": 1,
+}
+
+
+def _task() -> tasks.Task:
+    return tasks.Task(
+        task_id=_TASK_ID,
+        user_id="u1",
+        name="Nightly report",
+        description=None,
+        task_type="http_request",
+        config=msgspec.Raw(b'{"method":"GET","url":"https://example.org/report"}'),
+        schedule=Cron(timezone="Europe/Berlin", expression="0 9 * * 1-5"),
+        template_id=None,
+        priority=tasks.Priority.MEDIUM,
+        pool=None,
+        tags=("reports",),
+        metadata={"team": "finance"},
+        credits_per_run=0,
+        due_date=None,
+        reminder_time=None,
+        timeout_seconds=None,
+        total_timeout_seconds=None,
+        retry=None,
+        overlap=tasks.Overlap.SKIP,
+        catch_up=tasks.CatchUp(),
+        expires_seconds=None,
+        concurrency_key=None,
+        concurrency_limit=1,
+        rate_limit=None,
+        unique_for_seconds=None,
+        max_consecutive_failures=None,
+        lateness_slo_seconds=None,
+        paused=False,
+        notify=(),
+        status=tasks.TaskStatus.SCHEDULED,
+        paused_until=None,
+        pause_note=None,
+        next_run_time="2026-11-23T08:00:00.000Z",
+        last_run_time=None,
+        last_execution=None,
+        run_count=0,
+        success_count=0,
+        failure_count=0,
+        consecutive_failures=0,
+        version=1,
+        revision=1,
+        revision_from=_AT,
+        partition=3,
+        resolved=tasks.Resolved(pool="default", timeout_seconds=300.0, retry=_RETRY),
+        created_at=_AT,
+        updated_at=_AT,
+        deleted_at=None,
+    )
+
+
+def _task_events() -> dict[str, msgspec.Struct]:
+    refused = problem(
+        Code.INVALID_SCHEDULE,
+        "'61 * * * *' is not a cron expression",
+        FieldError(pointer="#/schedule/expression", code="invalid_cron", message="minute 61 is not 0 to 59"),
+    )
+    return {
+        "task.created": events.Created(
+            **_EVENT,
+            command_id="c1",
+            name="Nightly report",
+            task_type="http_request",
+            schedule=_task().schedule,
+            created_at=_AT,
+            task=_task(),
+        ),
+        "task.updated": events.Updated(
+            **_EVENT,
+            command_id="c2",
+            updated_fields=("priority",),
+            updated_at=_AT,
+            changed_by="u1",
+            changes=(events.FieldChange(field="priority", old="medium", new="high"),),
+            task=_task(),
+        ),
+        "task.unchanged": events.Unchanged(**_EVENT, command_id="c3", verb="update"),
+        "task.status_changed": events.StatusChanged(
+            **_EVENT,
+            old_status=tasks.TaskStatus.SCHEDULED,
+            new_status=tasks.TaskStatus.PAUSED,
+            reason="pause",
+            changed_at=_AT,
+        ),
+        "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4),
+        "task.rejected": events.Rejected(**_EVENT, command_id="c5", verb="create", error=refused),
+    }
+
+
+def _execution_events() -> dict[str, msgspec.Struct]:
+    slot: dict[str, Any] = {
+        "execution_id": f"{_TASK_ID}.{_RUN}",
+        "run": _RUN,
+        "task_type": "http_request",
+        "attempt": 1,
+        "scheduled_for": _AT,
+        "due_at": _AT,
+    }
+    span: dict[str, Any] = {"from_": _AT, "to": "2026-11-22T09:00:00.000Z", "count": 1}
+    return {
+        "task.queued": events.Queued(
+            **_EXECUTION
+            | {"trigger": tasks.Trigger.MANUAL, "run": "r-c6", "execution_id": f"{_TASK_ID}.r-c6"},
+            command_id="c6",
+            reason="manual",
+            trigger_data=msgspec.Raw(b'{"order":17}'),
+        ),
+        "task.started": events.Started(
+            **_EXECUTION,
+            executor="e-1",
+            due_seq=7,
+            nonce="n1",
+            takeovers=0,
+            started_at=_AT,
+            pool="default",
+            priority="medium",
+        ),
+        "task.retrying": events.Retrying(
+            **_EXECUTION,
+            retry_at="2026-11-21T09:00:05.000Z",
+            error=_ERROR,
+            executor="e-1",
+            started_at=_AT,
+            first_started_at=_AT,
+            duration_ms=30000,
+        ),
+        "task.executed": events.Executed(
+            **_EXECUTION,
+            status="completed",
+            result=msgspec.Raw(b'{"status":200}'),
+            error=None,
+            started_at=_AT,
+            completed_at=_AT,
+            executed_at=_AT,
+            duration_ms=12,
+            credits_consumed=0,
+            tokens_used=0,
+            api_calls_made=1,
+            executor="e-1",
+        ),
+        "task.failed": events.Failed(
+            **_EXECUTION, status="failed", error=_ERROR, failure_count=1, consecutive_failures=1
+        ),
+        "task.dead_lettered": events.DeadLettered(**_EXECUTION, reason="crash_loop", error=_ERROR),
+        "task.skipped": events.Skipped(**_EVENT, reason="overlap", revision=1, **slot),
+        "task.skipped.span": events.Skipped(**_EVENT, reason="paused", revision=1, **span),
+        "task.missed.span": events.Missed(**_EVENT, reason="grace_exceeded", revision=1, **span),
+        "task.coalesced.span": events.Coalesced(
+            **_EVENT, reason="catch_up_latest", revision=1, into=_RUN, **span
+        ),
+    }
+
+
+def samples() -> dict[str, msgspec.Struct]:
+    """A sample of every message, by the name of its golden file."""
+    return {
+        **_task_events(),
+        **_execution_events(),
+        "task.due": dues.Due(
+            execution_id=f"{_TASK_ID}.{_RUN}",
+            task_id=_TASK_ID,
+            run=_RUN,
+            user_id="u1",
+            task_type="http_request",
+            config=_task().config,
+            trigger=tasks.Trigger.SCHEDULE,
+            attempt=1,
+            scheduled_for=_AT,
+            due_at=_AT,
+            expires_at="2026-11-21T10:00:00.000Z",
+            timeout_seconds=300.0,
+            deadline=None,
+            total_timeout_seconds=None,
+            priority=tasks.Priority.MEDIUM,
+            pool="default",
+            credits_per_run=0,
+            revision=1,
+            epoch=4,
+            cause_seq=0,
+            retry=_RETRY,
+        ),
+        "due_fence": dues.DueFence(epoch=4, owner="s-1", nonce="n2"),
+        "outcome.ok": commands.Outcome(ok=True, command_id="c1", task=_task(), seq=42, created=True),
+        "outcome.refused": commands.Outcome(
+            ok=False, command_id="c9", seq=43, error=problem(Code.NOT_FOUND, "there is no task 'x'")
+        ),
+        "command.pause": commands.PauseTask(note="until the migration is done"),
+        "command.run": commands.RunTask(
+            trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
+        ),
+        "command.cancel_execution": commands.CancelExecution(run=_RUN),
+        "lease": members.Lease(owner="s-1", epoch=4),
+        "projector_position": members.ProjectorPosition(created=_AT, sequence=42, time=_AT),
+    }
