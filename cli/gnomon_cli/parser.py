@@ -82,12 +82,12 @@ def _add_processes(commands: Any) -> None:
     commands.add_parser("scheduler", help="run one scheduler process, configured by the environment")
     executor = commands.add_parser("executor", help="run one executor process, configured by the environment")
     _add_tasks_flag(executor)
-    executor.add_argument("--pools", metavar="A,B", help="the pools it works for (GNOMON_POOLS)")
+    executor.add_argument("--pools", metavar="A,B", help="the pools it works for (GNOMON_EXECUTOR_POOLS)")
     executor.add_argument(
         "--concurrency",
         type=int,
         metavar="N",
-        help="how much it runs at a time (GNOMON_CONCURRENCY)",
+        help="how much it runs at a time (GNOMON_EXECUTOR_CONCURRENCY)",
     )
     commands.add_parser("api", help="run one api process, configured by the environment")
     commands.add_parser("migrate", help="bring the database of GNOMON_DATABASE_URL to this version")

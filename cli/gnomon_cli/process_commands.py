@@ -45,8 +45,8 @@ def run_process(options: argparse.Namespace) -> int:
 def executor_environment(options: argparse.Namespace, environ: MutableMapping[str, str]) -> None:
     """Put the flags of `gnomon executor` into the environment; a flag wins over a variable."""
     if options.tasks:
-        environ["GNOMON_TASKS"] = ",".join(options.tasks)
+        environ["GNOMON_EXECUTOR_TASKS"] = ",".join(options.tasks)
     if options.pools:
-        environ["GNOMON_POOLS"] = options.pools
+        environ["GNOMON_EXECUTOR_POOLS"] = options.pools
     if options.concurrency is not None:
-        environ["GNOMON_CONCURRENCY"] = str(options.concurrency)
+        environ["GNOMON_EXECUTOR_CONCURRENCY"] = str(options.concurrency)

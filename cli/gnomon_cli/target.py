@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 
 from gnomon_cli.errors import CliError, UsageError
+from gnomon_cli.settings import CliSettings
 from gnomon_cli.up.run_file import RunFileError, read_run_file
 
 __all__ = ["DEFAULT_DATA", "Target", "find_target"]
@@ -33,12 +34,13 @@ def find_target(url: str | None, data: Path | None, environ: Mapping[str, str] =
 
     Raises `CliError` when nothing says where it is, `UsageError` for an address that is none.
     """
-    token = environ.get("GNOMON_TOKEN") or None
+    settings = CliSettings.load(environ)
+    token = settings.token
     if url is not None:
         return Target(_checked(url, "--url"), token, "--url")
     # A folder that was named on the command line is meant more than a variable set long ago.
-    if data is None and (address := environ.get("GNOMON_URL")):
-        return Target(_checked(address, "GNOMON_URL"), token, "GNOMON_URL")
+    if data is None and settings.url is not None:
+        return Target(_checked(settings.url, "GNOMON_URL"), token, "GNOMON_URL")
     folder = data or DEFAULT_DATA
     try:
         found = read_run_file(folder)

@@ -37,7 +37,8 @@ async def check_nats(url: str, credentials: str | None) -> None:
         await client.close()
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
         raise CliError(
-            f"GNOMON_NATS_URL is set, and no NATS server answers at {without_password(url)}: {error!r}",
+            f"GNOMON_NATS_URL is set, and no NATS server answers at {without_password(url)}: "
+            f"{str(error) or 'no answer'}",
             hint="start that server, or unset GNOMON_NATS_URL to get an embedded one",
         ) from None
 
@@ -56,7 +57,7 @@ async def check_database(url: str) -> None:
         writer.close()
     except (OSError, TimeoutError) as error:
         raise CliError(
-            f"GNOMON_DATABASE_URL is set, and nobody answers at {without_password(url)}: {error!r}",
+            f"GNOMON_DATABASE_URL is set, and nobody answers at {without_password(url)}: {str(error) or 'no answer'}",
             hint="start that Postgres, or unset GNOMON_DATABASE_URL to get an embedded one",
         ) from None
 

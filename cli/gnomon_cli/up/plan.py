@@ -115,7 +115,7 @@ class Plan:
         allowed = [part for part in (self._environ.get("GNOMON_HTTP_ALLOW", ""), _LOOPBACK_NETWORKS) if part]
         env["GNOMON_HTTP_ALLOW"] = ",".join(allowed)
         if self._options.tasks:
-            env["GNOMON_TASKS"] = ",".join(self._options.tasks)
+            env["GNOMON_EXECUTOR_TASKS"] = ",".join(self._options.tasks)
         return self._several("executor", self._options.executors, env)
 
     def api(self, nats_url: str, database_url: str, http: HttpAddress) -> ServiceChild:

@@ -146,20 +146,20 @@ def test_the_flags_of_an_executor_become_its_environment() -> None:
             "7",
         ]
     )
-    environ = {"GNOMON_POOLS": "default", "OTHER": "kept"}
+    environ = {"GNOMON_EXECUTOR_POOLS": "default", "OTHER": "kept"}
     executor_environment(options, environ)
     assert environ == {
-        "GNOMON_TASKS": "mine,yours.tasks,theirs",
-        "GNOMON_POOLS": "mail,web",
-        "GNOMON_CONCURRENCY": "7",
+        "GNOMON_EXECUTOR_TASKS": "mine,yours.tasks,theirs",
+        "GNOMON_EXECUTOR_POOLS": "mail,web",
+        "GNOMON_EXECUTOR_CONCURRENCY": "7",
         "OTHER": "kept",
     }
 
 
 def test_flags_that_are_not_given_leave_the_environment_alone() -> None:
-    environ = {"GNOMON_TASKS": "mine"}
+    environ = {"GNOMON_EXECUTOR_TASKS": "mine"}
     executor_environment(argparse.Namespace(tasks=[], pools=None, concurrency=None), environ)
-    assert environ == {"GNOMON_TASKS": "mine"}
+    assert environ == {"GNOMON_EXECUTOR_TASKS": "mine"}
 
 
 def test_filters_of_events_are_names_and_fields() -> None:
