@@ -28,7 +28,8 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def decode(data: bytes, kind: type[T]) -> T:
     """Decode JSON as `kind`. Raises msgspec.DecodeError (not JSON) or msgspec.ValidationError (does not fit)."""
-    value: T = _decoder(kind).decode(data)
+    key: Any = kind  # mypy does not take a type variable's type for hashable
+    value: T = _decoder(key).decode(data)
     return value
 
 

@@ -15,12 +15,13 @@ from gnomon_schemas.samples import samples
 def test_a_golden_sample_decodes_to_what_it_was_made_of(name: str) -> None:
     sample = samples()[name]
     stored = (GOLDEN / f"{name}.json").read_bytes()
-    assert encode(decode(stored, type(sample))) == encode(sample)
+    # Compared as values: carried JSON (`Raw`) keeps the file's line breaks.
+    assert msgspec.json.decode(encode(decode(stored, type(sample)))) == msgspec.json.decode(encode(sample))
 
 
 @pytest.mark.parametrize("event", sorted(EVENT_TYPES))
 def test_every_event_has_a_sample_that_its_tag_finds(event: str) -> None:
-    paths = [path for path in GOLDEN.glob(f"task.{event}*.json")]
+    paths = list(GOLDEN.glob(f"task.{event}*.json"))
     assert paths, f"no sample of task.{event}"
     for path in paths:
         assert type(decode_event(path.read_bytes())) is EVENT_TYPES[event]
