@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gnomon_core.rules.retry import attempts_left, base_delay, retry_at_ms, retry_delay
 from gnomon_schemas.limits import DURATION_MAX_SECONDS
 from gnomon_schemas.tasks import Backoff, RetryPolicy
-from hypothesis import given
-from hypothesis import strategies as st
 
 policies = st.builds(
     RetryPolicy,
@@ -54,13 +55,13 @@ def test_jitter_stays_within_its_share(policy: RetryPolicy, attempt: int, draw: 
 def test_max_seconds_caps_the_base_delay() -> None:
     """A delay stops growing at the policy's maximum."""
     policy = RetryPolicy(max_attempts=50, initial_seconds=10, max_seconds=60)
-    assert [10, 20, 40, 60, 60] == [base_delay(policy, n) for n in range(1, 6)]
+    assert [base_delay(policy, n) for n in range(1, 6)] == [10, 20, 40, 60, 60]
 
 
 def test_the_last_attempt_is_not_repeated() -> None:
     """`max_attempts` counts all attempts together."""
     policy = RetryPolicy(max_attempts=3)
-    assert [True, True, False] == [attempts_left(policy, n) for n in (1, 2, 3)]
+    assert [attempts_left(policy, n) for n in (1, 2, 3)] == [True, True, False]
     assert retry_at_ms(policy, 3, draw=0.5, now_ms=0) is None
 
 
@@ -81,5 +82,5 @@ def test_no_attempt_begins_after_the_deadline_of_all() -> None:
 @pytest.mark.parametrize(("attempt", "draw"), [(0, 0.5), (1, 1.5), (1, -0.1)])
 def test_nonsense_is_refused(attempt: int, draw: float) -> None:
     """Attempts count from 1, draws lie in [0, 1]."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"draw=|attempt="):
         retry_delay(RetryPolicy(), attempt, draw)

@@ -1,0 +1,203 @@
+"""Following the event log from outside: an async iterator that survives reconnects and restarts of the
+broker.
+
+It pulls from a consumer without acks and keeps the stream sequence of the last event that it handed out. A
+consumer can vanish (broker restarted, its node gone, idle too long) or skip (a message lost on a slow
+connection): the broker numbers what it delivers, so a gap shows, heartbeats show silence, and in each case a
+new consumer is made that begins right after the last event handed out. So each event comes once and in order,
+whatever happens to the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import decode_event
+from gnomon_schemas.events import EVENT_TYPES, Event
+from gnomon_schemas.limits import is_id
+
+__all__ = ["EventStream"]
+
+_BATCH: Final = 200
+_PULL_SECONDS: Final = 30.0
+_HEARTBEAT_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 2.5 * _HEARTBEAT_SECONDS
+"""Neither an event nor a heartbeat for this long: the pull is lost."""
+_REQUEST_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.5
+"""Before asking again a broker that did not answer."""
+_IDLE_NS: Final = 300 * 10**9
+"""The broker removes a consumer that nobody pulls from for this long."""
+_NANOSECONDS: Final = 10**9
+_HEARTBEAT: Final = "100"
+_PULL_ENDED: Final = frozenset({"404", "408"})
+_STATUS: Final = "Status"
+
+
+class _ConsumerLost(Exception):
+    """The consumer has to be made anew."""
+
+
+class EventStream:
+    """Events from the log, in order, each once. Made by `Client.events`.
+
+    Iterating waits for further events and never ends by itself; leave the loop, or `aclose`. Raises what
+    nats-py raises once the client's connection has been closed.
+    """
+
+    def __init__(
+        self, nc: Nats, names: Sequence[str], *, task_id: str | None = None, after_seq: int | None = None
+    ) -> None:
+        unknown = [name for name in names if name not in EVENT_TYPES]
+        if unknown:
+            raise ValueError(f"event {unknown[0]!r} is not known; allowed: {', '.join(sorted(EVENT_TYPES))}")
+        if task_id is not None and not is_id(task_id):
+            raise ValueError(f"task_id={task_id!r} is not an id")
+        self._nc = nc
+        self._filters = [f"task.{name}.*.{task_id or '*'}.*" for name in dict.fromkeys(names)] or [
+            f"task.*.*.{task_id or '*'}.*"
+        ]
+        self._position = after_seq
+        self._ready: deque[tuple[int, Event]] = deque()
+        self._subscription: Subscription | None = None
+        self._consumer: str | None = None
+        self._delivered = 0
+        self._pulling = False
+
+    @property
+    def position(self) -> int | None:
+        """Sequence in the event log of the last event handed out; None before the first use without
+        `after_seq`."""
+        return self._position
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Fix the position: every event stored from here on will be handed out."""
+        if self._position is None:
+            self._position = await self._last_sequence()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> Event:
+        while not self._ready:
+            await self._receive()
+        self._position, event = self._ready.popleft()
+        return event
+
+    async def aclose(self) -> None:
+        """Give the consumer back. The position stays readable."""
+        await self._drop_consumer()
+
+    async def _receive(self) -> None:
+        """Wait for messages; whatever goes wrong with the consumer leads to a new one."""
+        try:
+            if self._consumer is None:
+                await self._make_consumer()
+            subscription = self._subscription
+            if subscription is None:
+                raise _ConsumerLost
+            if not self._pulling:
+                await self._pull(subscription)
+            self._take(await subscription.next_msg(timeout=_SILENCE_SECONDS))
+        except (nats.errors.TimeoutError, _ConsumerLost):
+            await self._drop_consumer()
+        except nats.errors.NoRespondersError:
+            await self._drop_consumer()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _take(self, message: Msg) -> None:
+        status = (message.headers or {}).get(_STATUS)
+        if status is not None and not message.data:
+            if status == _HEARTBEAT:
+                return
+            self._pulling = False
+            if status not in _PULL_ENDED:
+                raise _ConsumerLost
+            return
+        place = message.metadata.sequence
+        if place.consumer != self._delivered + 1:
+            raise _ConsumerLost
+        self._delivered = place.consumer
+        self._pulling = self._delivered % _BATCH != 0
+        # A newer Gnomon may write events that this client does not know: those are not for it.
+        with contextlib.suppress(msgspec.DecodeError):
+            self._ready.append((place.stream, decode_event(message.data)))
+
+    async def _pull(self, subscription: Subscription) -> None:
+        # A pull always ends on a multiple of the batch, so that the end of one needs no bookkeeping of its
+        # own.
+        request = {
+            "batch": _BATCH - self._delivered % _BATCH,
+            "expires": int(_PULL_SECONDS * _NANOSECONDS),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * _NANOSECONDS),
+        }
+        target = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENTS_STREAM}.{self._consumer}"
+        await self._nc.publish(target, msgspec.json.encode(request), reply=subscription.subject)
+        self._pulling = True
+
+    async def _make_consumer(self) -> None:
+        if self._position is None:
+            self._position = await self._last_sequence()
+        following = self._ready[-1][0] if self._ready else self._position
+        config: dict[str, Any] = {
+            "ack_policy": "none",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": following + 1,
+            "filter_subjects": self._filters,
+            "inactive_threshold": _IDLE_NS,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        answer = await self._api(
+            f"CONSUMER.CREATE.{subjects.EVENTS_STREAM}",
+            {"stream_name": subjects.EVENTS_STREAM, "config": config, "action": "create"},
+        )
+        self._delivered = 0
+        self._pulling = False
+        self._subscription = await self._nc.subscribe(self._nc.new_inbox())
+        self._consumer = str(answer["name"])
+
+    async def _drop_consumer(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        consumer, self._consumer = self._consumer, None
+        if subscription is not None and not self._nc.is_closed:
+            await subscription.unsubscribe()
+        if consumer is not None and self._nc.is_connected:
+            # A courtesy: the broker removes an idle consumer by itself.
+            await self._nc.publish(f"$JS.API.CONSUMER.DELETE.{subjects.EVENTS_STREAM}.{consumer}")
+
+    async def _last_sequence(self) -> int:
+        while True:
+            try:
+                answer = await self._api(f"STREAM.INFO.{subjects.EVENTS_STREAM}", None)
+            except (nats.errors.TimeoutError, nats.errors.NoRespondersError, _ConsumerLost):
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return int(answer["state"]["last_seq"])
+
+    async def _api(self, verb: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        """Ask the JetStream API. Raises _ConsumerLost where it refuses, TimeoutError, NoRespondersError."""
+        data = msgspec.json.encode(body) if body is not None else b""
+        answer = await self._nc.request(f"$JS.API.{verb}", data, timeout=_REQUEST_SECONDS)
+        decoded: dict[str, Any] = msgspec.json.decode(answer.data)
+        if "error" in decoded:
+            raise _ConsumerLost(decoded["error"].get("description", "refused"))
+        return decoded

@@ -1,0 +1,1 @@
+"""Task types that every executor runs: `echo`, `sleep`, `http_request`."""

@@ -1,0 +1,293 @@
+"""The `Context` that handlers get, in whatever thread or process they run.
+
+Everything in it is either fixed when the attempt begins or handed on through two small ports, so that the
+same class serves the handler loop, the threads and the worker processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from gnomon import Previous
+from gnomon_executor.handler_end import Usage
+from gnomon_schemas.clock_text import parse_instant
+from gnomon_schemas.tasks import NULL
+
+__all__ = [
+    "LOG_LINES_MAX",
+    "AttemptContext",
+    "AttemptFacts",
+    "AttemptLog",
+    "CancelFlag",
+    "LogLine",
+    "PreviousFacts",
+]
+
+LOG_LINES_MAX: Final = 1000
+"""Lines kept of one attempt; the rest is counted."""
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_log = structlog.get_logger("gnomon.handler")
+
+ProgressSink = Callable[[float, str], None]
+LogLine = tuple[str, str, dict[str, object]]
+"""Level, event, details."""
+LogSink = Callable[[LogLine], None]
+
+
+class PreviousFacts(msgspec.Struct, frozen=True):
+    """The task's last success, as it is handed to a worker process."""
+
+    at: str
+    run: str
+    result: msgspec.Raw
+
+
+class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fixed when an attempt begins. Times are RFC 3339 text; they are read only when a handler
+    looks."""
+
+    task_id: str
+    execution_id: str
+    attempt: int
+    scheduled_for: str
+    deadline: str
+    trigger: str
+    trigger_data: msgspec.Raw = NULL
+    user_id: str | None = None
+    fencing_token: int = 0
+    previous: PreviousFacts | None = None
+
+
+class CancelFlag:
+    """Raised once, from any thread, and waited for from any thread or loop."""
+
+    __slots__ = ("_event", "_raised", "_waiters")
+
+    _lock = threading.Lock()
+    """Of all flags together: it is held for a few instructions, and hardly any flag is ever waited for."""
+
+    def __init__(self) -> None:
+        self._raised = False
+        self._event: threading.Event | None = None
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def __bool__(self) -> bool:
+        return self._raised
+
+    def is_set(self) -> bool:
+        """True once told to stop."""
+        return self._raised
+
+    def set(self) -> None:
+        """Tell the run to stop."""
+        with self._lock:
+            self._raised = True
+            waiters, self._waiters = self._waiters, []
+            event = self._event
+        if event is not None:
+            event.set()
+        for loop, future in waiters:
+            loop.call_soon_threadsafe(_settle, future)
+
+    async def wait(self) -> None:
+        """Return once told to stop."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._lock:
+            if self._raised:
+                return
+            self._waiters.append((loop, future))
+        await future
+
+    def wait_blocking(self, timeout: float | None = None) -> bool:
+        """Block until told to stop, or for `timeout` seconds. True: told to stop."""
+        with self._lock:
+            if self._raised:
+                return True
+            if self._event is None:
+                self._event = threading.Event()
+            event = self._event
+        return event.wait(timeout)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class AttemptLog:
+    """A handler's log: each line goes to a sink, up to a number of lines."""
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+        self._lines = 0
+
+    def debug(self, event: str, /, **details: object) -> None:
+        """See `gnomon.Log`."""
+        self._line("debug", event, details)
+
+    def info(self, event: str, /, **details: object) -> None:
+        """See `gnomon.Log`."""
+        self._line("info", event, details)
+
+    def warning(self, event: str, /, **details: object) -> None:
+        """See `gnomon.Log`."""
+        self._line("warning", event, details)
+
+    def error(self, event: str, /, **details: object) -> None:
+        """See `gnomon.Log`."""
+        self._line("error", event, details)
+
+    def _line(self, level: str, event: str, details: dict[str, object]) -> None:
+        self._lines += 1
+        if self._lines < LOG_LINES_MAX:
+            self._sink((level, event, details))
+        elif self._lines == LOG_LINES_MAX:
+            self._sink(("warning", f"further lines are dropped: {LOG_LINES_MAX} of one attempt are kept", {}))
+
+
+def to_process_log(facts: AttemptFacts) -> LogSink:
+    """A sink that writes a handler's lines to the process's own log, with the execution they belong to."""
+    bound = _log.bind(execution_id=facts.execution_id, attempt=facts.attempt)
+
+    def write(line: LogLine) -> None:
+        level, event, details = line
+        getattr(bound, level)(event, **details)
+
+    return write
+
+
+class _Sent:
+    """What `progress` returns: it was sent by the call, so awaiting it does nothing."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Any:
+        return
+        yield  # makes this a generator, as `await` asks for
+
+
+_SENT: Final = _Sent()
+
+
+class AttemptContext:
+    """See `gnomon.Context`."""
+
+    __slots__ = ("_cancelled", "_facts", "_log", "_log_sink", "_previous", "_progress", "_usage")
+
+    def __init__(
+        self,
+        facts: AttemptFacts,
+        cancelled: CancelFlag,
+        usage: Usage,
+        progress: ProgressSink,
+        log_sink: LogSink | None = None,
+    ) -> None:
+        self._facts = facts
+        self._cancelled = cancelled
+        self._usage = usage
+        self._progress = progress
+        self._log_sink = log_sink
+        self._log: AttemptLog | None = None
+        self._previous: Previous | None = None
+
+    @property
+    def task_id(self) -> str:
+        """See `gnomon.Context`."""
+        return self._facts.task_id
+
+    @property
+    def execution_id(self) -> str:
+        """See `gnomon.Context`."""
+        return self._facts.execution_id
+
+    @property
+    def idempotency_key(self) -> str:
+        """See `gnomon.Context`. The execution's id: unique for each slot and each run on demand."""
+        return self._facts.execution_id
+
+    @property
+    def attempt(self) -> int:
+        """See `gnomon.Context`."""
+        return self._facts.attempt
+
+    @property
+    def scheduled_for(self) -> datetime:
+        """See `gnomon.Context`."""
+        return parse_instant(self._facts.scheduled_for)
+
+    @property
+    def deadline(self) -> datetime:
+        """See `gnomon.Context`."""
+        return parse_instant(self._facts.deadline)
+
+    @property
+    def trigger(self) -> str:
+        """See `gnomon.Context`."""
+        return self._facts.trigger
+
+    @property
+    def trigger_data(self) -> Any:
+        """See `gnomon.Context`."""
+        return msgspec.json.decode(self._facts.trigger_data)
+
+    @property
+    def user_id(self) -> str | None:
+        """See `gnomon.Context`."""
+        return self._facts.user_id
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """See `gnomon.Context`. A due does not carry it, so it is empty so far."""
+        return _EMPTY
+
+    @property
+    def fencing_token(self) -> int:
+        """See `gnomon.Context`."""
+        return self._facts.fencing_token
+
+    @property
+    def previous(self) -> Previous | None:
+        """See `gnomon.Context`."""
+        facts = self._facts.previous
+        if facts is not None and self._previous is None:
+            result = msgspec.json.decode(facts.result)
+            self._previous = Previous(at=parse_instant(facts.at), run=facts.run, result=result)
+        return self._previous
+
+    @property
+    def log(self) -> AttemptLog:
+        """See `gnomon.Context`."""
+        if self._log is None:
+            self._log = AttemptLog(self._log_sink or to_process_log(self._facts))
+        return self._log
+
+    @property
+    def cancelled(self) -> CancelFlag:
+        """See `gnomon.Context`."""
+        return self._cancelled
+
+    def progress(self, fraction: float, message: str = "") -> Awaitable[None]:
+        """See `gnomon.Context`."""
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"fraction={fraction!r}: a number from 0 to 1")
+        self._progress(fraction, message)
+        return _SENT
+
+    def add_usage(self, *, tokens: int = 0, api_calls: int = 0, credits: float = 0) -> None:  # noqa: A002 - the contract's word
+        """See `gnomon.Context`."""
+        if not (tokens >= 0 and api_calls >= 0 and credits >= 0):
+            raise ValueError(
+                f"tokens={tokens!r}, api_calls={api_calls!r}, credits={credits!r}: 0 or more each"
+            )
+        self._usage.tokens += tokens
+        self._usage.api_calls += api_calls
+        self._usage.credits += credits

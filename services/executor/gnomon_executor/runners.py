@@ -1,0 +1,73 @@
+"""All the places where handlers run, behind one face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import uvloop
+
+from gnomon.task_types import Isolation
+from gnomon_core.runtime.service import Service
+from gnomon_executor.handler_end import HandlerEnd
+from gnomon_executor.handler_loop import HandlerLoop
+from gnomon_executor.handler_processes import HandlerProcesses
+from gnomon_executor.handler_threads import HandlerThreads
+from gnomon_executor.jobs import Job, Runner
+from gnomon_executor.mailbox import Mailbox
+
+__all__ = ["Runners"]
+
+RESPONSIVE_SECONDS: Final = 5.0
+"""A handler loop that does not get round to new work for this long is reported as blocked."""
+
+
+class Runners(Service):
+    """Starts and interrupts handlers, each where its type wants it."""
+
+    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop) -> None:
+        super().__init__("handlers")
+        self._new_loop = new_loop
+        self._runners: dict[Isolation, Runner] = {}
+
+    async def on_start(self) -> None:
+        """Start the handler loop; threads and processes come with the first job that needs one."""
+        ended: Mailbox[tuple[Job, HandlerEnd]] = Mailbox(asyncio.get_running_loop(), self._ended)
+        self._loop = HandlerLoop(ended, self._new_loop)
+        self._threads = HandlerThreads(ended)
+        self._processes = HandlerProcesses(self._tell, self.spawn)
+        self._runners = {"loop": self._loop, "thread": self._threads, "process": self._processes}
+
+    async def on_stop(self) -> None:
+        """Let go of everything. Handlers that are still running are killed or left behind."""
+        for runner in self._runners.values():
+            await runner.close()
+
+    def run(self, job: Job) -> None:
+        """Have a handler run. The job's `on_end` is told once it has ended."""
+        self._runners[job.task_type.isolation].start(job)
+
+    def tell_cancelled(self, job: Job) -> None:
+        """Raise the job's cancel flag, wherever its handler looks at it."""
+        job.cancelled.set()
+        if job.task_type.isolation == "process":
+            self._processes.tell_cancelled(job)
+
+    def interrupt(self, job: Job) -> bool:
+        """Make the handler end, where that can be done from outside; whether it can."""
+        return self._runners[job.task_type.isolation].interrupt(job)
+
+    async def responsive(self) -> bool:
+        """Whether the handler loop takes new work, or a handler blocks it."""
+        return await self._loop.responsive(RESPONSIVE_SECONDS)
+
+    def _ended(self, item: tuple[Job, HandlerEnd]) -> None:
+        job, end = item
+        if job.task_type.isolation == "thread":
+            self._threads.ended()
+        self._tell(job, end)
+
+    @staticmethod
+    def _tell(job: Job, end: HandlerEnd) -> None:
+        job.on_end(end)
