@@ -1,0 +1,165 @@
+"""Schedules and instants to try laws on, and a second opinion on what a cron names.
+
+A generated cron carries, beside its text, the sets and the test for days that the text was spelled from. So what it
+should fire can be told without parsing it.
+"""
+
+from __future__ import annotations
+
+import calendar
+import zoneinfo
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from gnomon_core.timing.zone_clock import ZoneClock
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.schedules import Cron, Interval, Once, Schedule
+
+DayTest = Callable[[date], bool]
+
+TRICKY_ZONES = (
+    *("Europe/Berlin", "America/New_York", "Europe/London", "Australia/Lord_Howe", "America/Sao_Paulo"),
+    *("Pacific/Apia", "America/Havana", "Asia/Beirut", "Africa/Casablanca", "Antarctica/Troll", "UTC"),
+    *("Africa/Cairo", "Asia/Gaza", "America/St_Johns", "Pacific/Kwajalein", "Asia/Kathmandu"),
+)
+zones = st.sampled_from(TRICKY_ZONES) | st.sampled_from(sorted(zoneinfo.available_timezones()))
+
+
+class SpelledCron(NamedTuple):
+    """A cron's text and what it was spelled from."""
+
+    expression: str
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    is_day: DayTest
+    runs_through: bool
+
+    def names(self, wall: datetime) -> bool:
+        """Whether a wall time, cut to the minute, is one of the cron's."""
+        return wall.minute in self.minutes and wall.hour in self.hours and self.is_day(wall.date())
+
+
+@st.composite
+def fields(draw: st.DrawFn, low: int, high: int) -> tuple[str, frozenset[int]]:
+    """A plain field and its values."""
+    everything = range(low, high + 1)
+    match draw(st.sampled_from(["*", "*/n", "a", "a-b", "a-b/n", "a/n", "list"])):
+        case "*":
+            return "*", frozenset(everything)
+        case "*/n":
+            step = draw(st.integers(1, high))
+            return f"*/{step}", frozenset(everything[::step])
+        case "a":
+            value = draw(st.integers(low, high))
+            return f"{value:02}", frozenset({value})
+        case "a/n":
+            first, step = draw(st.integers(low, high)), draw(st.integers(1, high))
+            return f"{first}/{step}", frozenset(range(first, high + 1, step))
+        case "list":
+            values = draw(st.lists(st.integers(low, high), min_size=1, max_size=4))
+            return ",".join(map(str, values)), frozenset(values)
+        case form:
+            first, last = sorted(draw(st.tuples(st.integers(low, high), st.integers(low, high))))
+            step = draw(st.integers(1, high)) if form == "a-b/n" else 1
+            return f"{first}-{last}" + (f"/{step}" if form == "a-b/n" else ""), frozenset(
+                range(first, last + 1, step)
+            )
+
+
+@st.composite
+def dates(draw: st.DrawFn) -> tuple[str, DayTest]:
+    """A day-of-month field and its test."""
+    text, values = draw(fields(1, 31))
+    if not draw(st.booleans()):
+        return text, lambda day: day.day in values
+    text = "L" if draw(st.booleans()) else f"{text},L"
+    plain = frozenset() if text == "L" else values
+    return text, lambda day: day.day in plain or day.day == calendar.monthrange(day.year, day.month)[1]
+
+
+@st.composite
+def weekdays(draw: st.DrawFn) -> tuple[str, DayTest]:
+    """A day-of-week field and its test; Sunday is 0 and, at times, 7."""
+    match draw(st.sampled_from(["plain", "plain", "nth", "last", "both", "week"])):
+        case "plain":
+            text, values = draw(fields(0, 6))
+            return text, lambda day: day.isoweekday() % 7 in values
+        case "week":
+            first = draw(st.integers(1, 7))
+            return f"{first}-7", lambda day: day.isoweekday() >= first
+        case "last":
+            weekday = draw(st.integers(0, 7))
+            return (
+                draw(st.sampled_from([f"{weekday}L", f"L{weekday}"])),
+                lambda day: (
+                    day.isoweekday() % 7 == weekday % 7
+                    and day.day > calendar.monthrange(day.year, day.month)[1] - 7
+                ),
+            )
+        case form:
+            weekday, which = draw(st.integers(0, 7)), draw(st.integers(1, 5))
+            other = draw(st.integers(0, 6)) if form == "both" else None
+            return (
+                f"{weekday}#{which}" + ("" if other is None else f",{other}"),
+                lambda day: (
+                    (day.isoweekday() % 7 == weekday % 7 and (day.day + 6) // 7 == which)
+                    or day.isoweekday() % 7 == other
+                ),
+            )
+
+
+@st.composite
+def spelled_crons(draw: st.DrawFn) -> SpelledCron:
+    """A cron of five fields with all its days and times."""
+    (minute, minutes), (hour, hours) = draw(fields(0, 59)), draw(fields(0, 23))
+    month, months = draw(st.just(("*", frozenset(range(1, 13)))) | fields(1, 12))
+    (day, is_date), (weekday, is_weekday) = draw(dates()), draw(weekdays())
+    either = not day.startswith("*") and not weekday.startswith("*")
+
+    def is_day(each: date) -> bool:
+        on = (is_date(each), is_weekday(each))
+        return each.month in months and (any(on) if either else all(on))
+
+    return SpelledCron(
+        f"{minute} {hour} {day} {month} {weekday}", minutes, hours, is_day, hour.startswith("*")
+    )
+
+
+LAST_TRIED = int(datetime(2045, 1, 1, tzinfo=UTC).timestamp())
+plain_instants = st.integers(0, LAST_TRIED)
+
+
+@st.composite
+def instants(draw: st.DrawFn, zone_name: str) -> int:
+    """An instant; half of them near a change of the zone's clock (or near the seam of two years)."""
+    instant = draw(plain_instants)
+    if draw(st.booleans()):
+        return instant
+    return ZoneClock(zone_name).piece_at(instant).end + draw(st.integers(-100_000, 100_000))
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    """A schedule in stored form, with bounds at times."""
+    zone_name = draw(zones)
+    start = draw(st.none() | plain_instants)
+    end = draw(st.none() | st.integers((start or 0) + 1, LAST_TRIED + 2))
+    bounds = {
+        "timezone": zone_name,
+        "start_at": None if start is None else format_instant(start * 1000 - 500),
+        "end_at": None if end is None else format_instant(end * 1000),
+    }
+    match draw(st.sampled_from([Cron, Cron, Cron, Interval, Once])):
+        case kind if kind is Interval:
+            every = draw(st.integers(20, 5000) | st.integers(20, 10**8))
+            anchor = format_instant(draw(plain_instants) * 1000)
+            return Interval(every_seconds=every, anchor=anchor, **bounds)  # type: ignore[arg-type]  # text or None
+        case kind if kind is Once:
+            return Once(at=format_instant(draw(plain_instants) * 1000), timezone=zone_name)
+        case _:
+            seconds = draw(st.sampled_from(["", "0 ", "7,59 ", "*/30 "]))
+            expression = seconds + draw(spelled_crons()).expression
+            return Cron(expression=expression, **bounds)  # type: ignore[arg-type]  # text or None
