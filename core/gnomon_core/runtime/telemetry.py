@@ -142,3 +142,10 @@ class LogEvent(StrEnum):
     """A consumer for work cannot be made sure of just now. error."""
     TYPE_NOT_ANNOUNCED = "type.not_announced"
     """A task type cannot be announced just now. type, error."""
+    KEY_UNCHECKED = "request.key_unchecked"
+    """Postgres was away: the body of a request was not compared with that of its key. request_id, error."""
+
+    HEALTH_LISTENING = "health.listening"
+    """The health port is open. host, port."""
+    HEALTH_REFUSED = "health.refused"
+    """Something on the health port was no request. error."""
