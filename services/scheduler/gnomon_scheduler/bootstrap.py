@@ -6,13 +6,13 @@ import os
 import secrets
 from importlib.metadata import version
 
-from gnomon_core.runtime.health import HealthServer
-
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.health import HealthServer
 from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
+from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_core.timing import calendar_fingerprint
@@ -42,7 +42,8 @@ async def bootstrap(
     guard = ClockGuard()
     member = this_process("scheduler", member_id, version("gnomon-scheduler"), clock)
     membership = Membership(bus, member, clock=clock, guard=guard)
-    measures = ShardMeasures()
+    meter = Meter()
+    measures = ShardMeasures(meter)
     members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: leading.executors_changed())
     types = TypeCatalogue(bus, members)
     options = ShardOptions(
@@ -61,6 +62,7 @@ async def bootstrap(
     health = HealthServer(
         settings.health_host,
         settings.health_port,
+        meter=meter,
         checks={
             "nats": lambda: None if bus.connected else "not connected to NATS",
             "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,

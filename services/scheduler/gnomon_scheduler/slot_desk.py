@@ -12,10 +12,10 @@ import heapq
 from collections.abc import Callable
 
 import msgspec
-from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
+from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
@@ -62,7 +62,7 @@ class SlotDesk:
                     await self._look_at(slot, now_ms, plain, units, replanned)
         due_ms = self._book.memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
-        await self._emit(plain, now_ms)
+        await self._emit(plain)
         return units, until_ms, count > 0
 
     def _was_handled(self, slot: Slot) -> bool:
@@ -212,7 +212,7 @@ class SlotDesk:
                 cleared = True
         return cleared
 
-    async def _emit(self, flights: list[tuple[TaskState, Flight]], now_ms: int) -> None:
+    async def _emit(self, flights: list[tuple[TaskState, Flight]]) -> None:
         """Publish the dues of some executions, fenced. Raises Deposed."""
         if not flights:
             return
@@ -232,7 +232,8 @@ class SlotDesk:
             )
         for (_, flight), seq in zip(flights, await self._book.emitter.emit(dues), strict=True):
             flight.due_seq = seq
-        self._book.measures.fired([(now_ms, flight.emit_ms, flight.trigger) for _, flight in flights])
+        published_ms = self._book.now_ms()
+        self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for _, flight in flights])
 
     def unpark(self) -> None:
         """Other types are live now: look again at what waits for an executor."""
@@ -263,7 +264,7 @@ class SlotDesk:
             else:
                 flight.gated, flight.emitted = False, True
                 ready.append((task, flight))
-        await self._emit(ready, now_ms)
+        await self._emit(ready)
         if units:
             await self._book.store(units, self._book.watermark_ms)
 
