@@ -1,14 +1,15 @@
 """The health port of a process without HTTP of its own: `/livez`, `/readyz`, `/metrics`.
 
-`/livez` answers as long as the event loop runs: an orchestrator that hears nothing restarts the process. `/readyz`
-asks each check and answers 503 with what is wrong while one of them objects. GET and HEAD only, one answer a
-connection; nothing that comes in is read beyond the request's head, and a client has five seconds to send that.
+`/livez` answers as long as the event loop runs: an orchestrator that hears nothing restarts the process.
+`/readyz` asks each check and answers 503 with what is wrong while one of them objects. GET and HEAD only,
+one answer a connection; nothing that comes in is read beyond the request's head, and a client has five
+seconds to send that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
@@ -20,8 +21,8 @@ from gnomon_core.runtime.telemetry import LogEvent
 
 __all__ = ["Check", "HealthServer", "readiness"]
 
-Check = Callable[[], str | None]
-"""What is wrong, or None."""
+Check = Callable[[], str | None | Awaitable[str | None]]
+"""What is wrong, or None; at once or after a moment."""
 
 _log = structlog.get_logger(__name__)
 _HEAD_MAX = 16 * 1024
@@ -29,9 +30,12 @@ _HEAD_SECONDS = 5.0
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
-def readiness(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
+async def readiness(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
     """Whether all checks agree, and what each says (`ok` or what is wrong)."""
-    said = {name: check() or "ok" for name, check in checks.items()}
+    said: dict[str, str] = {}
+    for name, check in checks.items():
+        words = check()
+        said[name] = (words if words is None or isinstance(words, str) else await words) or "ok"
     return all(words == "ok" for words in said.values()), said
 
 
@@ -71,7 +75,7 @@ class HealthServer(Service):
             async with asyncio.timeout(_HEAD_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
             method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-            status, kind, body = self._answer(method, path.partition("?")[0])
+            status, kind, body = await self._answer(method, path.partition("?")[0])
             writer.write(
                 f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
                 "Connection: close\r\n\r\n".encode()
@@ -90,13 +94,13 @@ class HealthServer(Service):
         finally:
             writer.close()
 
-    def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
+    async def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
         if method not in {"GET", "HEAD"}:
             return 405, "text/plain", b"GET or HEAD\n"
         if path == "/livez":
             return 200, "application/json", b'{"status":"ok"}\n'
         if path == "/readyz":
-            ready, said = readiness(self._checks)
+            ready, said = await readiness(self._checks)
             body = msgspec.json.encode({"status": "ready" if ready else "not ready", "checks": said})
             return (200 if ready else 503), "application/json", body + b"\n"
         if path == "/metrics" and self._meter is not None:
