@@ -21,7 +21,7 @@ from gnomon_core.runtime.telemetry import LogEvent
 
 __all__ = ["Check", "HealthServer", "readiness"]
 
-Check = Callable[[], str | None | Awaitable[str | None]]
+Check = Callable[[], str | Awaitable[str | None] | None]
 """What is wrong, or None; at once or after a moment."""
 
 _log = structlog.get_logger(__name__)
