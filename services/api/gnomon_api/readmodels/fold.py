@@ -204,8 +204,7 @@ class Fold:
         row.reason = None
         row.attempt = event.attempt
         row.executor = _text(event.executor)
-        started_at = _instant(event.started_at)
-        row.started_at = row.started_at or started_at
+        row.started_at = row.started_at or _instant(event.started_at)
         if row.attempts and row.attempts[-1].status == "running":
             row.attempts[-1].status = "lost"
         row.attempts.append(
@@ -216,9 +215,6 @@ class Fold:
                 takeovers=event.takeovers,
             )
         )
-        task = self.tasks.get(event.task_id)
-        if task is not None:
-            task.last_run_time = max(task.last_run_time or started_at, started_at)
 
     def _retrying(self, stored: Stored, event: ev.Retrying) -> None:
         row = self._execution(stored, event, ExecutionStatus.RETRYING)
@@ -412,6 +408,7 @@ def _carry_over(before: TaskRow, after: TaskRow) -> None:
 def _count(task: TaskRow, event: ev.Executed) -> None:
     """One more run of the task. A cancelled run is neither success nor failure."""
     task.run_count += 1
+    task.last_run_time = _instant(event.started_at)
     if event.status == "completed":
         task.success_count += 1
         task.consecutive_failures = 0

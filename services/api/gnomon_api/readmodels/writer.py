@@ -218,7 +218,7 @@ class ReadModelWriter:
 
     async def _copy(self, table: str, kind: type[Any], records: Sequence[tuple[Any, ...]]) -> None:
         if records:
-            columns = kind._fields if issubclass(kind, tuple) else kind.__struct_fields__
+            columns = getattr(kind, "_fields", None) or kind.__struct_fields__
             await self._connection.copy_records_to_table(table, columns=columns, records=records)
 
     def _trim(self) -> None:

@@ -148,11 +148,9 @@ create table commands (
 create table requests (
     request_id text primary key,              -- from user, route and key; the command id where there was no key
     generation integer     not null default 0,  -- goes up when the key is used afresh after its 24 h
-    command_id text        not null,
     user_id    text        not null,
     task_id    text        not null,
     body_hash  bytea,
     asked_at   timestamptz not null default now()
 );
-create index requests_by_command on requests (command_id);
 create index requests_by_age on requests (asked_at);

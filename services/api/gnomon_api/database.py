@@ -1,0 +1,106 @@
+"""Connections to Postgres for reads, and the one error that says it is away.
+
+Postgres may be away when the process starts and at any time after. Nothing here waits for it: a read that
+finds no database raises `DatabaseAway` within seconds, which the caller hears as 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+from typing_extensions import override
+
+from gnomon_core.runtime.service import Service
+
+__all__ = ["AWAY", "Database", "DatabaseAway", "Row"]
+
+Row: TypeAlias = "asyncpg.Record | Mapping[str, Any]"
+"""A row, by the names of its columns."""
+
+AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,  # the connection was closed under a statement
+    asyncpg.OperatorInterventionError,  # it is shutting down, starting up, or has cut us off
+    asyncpg.InsufficientResourcesError,
+    asyncpg.UndefinedTableError,  # nobody has migrated it yet
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+)
+"""What asyncpg raises when the database cannot serve now."""
+
+_CONNECT_SECONDS: Final = 3.0
+_STATEMENT_SECONDS: Final = 10.0
+
+
+class DatabaseAway(Exception):
+    """Postgres cannot be reached, or has no read models yet. Ask again later; writes work without it."""
+
+
+class Database(Service):
+    """A pool that fills itself on demand."""
+
+    def __init__(self, dsn: str, *, size: int = 10) -> None:
+        super().__init__("database")
+        self.dsn = dsn
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    @override
+    async def on_start(self) -> None:
+        """Make the pool; no connection is opened."""
+        self._pool = await asyncpg.create_pool(
+            self.dsn,
+            min_size=0,
+            max_size=self._size,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            max_inactive_connection_lifetime=60,
+            # Filters are only in the statement when they are asked for, so each plan is made for its values.
+            server_settings={"application_name": "gnomon-api", "plan_cache_mode": "force_custom_plan"},
+        )
+
+    @override
+    async def on_stop(self) -> None:
+        """Close the connections; statements that are running get a moment."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A connection of the pool. Raises DatabaseAway, also for errors of that kind inside the block."""
+        if self._pool is None:
+            raise DatabaseAway("the database pool is closed")
+        try:
+            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                yield connection
+        except AWAY as error:
+            raise DatabaseAway(f"{type(error).__name__}: {error}") from error
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[asyncpg.Record]:
+        """All rows of a statement. Raises DatabaseAway."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *values)
+
+    async def fetchrow(self, sql: str, *values: Any) -> asyncpg.Record | None:
+        """The first row of a statement, or None. Raises DatabaseAway."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *values)
+
+    async def execute(self, sql: str, *values: Any) -> None:
+        """A statement without rows. Raises DatabaseAway."""
+        async with self.connection() as connection:
+            await connection.execute(sql, *values)
+
+    async def why_away(self) -> str | None:
+        """What keeps the database from serving; None when it serves."""
+        try:
+            await self.fetchrow("select 1 from projector_position")
+        except DatabaseAway as error:
+            return str(error)
+        return None

@@ -1,0 +1,184 @@
+"""Executions as callers read them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_api.database import Database, Row
+from gnomon_api.event_hub import EventHub
+from gnomon_api.identity import Caller
+from gnomon_api.queries import (
+    Lists,
+    instant_filter,
+    instant_sort,
+    parse_list,
+    shown_instant,
+    text_filter,
+)
+from gnomon_api.readmodels.rows import ACTIVE, Attempt, ExecutionRow
+from gnomon_api.readmodels.statements import statement
+from gnomon_api.task_views import ItemList
+from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
+
+__all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "shown_row"]
+
+EXECUTION_LISTS: Final = Lists(
+    columns="execution_columns",
+    key="execution_id",
+    filters={
+        "task_id": text_filter("executions_with_task_id"),
+        "status": text_filter("executions_with_status", ExecutionStatus),
+        "user_id": text_filter("executions_with_user_id"),
+        "task_type": text_filter("executions_with_task_type"),
+        "trigger": text_filter("executions_with_trigger", Trigger),
+        "executor": text_filter("executions_with_executor"),
+        "scheduled_after": instant_filter("executions_with_scheduled_after"),
+        "scheduled_before": instant_filter("executions_with_scheduled_before"),
+    },
+    sorts={
+        "recorded_at": instant_sort("recorded_at"),
+        "scheduled_for": instant_sort("scheduled_for"),
+        "started_at": instant_sort("started_at"),
+        "completed_at": instant_sort("completed_at"),
+    },
+    default_sort="-recorded_at",
+)
+"""What lists of executions take."""
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as everybody reads it. Durations in milliseconds."""
+
+    execution_id: str
+    task_id: str
+    run: str
+    user_id: str | None
+    task_type: str | None
+    status: ExecutionStatus
+    reason: str | None
+    """Why it waits, was not run, or ended as it did, where there is something to say."""
+    trigger: Trigger
+    trigger_data: msgspec.Raw
+    scheduled_for: str | None
+    due_at: str | None
+    started_at: str | None
+    """Start of the first attempt."""
+    completed_at: str | None
+    duration_ms: int | None
+    """Of the last attempt."""
+    lateness_ms: int | None
+    """From `due_at` to the first start."""
+    attempt: int
+    attempts: tuple[Attempt, ...]
+    progress: msgspec.Raw
+    """The last progress it told, while it runs: `{"fraction", "message"}`."""
+    result: msgspec.Raw
+    result_truncated: bool
+    error: msgspec.Raw
+    credits_consumed: float
+    tokens_used: int
+    api_calls_made: int
+    executor: str | None
+    deliveries: tuple[Any, ...]
+    """Notifications sent about it; none are sent yet."""
+    retry_of: str | None
+    dead_letter: str | None
+    """Why it was given up for good."""
+    into: str | None
+    """Of a coalesced slot: the run that ran instead."""
+    revision: int | None
+    trace_id: str | None
+    recorded_at: str
+
+
+_decode_attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...]).decode
+
+
+class ExecutionViews:
+    """Reads executions. Raises DatabaseAway while Postgres is away."""
+
+    def __init__(self, database: Database, hub: EventHub) -> None:
+        self._database = database
+        self._hub = hub
+
+    async def find(self, execution_id: str) -> Execution | None:
+        """One execution, whoever's it is; None where there is none yet."""
+        row = await self._database.fetchrow(
+            f"{statement('execution_columns')} {statement('execution_by_id')}", execution_id
+        )
+        return None if row is None else self.shown(row)
+
+    async def get(self, execution_id: str, caller: Caller) -> Execution:
+        """One execution. Raises Refused `not_found` where there is none, or it is another user's."""
+        found = await self.find(execution_id)
+        if found is None or not (caller.admin or found.user_id == caller.user_id):
+            raise Refused(Code.NOT_FOUND, f"there is no execution {execution_id!r}")
+        return found
+
+    async def list(
+        self, given: list[tuple[str, str]], caller: Caller, *, task_id: str | None = None
+    ) -> ItemList:
+        """A page of the executions that a query string asks for; `task_id`: of one task. Raises Refused."""
+        fixed: dict[str, Any] = {} if caller.admin else {"user_id": [caller.user_id]}
+        if task_id is not None:
+            fixed["task_id"] = [task_id]
+        query = parse_list(EXECUTION_LISTS, given, fixed)
+        page = query.page(await self._database.fetch(query.sql, *query.values))
+        return ItemList(items=tuple(map(self.shown, page.rows)), next_cursor=page.next_cursor)
+
+    def shown(self, row: Row) -> Execution:
+        """A row as an execution."""
+        progress = self._hub.progress_of(row["execution_id"]) if row["status"] in ACTIVE else None
+        return _shown(row, _decode_attempts(row["attempts"]), progress)
+
+
+def shown_row(row: ExecutionRow) -> Execution:
+    """An execution straight from folded events, while the database has not got it."""
+    fields = msgspec.structs.asdict(row)
+    return _shown(fields, tuple(row.attempts), None)
+
+
+def _shown(row: Row, attempts: tuple[Attempt, ...], progress: bytes | None) -> Execution:
+    started_at, due_at = row["started_at"], row["due_at"]
+    lateness = None if started_at is None or due_at is None else started_at - due_at
+    return Execution(
+        execution_id=row["execution_id"],
+        task_id=row["task_id"],
+        run=row["run"],
+        user_id=row["user_id"],
+        task_type=row["task_type"],
+        status=ExecutionStatus(row["status"]),
+        reason=row["reason"],
+        trigger=Trigger(row["trigger"]),
+        trigger_data=_raw(row["trigger_data"]),
+        scheduled_for=shown_instant(row["scheduled_for"]),
+        due_at=shown_instant(due_at),
+        started_at=shown_instant(started_at),
+        completed_at=shown_instant(row["completed_at"]),
+        duration_ms=row["duration_ms"],
+        lateness_ms=None if lateness is None else round(lateness.total_seconds() * 1000),
+        attempt=row["attempt"],
+        attempts=attempts,
+        progress=NULL if progress is None else msgspec.Raw(progress),
+        result=_raw(row["result"]),
+        result_truncated=row["result_truncated"],
+        error=_raw(row["error"]),
+        credits_consumed=row["credits_consumed"],
+        tokens_used=row["tokens_used"],
+        api_calls_made=row["api_calls_made"],
+        executor=row["executor"],
+        deliveries=(),
+        retry_of=row["retry_of"],
+        dead_letter=row["dead_letter"],
+        into=row["into_run"],
+        revision=row["revision"],
+        trace_id=row["trace_id"],
+        recorded_at=shown_instant(row["recorded_at"]) or "",
+    )
+
+
+def _raw(text: str | None) -> msgspec.Raw:
+    return NULL if text is None else msgspec.Raw(text.encode())

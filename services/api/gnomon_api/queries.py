@@ -1,0 +1,302 @@
+"""What callers ask of a list: filters, sorting, cursors, as they stand in the query string.
+
+A list is a statement put together from named pieces (`readmodels/queries`): its columns, one condition for
+each filter that was asked for, and a keyset: the condition that it goes on after the last item of the page
+before. A page therefore costs the same wherever it is, and items that come or go meanwhile neither repeat nor
+hide others.
+
+Every parameter that is not known is refused by name: a filter that was spelled wrong must not return all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gnomon_api.database import Row
+from gnomon_api.readmodels.statements import statement
+from gnomon_schemas.clock_text import format_instant, parse_instant
+from gnomon_schemas.problems import Code, FieldError, Refused
+
+__all__ = [
+    "Filter",
+    "ListQuery",
+    "Lists",
+    "Page",
+    "Sort",
+    "contains_filter",
+    "instant_filter",
+    "instant_sort",
+    "metadata_filter",
+    "parse_list",
+    "shown_instant",
+    "text_filter",
+    "text_sort",
+]
+
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 500
+_VALUES_MAX: Final = 100
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,15})?", re.ASCII)
+
+
+class Filter(NamedTuple):
+    """One filter: the named condition, and how its text becomes the condition's parameter."""
+
+    condition: str
+    read: Callable[[str, str], Any]
+    """(name, text) -> value. Raises Refused."""
+
+
+class Sort(NamedTuple):
+    """One way to sort: an expression that is never null, its type, and how a row tells its value."""
+
+    expression: str
+    pg_type: str
+    value: Callable[[Row], str]
+
+
+class Lists(NamedTuple):
+    """What can be asked of one kind of list."""
+
+    columns: str
+    """Name of the statement's beginning."""
+    key: str
+    """Column that tells items apart."""
+    filters: Mapping[str, Filter]
+    sorts: Mapping[str, Sort]
+    default_sort: str
+    always: tuple[str, ...] = ()
+    """Names of conditions that always hold."""
+
+
+class ListQuery(NamedTuple):
+    """A list that was asked for, ready to be run; fetch one row more than `limit`."""
+
+    sql: str
+    values: tuple[Any, ...]
+    limit: int
+    sort: str
+    lists: Lists
+
+    def page(self, rows: Sequence[Row]) -> Page:
+        """The rows of this page, and the cursor of the next one."""
+        if len(rows) <= self.limit:
+            return Page(rows, None)
+        rows = rows[: self.limit]
+        sort = self.lists.sorts[self.sort.removeprefix("-")]
+        return Page(rows, _encode_cursor([self.sort, sort.value(rows[-1]), rows[-1][self.lists.key]]))
+
+
+class Page(NamedTuple):
+    """One page of a list."""
+
+    rows: Sequence[Row]
+    next_cursor: str | None
+
+
+def parse_list(
+    lists: Lists, given: Iterable[tuple[str, str]], fixed: Mapping[str, Any] | None = None
+) -> ListQuery:
+    """The list that a query string asks for. `fixed`: conditions (by filter) that the path or the caller
+    sets.
+
+    Raises Refused with every parameter at fault.
+    """
+    params, errors = _parameters(lists, given)
+    limit = _limit(params.pop("limit", None), errors)
+    sort = params.pop("sort", lists.default_sort)
+    if sort.removeprefix("-") not in lists.sorts:
+        allowed = ", ".join(sorted(lists.sorts))
+        errors.append(_wrong("sort", f"is {sort[:80]!r}; allowed: {allowed}, with - for the other way round"))
+        sort = lists.default_sort
+    cursor = _cursor(params.pop("cursor", None), sort, lists, errors)
+    conditions: list[tuple[str, Any]] = [(name, None) for name in lists.always]
+    for name, value in (fixed or {}).items():
+        conditions.append((lists.filters[name].condition, value))
+    for name, text in params.items():
+        one = lists.filters["metadata" if name.startswith("metadata.") else name]
+        try:
+            conditions.append((one.condition, one.read(name, text)))
+        except Refused as refused:
+            errors += refused.problem.errors
+    if errors:
+        raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
+    return _build(lists, conditions, sort, cursor, limit)
+
+
+def text_filter(condition: str, allowed: Iterable[str] | None = None) -> Filter:
+    """A filter for one of several texts, with commas; `allowed` lists them where they are known."""
+    known = None if allowed is None else sorted(allowed)
+
+    def read(name: str, text: str) -> list[str]:
+        values = [value.strip() for value in text.split(",") if value.strip()]
+        if not 1 <= len(values) <= _VALUES_MAX:
+            raise _refused(name, f"has {len(values)} values; allowed: 1 to {_VALUES_MAX}")
+        for value in values:
+            if "\x00" in value:
+                raise _refused(name, f"is {value[:80]!r}; allowed is printable text")
+            if known is not None and value not in known:
+                raise _refused(name, f"is {value[:80]!r}; allowed: {', '.join(known)}")
+        return values
+
+    return Filter(condition, read)
+
+
+def instant_filter(condition: str) -> Filter:
+    """A filter for an instant, RFC 3339."""
+
+    def read(name: str, text: str) -> datetime:
+        try:
+            return parse_instant(text.replace(" ", "+"))  # an unescaped + of the offset arrives as a space
+        except ValueError as error:
+            raise _refused(name, str(error)) from error
+
+    return Filter(condition, read)
+
+
+def contains_filter(condition: str) -> Filter:
+    """A filter for a text within another; its own % and _ mean themselves."""
+
+    def read(name: str, text: str) -> str:
+        if "\x00" in text:
+            raise _refused(name, "has a character with code 0")
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return f"%{escaped}%"
+
+    return Filter(condition, read)
+
+
+def metadata_filter(condition: str) -> Filter:
+    """A filter `metadata.<key>` for a member's value, as text or as the JSON scalar that the text spells."""
+
+    def read(name: str, text: str) -> list[str]:
+        key = name.removeprefix("metadata.")
+        if not key or "\x00" in name + text:
+            raise _refused(name, "names no key; allowed is metadata.<key>")
+        found: list[str] = []
+        for value in text.split(",")[:_VALUES_MAX]:
+            found.append(json.dumps({key: value}))
+            if value in ("true", "false", "null") or _NUMBER.fullmatch(value):
+                found.append(f"{{{json.dumps(key)}: {value}}}")
+        return found
+
+    return Filter(condition, read)
+
+
+def instant_sort(column: str) -> Sort:
+    """Sort by an instant; what has none comes last, as if it were at the end of time."""
+    return Sort(
+        f"coalesce({column}, 'infinity'::timestamptz)",
+        "timestamptz",
+        lambda row: "infinity" if row[column] is None else row[column].astimezone(UTC).isoformat(),
+    )
+
+
+def text_sort(column: str) -> Sort:
+    """Sort by a text that is never null."""
+    return Sort(column, "text", lambda row: str(row[column]))
+
+
+def _parameters(lists: Lists, given: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[FieldError]]:
+    params: dict[str, str] = {}
+    errors: list[FieldError] = []
+    known = {*lists.filters, "limit", "cursor", "sort"}
+    takes_metadata = "metadata" in lists.filters
+    for name, text in given:
+        if name in params:
+            errors.append(_wrong(name, "is given twice; several values go with commas"))
+        elif name == "metadata" or (
+            name not in known and not (takes_metadata and name.startswith("metadata."))
+        ):
+            allowed = ", ".join(sorted(known - {"metadata"})) + (", metadata.<key>" if takes_metadata else "")
+            errors.append(
+                FieldError(
+                    pointer=f"#/{name}",
+                    code=Code.UNKNOWN_FIELD,
+                    message=f"the parameter {name[:80]!r} is not known; allowed: {allowed}",
+                )
+            )
+        else:
+            params[name] = text
+    return params, errors
+
+
+def _limit(text: str | None, errors: list[FieldError]) -> int:
+    if text is None:
+        return LIMIT_DEFAULT
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX:
+        return int(text)
+    errors.append(_wrong("limit", f"is {text[:80]!r}; allowed: 1 to {LIMIT_MAX}"))
+    return LIMIT_DEFAULT
+
+
+def _cursor(text: str | None, sort: str, lists: Lists, errors: list[FieldError]) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    try:
+        begun_with, value, key = msgspec.json.decode(
+            base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, str, str]
+        )
+        if (
+            begun_with == sort
+            and lists.sorts[sort.removeprefix("-")].pg_type != "text"
+            and value != "infinity"
+        ):
+            datetime.fromisoformat(value)
+    except ValueError:
+        errors.append(_wrong("cursor", "is no cursor of ours; allowed is what next_cursor said"))
+        return None
+    if begun_with != sort:
+        errors.append(_wrong("cursor", f"belongs to sort={begun_with}, not to sort={sort}"))
+        return None
+    return value, key
+
+
+def _encode_cursor(parts: list[str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
+
+
+def _build(
+    lists: Lists,
+    conditions: list[tuple[str, Any]],
+    sort: str,
+    cursor: tuple[str, str] | None,
+    limit: int,
+) -> ListQuery:
+    clauses: list[str] = []
+    values: list[Any] = []
+    for name, value in conditions:
+        piece = statement(name)
+        if value is not None:
+            values.append(value)
+            piece = piece.replace("$1", f"${len(values)}")
+        clauses.append(piece)
+    by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
+    if cursor is not None:
+        at = len(values) + 1
+        values += cursor
+        beyond = "<" if way == "desc" else ">"
+        clauses.append(f"({by.expression}, {lists.key}) {beyond} (${at}::text::{by.pg_type}, ${at + 1})")
+    where = f" where {' and '.join(clauses)}" if clauses else ""
+    order = f" order by {by.expression} {way}, {lists.key} {way} limit {limit + 1}"
+    return ListQuery(statement(lists.columns) + where + order, tuple(values), limit, sort, lists)
+
+
+def _wrong(name: str, message: str) -> FieldError:
+    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
+
+
+def _refused(name: str, message: str) -> Refused:
+    return Refused(Code.INVALID, f"{name} {message}", _wrong(name, message))
+
+
+def shown_instant(value: datetime | None) -> str | None:
+    """An instant as callers read it."""
+    return None if value is None else format_instant(value)

@@ -1,0 +1,42 @@
+-- name: execution_columns
+-- What an execution is shown from; the beginning of every statement that reads executions.
+select execution_id, task_id, run, user_id, task_type, status, reason, trigger, trigger_data, scheduled_for, due_at,
+       started_at, completed_at, duration_ms, attempt, attempts, result, result_truncated, error, credits_consumed,
+       tokens_used, api_calls_made, executor, retry_of, dead_letter, into_run, revision, trace_id, recorded_at
+from executions;
+
+-- name: execution_by_id
+-- One execution.
+where execution_id = $1;
+
+-- name: executions_with_task_id
+-- Tasks.
+task_id = any($1::text[]);
+
+-- name: executions_with_status
+-- Statuses.
+status = any($1::text[]);
+
+-- name: executions_with_user_id
+-- Owners of the tasks.
+user_id = any($1::text[]);
+
+-- name: executions_with_task_type
+-- Task types.
+task_type = any($1::text[]);
+
+-- name: executions_with_trigger
+-- What made them.
+trigger = any($1::text[]);
+
+-- name: executions_with_executor
+-- Executors that ran the last attempt.
+executor = any($1::text[]);
+
+-- name: executions_with_scheduled_after
+-- Nominal time after an instant.
+scheduled_for > $1::timestamptz;
+
+-- name: executions_with_scheduled_before
+-- Nominal time before an instant.
+scheduled_for < $1::timestamptz;

@@ -1,0 +1,69 @@
+-- name: task_columns
+-- What a task is shown from; the beginning of every statement that reads tasks.
+select task_id, user_id, task, schedule, base_status, status, version, next_run_time, last_run_time, last_execution,
+       run_count, success_count, failure_count, consecutive_failures, created_at, updated_at, deleted_at
+from tasks;
+
+-- name: task_by_id
+-- One task, deleted or not.
+where task_id = $1;
+
+-- name: tasks_present
+-- Lists show tasks that have not been deleted.
+deleted_at is null;
+
+-- name: tasks_with_status
+-- Status as it is shown, running included.
+status = any($1::text[]);
+
+-- name: tasks_with_task_type
+-- Task types.
+task_type = any($1::text[]);
+
+-- name: tasks_with_user_id
+-- Owners.
+user_id = any($1::text[]);
+
+-- name: tasks_with_tag
+-- At least one of these tags.
+tags ?| $1::text[];
+
+-- name: tasks_with_priority
+-- Priorities.
+priority = any($1::text[]);
+
+-- name: tasks_with_template_id
+-- Templates that they were made from.
+template_id = any($1::text[]);
+
+-- name: tasks_with_q
+-- Text in name or description, in any case.
+(name ilike $1 or description ilike $1);
+
+-- name: tasks_with_metadata
+-- Metadata that has one of these members, at the top level.
+metadata @> any($1::jsonb[]);
+
+-- name: tasks_with_created_after
+-- Created after an instant.
+created_at > $1::timestamptz;
+
+-- name: tasks_with_created_before
+-- Created before an instant.
+created_at < $1::timestamptz;
+
+-- name: tasks_with_due_after
+-- Due after an instant.
+due_date > $1::timestamptz;
+
+-- name: tasks_with_due_before
+-- Due before an instant.
+due_date < $1::timestamptz;
+
+-- name: tasks_with_next_run_before
+-- Next slot before an instant.
+next_run_time < $1::timestamptz;
+
+-- name: task_counts
+-- How many tasks there are by status, for the dashboard.
+select status, count(*) as tasks from tasks where deleted_at is null group by status order by status;

@@ -1,0 +1,44 @@
+"""Settings of the api, from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from gnomon_core.runtime.settings import CommonSettings, Seconds, Setting
+
+__all__ = ["ApiSettings"]
+
+
+def _postgres_url(text: str) -> bool:
+    return text.startswith(("postgresql://", "postgres://"))
+
+
+class ApiSettings(CommonSettings, frozen=True, kw_only=True):
+    """What the api needs besides the common settings."""
+
+    title: ClassVar[str] = "The api"
+
+    database_url: Annotated[
+        str,
+        Setting(secret=True, check=_postgres_url, allowed="postgresql://user:password@host:port/database"),
+    ]
+    """Where Postgres is. While it is away writes still work, and reads answer 503."""
+    http_host: str = "127.0.0.1"
+    """Address to listen on for HTTP."""
+    http_port: Annotated[int, Setting(least=0, most=65535)] = 8080
+    """Port to listen on for HTTP; 0 takes a free one, which is logged."""
+    auth: Annotated[
+        str, Setting(choices=("none",), allowed="none; jwt and api_key are not available yet")
+    ] = "none"
+    """How callers are known. With `none` the user is the `X-User-Id` header, else `local`, and an admin: for
+    machines and networks where everybody may do everything."""
+    write_timeout: Annotated[Seconds, Setting(least=0.1, most=300)] = 5.0
+    """How long a write waits for its outcome before it answers 202."""
+    read_your_writes: Annotated[Seconds, Setting(least=0, most=60)] = 1.0
+    """How long a write waits, after its outcome, until the read models show it; 0 does not wait."""
+    execute_wait: Annotated[Seconds, Setting(least=0, most=3600)] = 300.0
+    """The longest `?wait=` of an execution."""
+    sse_buffer: Annotated[int, Setting(least=16, most=100_000)] = 2000
+    """Events that wait for a slow reader of /events before its connection is cut."""
+    database_pool: Annotated[int, Setting(least=1, most=200)] = 10
+    """Most connections to Postgres for reads; the projector has one more of its own."""

@@ -1,0 +1,134 @@
+"""Tasks as callers read them: from rows, at a moment."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_api.database import Database, Row
+from gnomon_api.identity import Caller
+from gnomon_api.queries import (
+    Lists,
+    contains_filter,
+    instant_filter,
+    instant_sort,
+    metadata_filter,
+    parse_list,
+    shown_instant,
+    text_filter,
+    text_sort,
+)
+from gnomon_api.readmodels.statements import statement
+from gnomon_core.runtime.clock import Clock
+from gnomon_core.timing import next_fire
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.schedules import Schedule
+from gnomon_schemas.tasks import LastExecution, Priority, Task, TaskStatus
+
+__all__ = ["TASK_LISTS", "ItemList", "TaskViews", "next_slot"]
+
+TASK_LISTS: Final = Lists(
+    columns="task_columns",
+    key="task_id",
+    filters={
+        "status": text_filter("tasks_with_status", TaskStatus),
+        "task_type": text_filter("tasks_with_task_type"),
+        "user_id": text_filter("tasks_with_user_id"),
+        "tag": text_filter("tasks_with_tag"),
+        "priority": text_filter("tasks_with_priority", Priority),
+        "q": contains_filter("tasks_with_q"),
+        "template_id": text_filter("tasks_with_template_id"),
+        "metadata": metadata_filter("tasks_with_metadata"),
+        "created_after": instant_filter("tasks_with_created_after"),
+        "created_before": instant_filter("tasks_with_created_before"),
+        "due_after": instant_filter("tasks_with_due_after"),
+        "due_before": instant_filter("tasks_with_due_before"),
+        "next_run_before": instant_filter("tasks_with_next_run_before"),
+    },
+    sorts={
+        "created_at": instant_sort("created_at"),
+        "updated_at": instant_sort("updated_at"),
+        "next_run_time": instant_sort("next_run_time"),
+        "last_run_time": instant_sort("last_run_time"),
+        "due_date": instant_sort("due_date"),
+        "name": text_sort("name"),
+        "task_id": text_sort("task_id"),
+    },
+    default_sort="-created_at",
+    always=("tasks_present",),
+)
+"""What lists of tasks take."""
+
+_decode_task = msgspec.json.Decoder(Task).decode
+_decode_last = msgspec.json.Decoder(LastExecution).decode
+_decode_schedule: msgspec.json.Decoder[Schedule] = msgspec.json.Decoder(Schedule)
+
+
+class ItemList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list."""
+
+    items: tuple[Any, ...]
+    next_cursor: str | None
+
+
+class TaskViews:
+    """Reads tasks. Raises DatabaseAway while Postgres is away."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def get(self, task_id: str, caller: Caller) -> Task:
+        """One task. Raises Refused `not_found` where there is none, it is another user's, or was deleted."""
+        row = await self._database.fetchrow(f"{statement('task_columns')} {statement('task_by_id')}", task_id)
+        if row is None or not (caller.admin or row["user_id"] == caller.user_id):
+            raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r}")
+        if row["deleted_at"] is not None:
+            raise Refused(
+                Code.NOT_FOUND, f"task {task_id!r} was deleted at {format_instant(row['deleted_at'])}"
+            )
+        return self.shown(row)
+
+    async def list(self, given: list[tuple[str, str]], caller: Caller) -> ItemList:
+        """A page of the tasks that a query string asks for. Raises Refused."""
+        mine = None if caller.admin else {"user_id": [caller.user_id]}
+        query = parse_list(TASK_LISTS, given, mine)
+        page = query.page(await self._database.fetch(query.sql, *query.values))
+        return ItemList(items=tuple(map(self.shown, page.rows)), next_cursor=page.next_cursor)
+
+    def shown(self, row: Row) -> Task:
+        """A row as a task, at this moment."""
+        last = row["last_execution"]
+        return msgspec.structs.replace(
+            _decode_task(row["task"]),
+            status=TaskStatus(row["status"]),
+            next_run_time=self._next_run_time(row),
+            last_run_time=shown_instant(row["last_run_time"]),
+            last_execution=None if last is None else _decode_last(last),
+            run_count=row["run_count"],
+            success_count=row["success_count"],
+            failure_count=row["failure_count"],
+            consecutive_failures=row["consecutive_failures"],
+            version=row["version"],
+            updated_at=format_instant(row["updated_at"]),
+            deleted_at=shown_instant(row["deleted_at"]),
+        )
+
+    def _next_run_time(self, row: Row) -> str | None:
+        if row["base_status"] != TaskStatus.SCHEDULED or row["schedule"] is None:
+            return None
+        slot = next_slot(row["schedule"], self._clock.now_ms() // 1000)
+        return None if slot is None else format_instant(slot * 1000)
+
+
+def next_slot(schedule: str, after: int) -> int | None:
+    """The first slot of a schedule, given as JSON, after an instant; both in seconds since 1970."""
+    return next_fire(_schedule(schedule), after)
+
+
+@lru_cache(maxsize=10_000)
+def _schedule(text: str) -> Schedule:
+    return _decode_schedule.decode(text)
