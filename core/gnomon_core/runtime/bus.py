@@ -23,7 +23,6 @@ from typing import Any, Protocol
 import msgspec
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.nuid import NUID
@@ -39,6 +38,7 @@ from gnomon_core.runtime.bus_errors import (
     WrongSequence,
     publish_error,
 )
+from gnomon_core.runtime.client import NatsClient
 from gnomon_core.runtime.frames import Answer
 from gnomon_core.runtime.messages import BatchAck, Outgoing, PubAck, Stored, StreamInfo
 from gnomon_core.runtime.stream_reads import StreamReads
@@ -230,7 +230,7 @@ _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 class NatsBus:
     """The real bus, over one nats-py connection. Used from that connection's event loop only."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: NatsClient) -> None:
         self.nc = nc
         """For what the bus does not cover, such as pulling from a consumer of one's own."""
         self.wire = Wire(nc)
@@ -240,6 +240,8 @@ class NatsBus:
         self._connected_since: float | None = None
         self._listeners: list[Callable[[], None]] = []
         self._up = asyncio.Event()
+        self._closing = False
+        self._ended = asyncio.Event()
 
     async def open(self) -> None:
         """Take the connection into use, once it is connected."""
@@ -295,9 +297,22 @@ class NatsBus:
         """Wait until the connection is up."""
         await self._up.wait()
 
+    async def broken_off(self) -> str:
+        """Wait until the connection was closed for good, but not by `close`: a login refused, say. Returns
+        why."""
+        await self._ended.wait()
+        return str(self.nc.last_error or "the server ended it")
+
+    def ended(self) -> None:
+        """The client has given the connection up for good."""
+        if not self._closing:
+            self._ended.set()
+
     async def close(self) -> None:
-        """Close the connection. What was written before is flushed."""
-        await self.nc.close()
+        """Close the connection for good. What was written before is flushed, unless the server does not take
+        it."""
+        self._closing = True
+        await self.nc.close_soon()
 
     async def publish(
         self,
@@ -520,7 +535,7 @@ async def connect(
     name: str,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_disconnect: Callable[[], Awaitable[None]] | None = None,
-    make_bus: Callable[[Client], NatsBus] = NatsBus,
+    make_bus: Callable[[NatsClient], NatsBus] = NatsBus,
 ) -> NatsBus:
     """Connect and return the bus. Waits until a server answers, and reconnects for ever after that.
 
@@ -528,7 +543,7 @@ async def connect(
     `name` is how the connection shows in the server's monitoring. Raises what nats-py raises for a refused
     login.
     """
-    nc = Client()
+    nc = NatsClient()
     bus = make_bus(nc)
     down_since = 0.0
 
@@ -550,6 +565,9 @@ async def connect(
         if on_reconnect is not None:
             await on_reconnect()
 
+    async def closed() -> None:
+        bus.ended()
+
     async def failed(error: Exception) -> None:
         _log.debug(LogEvent.NATS_ERROR, error=repr(error))
 
@@ -562,11 +580,12 @@ async def connect(
         error_cb=failed,
         disconnected_cb=lost,
         reconnected_cb=back,
+        closed_cb=closed,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds; nats-py sleeps on it, so a fraction is fine
         connect_timeout=2,
         # A peer that is gone without a word is noticed after three pings.
-        ping_interval=3,
+        ping_interval=2,
         max_outstanding_pings=2,
         # No buffer for an outage: publishing while the connection is down is refused at once.
         pending_size=0,
@@ -577,5 +596,5 @@ async def connect(
     return bus
 
 
-def _server(nc: Client) -> str:
+def _server(nc: NatsClient) -> str:
     return nc.connected_url.netloc if nc.connected_url is not None else "?"

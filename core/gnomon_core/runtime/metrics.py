@@ -1,7 +1,7 @@
 """Every metric of every process, in one list, and the meter that a process counts with.
 
-Names follow Prometheus: `_total` for counters, base units, seconds. A record costs a few microseconds, so hot loops
-count per batch (`add` with the batch's size) and not per message.
+Names follow Prometheus: `_total` for counters, base units, seconds. A record costs a few microseconds, so
+hot loops count per batch (`add` with the batch's size) and not per message.
 """
 
 from __future__ import annotations

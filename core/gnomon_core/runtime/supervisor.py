@@ -22,7 +22,7 @@ import structlog
 from typing_extensions import override
 
 from gnomon_core.runtime.backoff import Backoff
-from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.bus import NatsBus, NoAnswer
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.settings import SettingsError
 from gnomon_core.runtime.telemetry import LogEvent
@@ -51,9 +51,17 @@ class BusService(Service):
         self._bus = bus
 
     @override
+    async def on_start(self) -> None:
+        """Watch the connection, which is up already."""
+        _ = self.spawn(self._watch(), "watch")
+
+    @override
     async def on_stop(self) -> None:
         """Close the connection."""
         await self._bus.close()
+
+    async def _watch(self) -> None:
+        raise NoAnswer(f"the connection to NATS is closed: {await self._bus.broken_off()}")
 
 
 class Supervisor:

@@ -20,7 +20,7 @@ import structlog
 
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import Bus
-from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer
+from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.limits import MAX_PARTITIONS
 from gnomon_schemas.subjects import (
@@ -57,6 +57,8 @@ _MARKER_TTL_SECONDS = 60
 _NS = 1_000_000_000
 _NAME_IN_USE = 10058
 _NOT_FOUND = 10059
+_NO_PEERS = 10005
+_OTHER_STREAM = 10060
 _DOOR = {"src": "gnomon.write.>", "dest": ">"}
 
 _MAY_CHANGE = frozenset({"description", "republish", "duplicate_window", "subject_delete_marker_ttl"})
@@ -183,6 +185,8 @@ async def ensure_topology(bus: Bus, settings: TopologySettings) -> Topology:
                     _check_identity(config["name"], found["config"], settings)
             for config in configs:
                 created[config["name"]] = await _ensure(bus, config, settings)
+            for config in configs:
+                await _listening(bus, config)
     except TimeoutError:
         raise TopologyError(
             f"JetStream did not serve within {settings.patience_seconds:g} s: is it enabled, and are enough "
@@ -287,7 +291,24 @@ async def _create(bus: Bus, config: dict[str, Any]) -> dict[str, Any] | None:
     return answer
 
 
-_NO_PEERS = 10005
+async def _listening(bus: Bus, config: dict[str, Any]) -> None:
+    """Wait until publishes reach the stream: in a cluster, its leader may not be chosen or not be known
+    everywhere.
+
+    Asked by a publish that can only be refused, since it demands to be stored in a stream of another name.
+    """
+    subject = config["subjects"][0].replace("*", "_").replace(">", "_")
+    backoff = Backoff(first=0.02, longest=0.5)
+    while True:
+        try:
+            _ = await bus.publish(subject, b"", {"Nats-Expected-Stream": "_"})
+        except (NotCommitted, NoAnswer) as reason:
+            _log.debug(LogEvent.TOPOLOGY_WAITING, stream=config["name"], reason=str(reason))
+        except BusRefused as refusal:
+            if refusal.err_code == _OTHER_STREAM:
+                return
+            raise
+        await backoff.pause()
 
 
 async def _call(bus: Bus, verb: str, request: Any, stream: str) -> dict[str, Any]:

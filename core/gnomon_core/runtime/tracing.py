@@ -1,8 +1,9 @@
-"""Traces: W3C Trace Context carried in the `traceparent` header from command or fire to result, and spans of them.
+"""Traces: W3C Trace Context carried in the `traceparent` header from command or fire to result, and spans of
+them.
 
-What travels is the header alone, made and parsed here without any library, since the hot paths make thousands a
-second. Spans are recorded only where `OTEL_EXPORTER_OTLP_ENDPOINT` says where they should go (OTLP over HTTP).
-See https://www.w3.org/TR/trace-context/.
+What travels is the header alone, made and parsed here without any library, since the hot paths make
+thousands a second. Spans are recorded only where `OTEL_EXPORTER_OTLP_ENDPOINT` says where they should go
+(OTLP over HTTP). See https://www.w3.org/TR/trace-context/.
 """
 
 from __future__ import annotations

@@ -23,10 +23,9 @@ import re
 from collections.abc import Mapping
 from itertools import count
 
-from nats.aio.client import Client
-
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
-from gnomon_core.runtime.frames import Answer, FrameParser, Sink
+from gnomon_core.runtime.client import NatsClient
+from gnomon_core.runtime.frames import Answer, Sink
 
 __all__ = ["Wire", "encode_publish"]
 
@@ -64,10 +63,8 @@ class Wire:
     """Requests and one-piece writes on a NATS connection. One per connection, used from its event loop
     only."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: NatsClient) -> None:
         self.nc = nc
-        self._parser = FrameParser(nc)
-        nc._ps = self._parser
         self._tokens = count(1)
         self._prefix = ""
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
@@ -80,10 +77,7 @@ class Wire:
 
     def connection_lost(self) -> None:
         """Drop what was not written and tell everyone who waits. To be called when the connection breaks."""
-        # nats-py resets its parser before its reader has ended, and never again for the new connection.
-        self._parser.reset()
-        self.nc._pending.clear()
-        self.nc._pending_data_size = 0
+        self.nc.drop_unsent()
         waiting = [*self._waiting.values(), *(future for _, future in self._gathering.values())]
         self._waiting.clear()
         self._gathering.clear()
@@ -98,10 +92,7 @@ class Wire:
         """
         if not self.nc.is_connected or self.nc.is_draining_pubs:
             raise NotCommitted("not connected to NATS; nothing was sent")
-        await self.nc._send_command(payload)
-        queue = self.nc._flush_queue
-        if queue is not None and queue.empty():
-            await self.nc._flush_pending()
+        await self.nc.write_now(payload)
 
     async def post(self, subject: str, data: bytes, *, reply: str = "") -> None:
         """Publish without waiting for anything. Raises as `write`."""
