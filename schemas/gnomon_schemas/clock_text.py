@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 __all__ = [
     "EPOCH",
@@ -44,9 +45,15 @@ def format_instant(instant: datetime | float) -> str:
         if instant.tzinfo is None:
             raise ValueError(f"{instant!r} has no offset, so it names no instant")
         instant = instant.astimezone(UTC)
-    else:
-        instant = EPOCH + timedelta(milliseconds=instant // 1)
-    return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    second, millisecond = divmod(int(instant // 1), 1000)
+    return f"{_second_text(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(second: int) -> str:
+    """A whole second since 1970 without its zone. Events of one second share it, and there are thousands."""
+    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def parse_instant(text: str) -> datetime:

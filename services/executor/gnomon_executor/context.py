@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import structlog
 
 from gnomon import Previous
 from gnomon_executor.handler_end import Usage
-from gnomon_schemas.clock_text import parse_instant
+from gnomon_schemas.clock_text import EPOCH, parse_instant
 from gnomon_schemas.tasks import NULL
 
 __all__ = [
@@ -51,14 +51,14 @@ class PreviousFacts(msgspec.Struct, frozen=True):
 
 
 class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is fixed when an attempt begins. Times are RFC 3339 text; they are read only when a handler
-    looks."""
+    """What is fixed when an attempt begins. Times are turned into datetimes only when a handler looks."""
 
     task_id: str
     execution_id: str
     attempt: int
     scheduled_for: str
-    deadline: str
+    deadline_ms: int
+    """Epoch milliseconds."""
     trigger: str
     trigger_data: msgspec.Raw = NULL
     user_id: str | None = None
@@ -227,7 +227,7 @@ class AttemptContext:
     @property
     def deadline(self) -> datetime:
         """See `gnomon.Context`."""
-        return parse_instant(self._facts.deadline)
+        return EPOCH + timedelta(milliseconds=self._facts.deadline_ms)
 
     @property
     def trigger(self) -> str:

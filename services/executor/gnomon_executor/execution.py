@@ -41,7 +41,7 @@ from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
 from gnomon_executor.runners import Runners
 from gnomon_executor.running import Running
-from gnomon_schemas.clock_text import format_instant, instant_ms
+from gnomon_schemas.clock_text import instant_ms
 
 __all__ = ["Executions"]
 
@@ -154,7 +154,7 @@ class Executions:
             execution_id=due.execution_id,
             attempt=due.attempt,
             scheduled_for=due.scheduled_for,
-            deadline=format_instant(self._attempt_ends_ms(attempt)),
+            deadline_ms=self._attempt_ends_ms(attempt),
             trigger=due.trigger.value,
             trigger_data=inputs.trigger_data,
             user_id=due.user_id,
@@ -248,6 +248,8 @@ class Executions:
 
     def _fence_older(self, attempt: Attempt) -> None:
         """An earlier attempt that still runs here has been taken over, or this one would not be due."""
+        if attempt.due.attempt == 1:
+            return
         for other in self._running:
             if other.key[0] == attempt.key[0] and other.key[1] < attempt.key[1]:
                 other.interrupt(Interruption.FENCED)

@@ -1,0 +1,160 @@
+"""Task types for the executor's tests. What a handler did is told through a file, since it may run anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from gnomon import Context, DoNotRetry, Retry, task_type
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """What most types here take: where to write, and how long to last."""
+
+    trace: str
+    seconds: float = 0.0
+
+
+def leave_trace(path: str, word: str) -> None:
+    """Append a line in one write, so that several processes can share the file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, f"{word} {os.getpid()} {time.time():.3f}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def words(path: Path) -> list[str]:
+    """The words that were left, in order."""
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@task_type("test_wait")
+async def wait(config: Traced, ctx: Context) -> str:
+    """Last so long without blocking."""
+    leave_trace(config.trace, "begin")
+    try:
+        await asyncio.sleep(config.seconds)
+    except asyncio.CancelledError:
+        leave_trace(config.trace, "cancelled")
+        raise
+    leave_trace(config.trace, "end")
+    return ctx.idempotency_key
+
+
+@task_type("test_block")
+async def block(config: Traced) -> str:
+    """Block the handler loop for so long."""
+    leave_trace(config.trace, "begin")
+    time.sleep(config.seconds)  # noqa: ASYNC251 - blocking the loop is what this is for
+    leave_trace(config.trace, "end")
+    return "blocked"
+
+
+@task_type("test_thread")
+def in_thread(config: Traced) -> str:
+    """Last so long in a thread."""
+    leave_trace(config.trace, "begin")
+    time.sleep(config.seconds)
+    leave_trace(config.trace, "end")
+    return "thread"
+
+
+@task_type("test_polite_thread")
+def polite_thread(config: Traced, ctx: Context) -> str:
+    """Last until told to stop."""
+    leave_trace(config.trace, "begin")
+    told = ctx.cancelled.wait_blocking(config.seconds)
+    leave_trace(config.trace, "told" if told else "end")
+    return "stopped" if told else "ended"
+
+
+@task_type("test_process", isolation="process")
+def in_process(config: Traced, ctx: Context) -> dict[str, Any]:
+    """Last so long in a worker process, deaf to everything."""
+    leave_trace(config.trace, "begin")
+    ctx.progress(0.5, "half")
+    time.sleep(config.seconds)
+    leave_trace(config.trace, "end")
+    return {"pid": os.getpid(), "key": ctx.idempotency_key}
+
+
+@task_type("test_process_dies", isolation="process")
+def process_dies(config: dict[str, Any]) -> None:
+    """End the worker process in the middle."""
+    os._exit(7)
+
+
+@task_type("test_fail")
+async def fail(config: dict[str, Any]) -> None:
+    """Raise."""
+    raise ValueError("this one always fails")
+
+
+@task_type("test_retry_after")
+async def retry_after(config: dict[str, Any]) -> None:
+    """Ask for another attempt."""
+    raise Retry(after=7)
+
+
+@task_type("test_do_not_retry")
+async def do_not_retry(config: dict[str, Any]) -> None:
+    """Refuse another attempt."""
+    raise DoNotRetry("hopeless")
+
+
+@task_type("test_result")
+async def result(config: dict[str, Any]) -> object:
+    """Return something of a kind."""
+    kind = config["kind"]
+    if kind == "large":
+        return "x" * 300_000
+    if kind == "object":
+        return object()
+    if kind == "deep":
+        value: list[Any] = []
+        for _ in range(500):
+            value = [value]
+        return value
+    return None
+
+
+@task_type("test_context")
+async def context(config: dict[str, Any], ctx: Context) -> dict[str, Any]:
+    """Return what the context says."""
+    ctx.log.info("looking around", where=config)
+    ctx.add_usage(tokens=10, api_calls=2, credits=0.5)
+    await ctx.progress(0.25, "a quarter")
+    previous = ctx.previous
+    return {
+        "config": config,
+        "task_id": ctx.task_id,
+        "execution_id": ctx.execution_id,
+        "idempotency_key": ctx.idempotency_key,
+        "attempt": ctx.attempt,
+        "trigger": ctx.trigger,
+        "trigger_data": ctx.trigger_data,
+        "user_id": ctx.user_id,
+        "metadata": dict(ctx.metadata),
+        "fencing_token": ctx.fencing_token,
+        "previous": previous.result if previous is not None else None,
+        "seconds_left": (ctx.deadline - ctx.scheduled_for).total_seconds(),
+        "cancelled": bool(ctx.cancelled),
+    }
+
+
+@task_type("test_suicide")
+async def suicide(config: Traced) -> None:
+    """Take the executor down."""
+    leave_trace(config.trace, "begin")
+    os._exit(9)
+
+
+@task_type("test_elsewhere", pool="elsewhere")
+async def elsewhere(config: dict[str, Any]) -> str:
+    """A type of another pool."""
+    return "elsewhere"
