@@ -23,7 +23,7 @@ from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry
 from gnomon_scheduler.type_catalogue import TypeCatalogue
-from gnomon_scheduler.units import Unit
+from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
@@ -166,6 +166,7 @@ class CommandDesk:
                 lambda: self._outcome(command, None, decision.run, created=decision.created),
             )
         )
+        self._note_answer(command, notes[0], None)
         unit = self._book.unit(task, notes, command_seq=command.seq)
         for item in decision.cancels:
             unit.when_stored(_wishing(self._wish, task, item))
@@ -195,12 +196,25 @@ class CommandDesk:
         )
         self._replies.append(_Reply(received, lambda: self._outcome(command, found, None)))
         notes = [self._book.note(event, traceparent=command.traceparent)]
+        self._note_answer(command, notes[0], found)
         usable = command.command_id if command.command_id and is_id(command.command_id) else None
         entry = RingEntry(usable, found.code, found.detail[:200]) if usable else None
         if task is None or not known or entry is None:
             return Unit(notes=notes, command_seq=position, ring=entry)
         task.reg = msgspec.structs.replace(task.reg, ring=(*task.reg.ring, entry)[-RING_SIZE:])
         return self._book.unit(task, notes, command_seq=position)
+
+    def _note_answer(self, command: Command, note: Note, found: Problem | None) -> None:
+        """Once the event that answers a command is stored, remember where: readers wait for that sequence."""
+        inner = note.on_seq
+
+        def stored(seq: int) -> None:
+            if inner is not None:
+                inner(seq)
+            if command.command_id is not None:
+                self._book.memory.note_answer(command.command_id, seq, found)
+
+        note.on_seq = stored
 
     def _outcome(
         self,
@@ -211,10 +225,9 @@ class CommandDesk:
         replayed: bool = False,
         created: bool = False,
     ) -> Outcome:
-        seq = max(self._book.memory.position, self._book.register_seq)
         command_id = command.command_id or ""
         answer = self._book.memory.answer(command_id)
-        seq = max(seq, answer[0] if answer else 0)
+        seq = 0 if answer is None else answer[0]
         if found is not None:
             return Outcome(ok=False, command_id=command_id, seq=seq, error=found, replayed=replayed)
         task = self._book.memory.tasks.get(command.object_id)

@@ -16,10 +16,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from gnomon_core.rules.decoding import parse_body
+from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.payloads import read_payload
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
@@ -44,7 +45,7 @@ from gnomon_schemas.events import (
     Unchanged,
     Updated,
 )
-from gnomon_schemas.limits import CONFIG_MAX, ENTRIES_PER_TASK, TRIGGER_DATA_MAX
+from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import NULL, Overlap, TaskSpec, Trigger
 
@@ -203,7 +204,7 @@ def _update(
 def _pause(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    payload = read_payload(command.data, PauseTask)
+    payload = parse_body(command.data, PauseTask)
     spec = msgspec.structs.replace(task.reg.spec, paused=True)
     return _change(task, waiting_for_jitter, spec, payload.note, command, around)
 
@@ -211,7 +212,7 @@ def _pause(
 def _resume(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    read_payload(command.data, ResumeTask)
+    parse_body(command.data, ResumeTask)
     spec = msgspec.structs.replace(task.reg.spec, paused=False)
     return _change(task, waiting_for_jitter, spec, None, command, around)
 
@@ -378,7 +379,7 @@ def _flight_of_slot(slot: Slot) -> Flight:
 def _cancel(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    payload = read_payload(command.data, CancelTask)
+    payload = parse_body(command.data, CancelTask)
     old = task.reg
     if old.ended == "cancelled":
         return Decision(old, [_unchanged(old, command, around)])
@@ -419,7 +420,7 @@ def _cancel(
 def _delete(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    read_payload(command.data, DeleteTask)
+    parse_body(command.data, DeleteTask)
     old = task.reg
     decision = Decision(old, rescheduled=True)
     reg = msgspec.structs.replace(
@@ -449,9 +450,9 @@ def _run(task: TaskState, waiting_for_jitter: list[Slot], command: Command, arou
     reg = task.reg
     if reg.ended == "cancelled":
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
-    payload = read_payload(command.data, RunTask)
+    payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
-    _check_run(task, payload, overrides, around)
+    _check_run(task, payload, around)
     overlap = payload.overlap or reg.spec.overlap
     waits = overlap is Overlap.QUEUE and bool(task.flights)
     run = f"r-{command.command_id}"
@@ -491,18 +492,8 @@ def _run(task: TaskState, waiting_for_jitter: list[Slot], command: Command, arou
     return Decision(reg, queued=[(flight, queued)], run=run)
 
 
-def _check_run(task: TaskState, payload: RunTask, overrides: bytes | None, around: Surroundings) -> None:
+def _check_run(task: TaskState, payload: RunTask, around: Surroundings) -> None:
     overlap = payload.overlap or task.reg.spec.overlap
-    if overlap in {Overlap.QUEUE_ALL, Overlap.CANCEL_RUNNING}:
-        raise Refused(
-            Code.UNSUPPORTED,
-            f"overlap {overlap.value!r} is not available yet",
-            FieldError(
-                pointer="#/overlap",
-                code=Code.UNSUPPORTED,
-                message=f"{overlap.value!r} is not available yet; allowed are skip, queue, allow",
-            ),
-        )
     if overlap is Overlap.SKIP and task.flights:
         raise Refused(
             Code.OVERLAP,
@@ -510,10 +501,6 @@ def _check_run(task: TaskState, payload: RunTask, overrides: bytes | None, aroun
         )
     if len(task.flights) >= ENTRIES_PER_TASK:
         raise Refused(Code.LIMIT, f"{len(task.flights)} executions wait; at most {ENTRIES_PER_TASK} may")
-    if len(bytes(payload.trigger_data)) > TRIGGER_DATA_MAX:
-        raise _too_large("trigger_data", len(bytes(payload.trigger_data)), TRIGGER_DATA_MAX)
-    if overrides is not None and len(overrides) > CONFIG_MAX:
-        raise _too_large("config", len(overrides), CONFIG_MAX)
     if payload.config:
         merged = {**msgspec.json.decode(bytes(task.reg.spec.config)), **payload.config}
         _check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around)
@@ -523,20 +510,10 @@ def _given(raw: msgspec.Raw) -> bool:
     return bytes(raw) != bytes(NULL)
 
 
-def _too_large(name: str, size: int, most: int) -> Refused:
-    return Refused(
-        Code.TOO_LARGE,
-        f"{name} has {size} bytes; at most {most} are allowed",
-        FieldError(
-            pointer=f"#/{name}", code=Code.TOO_LARGE, message=f"has {size} bytes; at most {most} are allowed"
-        ),
-    )
-
-
 def _cancel_execution(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    payload = read_payload(command.data, CancelExecution)
+    payload = parse_body(command.data, CancelExecution)
     decision = Decision(task.reg, [_unchanged(task.reg, command, around)], run=payload.run)
     if payload.run in task.cancelling:
         return decision
