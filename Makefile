@@ -36,6 +36,7 @@ check: dev ## formatting, lint, types, import walls, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	test ! -e schemas/gnomon_schemas/generate.py || $(BIN)/python -m gnomon_schemas.generate --check
+	$(BIN)/python -m gnomon_cli.env_example --check
 
 format: dev ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format
