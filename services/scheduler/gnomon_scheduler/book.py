@@ -84,6 +84,7 @@ class Book:
         self._derived: dict[str, list[Event]] = {}
         self._flush_at: float | None = None
         self._stored_at = clock.monotonic()
+        self._oldest, self._oldest_at = 0, float("-inf")
         self._handed_out = True
         self._source = f"gnomon/scheduler/{owner}"
         self._id_prefix = secrets.token_hex(8)
@@ -234,7 +235,7 @@ class Book:
             owner=self.owner,
             watermark_ms=watermark_ms,
             fold_position=memory.fold_position(batch.registers.keys()),
-            oldest_unfinished=memory.oldest_unfinished(),
+            oldest_unfinished=self._oldest_unfinished(),
             last_command=last_command,
             due_fence=self.emitter.fence,
             fingerprint=self._fingerprint,
@@ -253,6 +254,13 @@ class Book:
         for unit in batch.units:
             for work in unit.stored:
                 work()
+
+    def _oldest_unfinished(self) -> int:
+        """Looked up at most once a second: an old answer stays true, and with many in flight it is not free."""
+        now = self._clock.monotonic()
+        if now - self._oldest_at >= _HEARTBEAT_SECONDS:
+            self._oldest, self._oldest_at = self.memory.oldest_unfinished(), now
+        return self._oldest
 
     async def _store_or_drop_moved(self, register: ShardRegister, batch: Batch) -> int:
         """Store a batch. An event whose chain has moved after all is left out, loudly, and the rest stored.

@@ -216,6 +216,8 @@ class ShardMemory:
         """The tasks that have flights."""
         self.dirty: dict[str, TaskState] = {}
         """The tasks whose register lacks something that was folded."""
+        self.over: dict[str, TaskState] = {}
+        """The tasks that ended or were deleted: whose register goes some day."""
         self.handled: dict[str, set[int]] = {}
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
@@ -228,6 +230,10 @@ class ShardMemory:
         """Put a task's coming slots on the heap: those after its cursor whose emission time is after the watermark."""
         task.generation += 1
         reg = task.reg
+        if reg.deleted_ms is not None or reg.ended is not None:
+            self.over[task.task_id] = task
+        else:
+            self.over.pop(task.task_id, None)
         schedule = reg.spec.schedule
         if schedule is None or not reg.active:
             return
@@ -325,7 +331,7 @@ class ShardMemory:
 
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""
-        for table in (self.tasks, self.unreadable, self.in_flight, self.dirty):
+        for table in (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over):
             table.pop(task_id, None)
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:
@@ -361,10 +367,13 @@ class ShardMemory:
         self.dirty.pop(task.task_id, None)
 
     def oldest_unfinished(self) -> int:
-        """Lowest sequence that the chain of an unfinished execution has; 0 where there is none."""
+        """No unfinished execution's chain has an event below this sequence.
+
+        As true later as it is now: what begins after this begins at a higher sequence.
+        """
         return min(
             (f.first_seq for task in self.in_flight.values() for f in task.flights.values() if f.first_seq),
-            default=0,
+            default=self.position + 1,
         )
 
     def fold_position(self, written: Container[str] = ()) -> int:

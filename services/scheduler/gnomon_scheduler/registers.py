@@ -138,7 +138,7 @@ class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     fold_position: int
     """All execution events up to this sequence are in the registers."""
     oldest_unfinished: int
-    """No chain of an unfinished execution has an event below this sequence; 0: none has."""
+    """No chain of an unfinished execution has an event below this sequence; 0: not known yet."""
     last_command: int
     """Sequence in `TASK_COMMANDS` of the last command decided."""
     due_fence: int

@@ -168,7 +168,7 @@ class Shard(Service):
             epoch=self._book.epoch,
             watermark=format_instant(self._book.watermark_ms),
             lag_seconds=late_ms / 1000,
-            tasks=sum(1 for task in memory.tasks.values() if task.reg.deleted_ms is None),
+            tasks=len(memory.tasks) - sum(task.reg.deleted_ms is not None for task in memory.over.values()),
             in_flight=sum(len(task.flights) for task in memory.in_flight.values()),
             next_fire=None if due_ms is None else format_instant(due_ms),
         )

@@ -136,7 +136,7 @@ class Sweep(Service):
         book, before_ms = self._shard.book, self._clock.now_ms() - self._keep_ms
         old = [
             (task.task_id, task.seq)
-            for task in book.memory.tasks.values()
+            for task in book.memory.over.values()
             if not task.flights
             and not task.cancelling
             and (task.reg.deleted_ms or task.reg.ended_ms or before_ms) < before_ms
