@@ -23,8 +23,9 @@ Line = list[str | tuple[str, str]]
 Event = Mapping[str, Any]
 
 _NAME_WIDTH = 22
-_EVENT_WIDTH = 9
-_ERROR_INDENT = 25
+_EVENT_WIDTH = 11
+_SHORTER = {"dead_lettered": "dead letter", "status_changed": "status"}
+_ERROR_INDENT = 27
 _KEPT_NAMES = 10_000
 
 _STYLES = {
@@ -76,7 +77,7 @@ def event_lines(name: str, event: Event, names: TaskNames) -> list[Line]:
     line: Line = [
         (shown.clock(str(event["occurred_at"])) if "occurred_at" in event else "--:--:--.---", "dim"),
         "  ",
-        (name.ljust(_EVENT_WIDTH), style),
+        (_SHORTER.get(name, name).ljust(_EVENT_WIDTH), style),
         "  ",
         _fit(task).ljust(_NAME_WIDTH),
         "  ",
@@ -85,7 +86,8 @@ def event_lines(name: str, event: Event, names: TaskNames) -> list[Line]:
         line += [(run, "dim"), "  "]
     details = _DETAILS.get(name, _no_details)(event)
     line.append("  ".join(one_line(part) for part in details if part))
-    error = _error(event)
+    # The result before a dead letter has told its error already.
+    error = _error(event) if name != "dead_lettered" else ""
     return [line, [(f"{'':{_ERROR_INDENT}}{one_line(error)}", "red")]] if error else [line]
 
 

@@ -93,7 +93,7 @@ def test_a_failed_result_tells_why_in_one_line() -> None:
                 first_started_at="2026-09-21T09:00:00.012Z",
                 duration_ms=10,
             ),
-            "attempt 1 failed  again in 5 s\n" + " " * 25 + "ConnectError: refused by peer",
+            "attempt 1 failed  again in 5 s\n" + " " * 27 + "ConnectError: refused by peer",
         ),
         (
             events.Skipped(
@@ -133,7 +133,7 @@ def test_a_failed_result_tells_why_in_one_line() -> None:
                     Code.INVALID, "bad", FieldError(pointer="#/name", code="required", message="is missing")
                 ),
             ),
-            "create\n" + " " * 25 + "bad; #/name is missing",
+            "create\n" + " " * 27 + "bad; #/name is missing",
         ),
         (events.DeadLettered(**_OF_RUN, reason="crash_loop", error=None), "crash_loop"),
         (events.Unchanged(**_OF_TASK, verb="pause"), "pause"),
