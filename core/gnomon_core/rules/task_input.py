@@ -12,7 +12,6 @@ rule that became stricter does not lock a task against every other change.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -20,16 +19,17 @@ import msgspec
 from gnomon_core.rules.decoding import decode_field, read_object, refuse, unknown_field
 from gnomon_core.rules.json_schema import Validator, check_config, compile_schema
 from gnomon_core.rules.merge_patch import merge_patch
+from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_core.rules.task_limits import CHECKS
 from gnomon_schemas.clock_text import format_instant, parse_instant
 from gnomon_schemas.problems import Code, FieldError
-from gnomon_schemas.schedules import Schedule, ScheduleError, normalise, read_schedule
 from gnomon_schemas.tasks import SYSTEM_FIELDS, TaskSpec
 
 __all__ = [
     "Validator",
     "changed_fields",
     "check_config",
+    "check_patch",
     "compile_schema",
     "parse_create",
     "parse_update",
@@ -41,12 +41,12 @@ _INSTANTS: Final = ("due_date", "reminder_time")
 _NUMBER: Final = (int, float)
 
 
-def parse_create(data: bytes, *, now_ms: int, created_at_ms: int, default_timezone: str) -> TaskSpec:
+def parse_create(data: bytes, *, now_ms: int | None, created_at_ms: int, default_timezone: str) -> TaskSpec:
     """The spec of a new task, its schedule in the stored form.
 
-    `now_ms` and `created_at_ms` are epoch milliseconds: a `once` in the past of the first is refused, an
-    interval without anchor counts from the second. Fields that only the system sets are ignored.
-    Raises Refused with every error.
+    `now_ms` and `created_at_ms` are epoch milliseconds: a `once` in the past of the first is refused (None:
+    that is not looked at), an interval without anchor counts from the second. Fields that only the system
+    sets are ignored. Raises Refused with every error.
     """
     given = _without_system_fields(read_object(data))
     values, errors = _decode(given)
@@ -61,7 +61,7 @@ def parse_create(data: bytes, *, now_ms: int, created_at_ms: int, default_timezo
 
 
 def parse_update(
-    data: bytes, current: TaskSpec, *, now_ms: int, created_at_ms: int, default_timezone: str
+    data: bytes, current: TaskSpec, *, now_ms: int | None, created_at_ms: int, default_timezone: str
 ) -> TaskSpec:
     """The spec after a merge patch; `current` itself (the same object) when the patch changes nothing.
 
@@ -92,6 +92,16 @@ def parse_update(
     return updated if changed_fields(current, updated) else current
 
 
+def check_patch(data: bytes) -> dict[str, msgspec.Raw]:
+    """What can be said of a merge patch without the task: that it is an object with known fields.
+
+    Returns the fields that a caller may set. Raises Refused with every error.
+    """
+    patch = _without_system_fields(read_object(data))
+    refuse([unknown_field(name, _FIELDS) for name in patch if name not in _FIELDS])
+    return patch
+
+
 def changed_fields(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
     """Names of the fields in which two specs differ as JSON values, in the order of the Struct."""
     return tuple(name for name in _FIELDS if not same_value(getattr(old, name), getattr(new, name)))
@@ -115,7 +125,7 @@ def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldEr
             errors.append(unknown_field(name, _FIELDS))
             continue
         value, wrong = (
-            _read_schedule(raw) if name == "schedule" else decode_field(raw, _FIELDS[name].type, f"#/{name}")
+            read_input(raw) if name == "schedule" else decode_field(raw, _FIELDS[name].type, f"#/{name}")
         )
         errors.extend(wrong)
         if not wrong:
@@ -124,7 +134,7 @@ def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldEr
 
 
 def _settle(
-    values: dict[str, Any], now_ms: int, created_at_ms: int, default_timezone: str
+    values: dict[str, Any], now_ms: int | None, created_at_ms: int, default_timezone: str
 ) -> tuple[dict[str, Any], list[FieldError]]:
     """Check the values by their rules and bring them into the form in which they are kept."""
     errors = [error for name in values if name in CHECKS for error in CHECKS[name](values[name], f"#/{name}")]
@@ -136,36 +146,11 @@ def _settle(
         # Decoding left a view into the caller's whole body, which must not stay in memory with it.
         settled["config"] = msgspec.Raw(bytes(values["config"]))
     if values.get("schedule") is not None:
-        try:
-            settled["schedule"] = normalise(
-                values["schedule"],
-                now=_moment(now_ms),
-                created_at=_moment(created_at_ms),
-                default_timezone=default_timezone,
-            )
-        except ScheduleError as error:
-            errors.extend(_schedule_errors(error))
+        settled["schedule"], wrong = stored_form(
+            values["schedule"], now_ms=now_ms, created_at_ms=created_at_ms, default_timezone=default_timezone
+        )
+        errors.extend(wrong)
     return settled, errors
-
-
-def _read_schedule(raw: msgspec.Raw) -> tuple[Schedule | None, list[FieldError]]:
-    """A schedule has its own reader, which says what each kind allows."""
-    value = msgspec.json.decode(raw)
-    try:
-        return None if value is None else read_schedule(value), []
-    except ScheduleError as error:
-        return None, _schedule_errors(error)
-
-
-def _schedule_errors(error: ScheduleError) -> list[FieldError]:
-    return [
-        FieldError(pointer="#/schedule" + fault.pointer, code=fault.code, message=fault.message)
-        for fault in error.faults
-    ]
-
-
-def _moment(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _default(name: str) -> Any:
