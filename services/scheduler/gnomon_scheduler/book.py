@@ -20,6 +20,7 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler import patient_reads
 from gnomon_scheduler.commit import ChainMoved, Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.measures import ShardMeasures
@@ -277,7 +278,7 @@ class Book:
     async def _has_moved(self, message: Outgoing) -> bool:
         if message.expected is None or message.expected_subject is None:
             return False
-        last = await self._bus.last(subjects.EVENTS_STREAM, message.expected_subject)
+        last = await patient_reads.last(self._bus, subjects.EVENTS_STREAM, message.expected_subject)
         moved = (0 if last is None else last.seq) != message.expected
         if moved:
             _log.error(

@@ -44,7 +44,7 @@ async def bootstrap(
     membership = Membership(bus, member, clock=clock, guard=guard)
     meter = Meter()
     measures = ShardMeasures(meter)
-    members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: leading.executors_changed())
+    members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: types.members_changed())
     types = TypeCatalogue(bus, members)
     options = ShardOptions(
         owner=member_id,

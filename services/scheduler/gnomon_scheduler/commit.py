@@ -30,14 +30,12 @@ import msgspec
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE, InProcess, NoAnswer, NotCommitted, WrongSequence
 from gnomon_core.runtime.messages import Outgoing, Stored
+from gnomon_scheduler import patient_reads
 from gnomon_scheduler.registers import ShardRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, encode
 
 __all__ = ["ChainMoved", "Committer", "Deposed"]
-
-_RETRY_PAUSE = 0.05
-"""Seconds between tries while the broker does not answer."""
 
 
 class Deposed(Exception):
@@ -108,7 +106,7 @@ class Committer:
             try:
                 ack = await self._bus.publish_batch([self._head(probe)])
             except (InProcess, NotCommitted, NoAnswer):
-                await asyncio.sleep(_RETRY_PAUSE)
+                await asyncio.sleep(patient_reads.RETRY_PAUSE)
             except WrongSequence:
                 last, register = await self._read()
                 if last is None or register is None:
@@ -125,13 +123,8 @@ class Committer:
 
     async def _read(self) -> tuple[Stored | None, ShardRegister | None]:
         """The newest shard register, from the stream's leader, however long that takes."""
-        while True:
-            try:
-                last = await self._bus.last(subjects.EVENTS_STREAM, self._subject)
-            except NoAnswer:
-                await asyncio.sleep(_RETRY_PAUSE)
-            else:
-                return last, None if last is None else decode(last.data, ShardRegister)
+        last = await patient_reads.last(self._bus, subjects.EVENTS_STREAM, self._subject)
+        return last, None if last is None else decode(last.data, ShardRegister)
 
 
 def _nonce() -> str:

@@ -91,6 +91,10 @@ class EndingDesk:
 
     def _forget(self, wish: Wish) -> None:
         self._wishes.pop((wish.task.task_id, wish.run), None)
+        flight = wish.task.flights.get(wish.run)
+        if flight is not None and not flight.emitted:
+            # It waits for its next attempt, and was passed over for as long as it was to be ended.
+            self._book.arm(wish.task.task_id, flight)
         if wish.task.cancelling.pop(wish.run, None) is not None:
             self._book.touch(wish.task)
 

@@ -269,13 +269,11 @@ class Shard(Service):
             # Let the callbacks run that feed the mailbox: a busy shard must not starve its process.
             await asyncio.sleep(0)
             return
-        wait = self._seconds_to_next()
-        if wait > 0:
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
+        try:
+            async with asyncio.timeout(max(0.0, self._seconds_to_next())):
+                await self._wake.wait()
+        except TimeoutError:
+            return
         self._wake.clear()
 
     def _seconds_to_next(self) -> float:

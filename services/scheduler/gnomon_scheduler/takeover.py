@@ -32,6 +32,7 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler import patient_reads
 from gnomon_scheduler.commit import Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
@@ -48,7 +49,6 @@ from gnomon_schemas.tasks import Trigger
 __all__ = ["Command", "FoundDue", "read_chains", "reconcile", "seize"]
 
 _log = structlog.get_logger(__name__)
-_RETRY_PAUSE = 0.05
 _CHAINS_A_READ = 200
 
 
@@ -86,27 +86,22 @@ async def seize(bus: Bus, replica: Replica, owner: str, lease_epoch: int, finger
 
 
 async def _read_register(bus: Bus, partition: int) -> tuple[ShardRegister, int]:
-    while True:
-        try:
-            last = await bus.last(EVENTS_STREAM, subjects.shard_register(partition))
-        except NoAnswer:
-            await asyncio.sleep(_RETRY_PAUSE)
-            continue
-        if last is not None:
-            return decode(last.data, ShardRegister), last.seq
-        fresh = ShardRegister(
-            partition=partition,
-            epoch=0,
-            owner="",
-            nonce="",
-            watermark_ms=0,
-            fold_position=0,
-            oldest_unfinished=0,
-            last_command=0,
-            due_fence=0,
-            fingerprint="",
-        )
-        return fresh, 0
+    last = await patient_reads.last(bus, EVENTS_STREAM, subjects.shard_register(partition))
+    if last is not None:
+        return decode(last.data, ShardRegister), last.seq
+    fresh = ShardRegister(
+        partition=partition,
+        epoch=0,
+        owner="",
+        nonce="",
+        watermark_ms=0,
+        fold_position=0,
+        oldest_unfinished=0,
+        last_command=0,
+        due_fence=0,
+        fingerprint="",
+    )
+    return fresh, 0
 
 
 async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
@@ -121,7 +116,7 @@ async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
                 if due is not None:
                     found.append(FoundDue(stored.seq, due))
         except NoAnswer:
-            await asyncio.sleep(_RETRY_PAUSE)
+            await asyncio.sleep(patient_reads.RETRY_PAUSE)
         else:
             return found
 
@@ -149,13 +144,7 @@ async def read_chains(bus: Bus, partition: int, wanted: set[tuple[str, str]], at
         filters = [
             subjects.chain(partition, task_id, run) for task_id, run in keys[start : start + _CHAINS_A_READ]
         ]
-        while True:
-            try:
-                read = await bus.multi_last(EVENTS_STREAM, filters, at_least_seq=at_least_seq)
-            except NoAnswer:
-                await asyncio.sleep(_RETRY_PAUSE)
-            else:
-                break
+        read = await patient_reads.last_of_each(bus, EVENTS_STREAM, filters, at_least_seq)
         for stored in read:
             subject = subjects.parse_event(stored.subject)
             chains[subject.object_id, subject.run].append(stored)

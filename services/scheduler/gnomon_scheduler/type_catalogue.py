@@ -38,8 +38,9 @@ class TypeCatalogue(Service):
         self._bus, self._members = bus, members
         self.known: dict[str, KnownType] = {}
         """Announced types by name. Shared with the shards, which only read it."""
+        self._live: dict[str, frozenset[str]] = {}
         self.on_change: Callable[[], None] = lambda: None
-        """Called when a type was announced."""
+        """Called when a type was announced, or other types are live."""
 
     async def on_start(self) -> None:
         """Load the announcements and follow them."""
@@ -51,7 +52,15 @@ class TypeCatalogue(Service):
 
     def is_live(self, pool: str, task_type: str) -> bool:
         """Whether some live executor of the pool, not about to stop, runs the type."""
-        return task_type in self._members.types_live(pool)
+        live = self._live.get(pool)
+        if live is None:
+            live = self._live[pool] = self._members.types_live(pool)
+        return task_type in live
+
+    def members_changed(self) -> None:
+        """Some process came, went, or runs other types now."""
+        self._live.clear()
+        self.on_change()
 
     async def _heard(self, messages: list[Stored]) -> None:
         for message in messages:
