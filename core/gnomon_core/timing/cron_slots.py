@@ -28,18 +28,22 @@ class CronSlots:
     def next(self, wall: int) -> int | None:
         """The first slot at or after a wall time; None when there is none for fifty years."""
         day, time = divmod(wall, DAY)
-        if time <= self._last and self._days.has(day):
-            return day * DAY + self._time_from(time)
-        later = self._days.next(day + 1)
-        return None if later is None else later * DAY + self._first
+        found = self._days.next(day)
+        if found == day:
+            if time <= self._last:
+                return day * DAY + self._time_from(time)
+            found = self._days.next(day + 1)
+        return None if found is None else found * DAY + self._first
 
     def prev(self, wall: int) -> int | None:
         """The last slot at or before a wall time; None when there is none for fifty years."""
         day, time = divmod(wall, DAY)
-        if time >= self._first and self._days.has(day):
-            return day * DAY + self._time_to(time)
-        earlier = self._days.prev(day - 1)
-        return None if earlier is None else earlier * DAY + self._last
+        found = self._days.prev(day)
+        if found == day:
+            if time >= self._first:
+                return day * DAY + self._time_to(time)
+            found = self._days.prev(day - 1)
+        return None if found is None else found * DAY + self._last
 
     def count(self, first: int, beyond: int) -> int:
         """How many slots lie in the wall times [first, beyond)."""

@@ -1,12 +1,12 @@
 """The days that a cron names, as numbers of days since 1970.
 
-croniter steps from day to day; which expression it is given is ours, because of three things it does
-otherwise:
+croniter steps from day to day; which expression it is given is ours, because of what it does otherwise:
 
-* two restricting day fields of which one is `5#2` mean both to croniter, where the contract says either;
+* two restricting day fields of which one is `5#2` mean both to it, where the contract says either;
+* `*/2` restricts for it, where Vixie cron and the contract say that a star field does not;
 * `5#2,1` in one field is refused by it, and `5L` it knows as `L5` only;
-* what it returns near a change of the clock depends on the zone, so it is asked about bare dates, never
-  with one.
+* `2-31,L` is every day to it, since it counts 31 values in a field of 31;
+* what it returns near a change of the clock depends on the zone, so it is asked about bare dates, never with one.
 
 So `cron_grammar` turns the day fields into choices, each of a form that croniter reads the same way, and a
 day matches when one of the choices does. Every second of a day is laid out by `cron_slots`, not by
@@ -110,7 +110,9 @@ def month_days(months: tuple[int, ...], choices: tuple[DayChoice, ...]) -> Month
 
 def _expression(months: tuple[int, ...], choice: DayChoice) -> str:
     """Midnight of the choice's days, in croniter's own words."""
-    dates = [str(date) for date in choice.dates] + (["L"] if choice.last_date else [])
+    dates = [str(date) for date in choice.dates if not (choice.last_date and date == 31)]
+    if choice.last_date:
+        dates.append("L")  # the 31st is a last day, always
     if choice.nth:
         weekdays = [f"L{day}" if which == LAST else f"{day}#{which}" for day, which in choice.nth]
     else:

@@ -94,6 +94,12 @@ def test_croniter_knows_the_last_friday_by_one_spelling() -> None:
     assert _in("0 0 * * L5", "2026-09-01", "2026-09-30") == ["2026-09-25"]
 
 
+def test_croniter_takes_as_many_values_as_days_for_every_day() -> None:
+    first = (date(2026, 9, 30) - EPOCH).days * 86_400
+    assert croniter("0 0 2-31,L * *", float(first)).get_next(float) == first + 86_400
+    assert _in("0 0 2-31,L * *", "2026-09-30", "2026-10-02") == ["2026-09-30", "2026-10-02"]
+
+
 def test_croniter_takes_a_star_field_for_a_restricting_one() -> None:
     """`*/2 * 1` is an odd Monday by Vixie cron's rule; croniter fires on odd days and on Mondays."""
     first = (date(2026, 9, 1) - EPOCH).days * 86_400
