@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from gnomon import Context, DoNotRetry, Retry, task_type
 
 
@@ -77,7 +78,7 @@ def polite_thread(config: Traced, ctx: Context) -> str:
 def in_process(config: Traced, ctx: Context) -> dict[str, Any]:
     """Last so long in a worker process, deaf to everything."""
     leave_trace(config.trace, "begin")
-    ctx.progress(0.5, "half")
+    _ = ctx.progress(0.5, "half")
     time.sleep(config.seconds)
     leave_trace(config.trace, "end")
     return {"pid": os.getpid(), "key": ctx.idempotency_key}

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
-from gnomon_core.runtime.frames import Answer
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_executor.registry import Registry, load_types
@@ -38,7 +38,9 @@ __all__ = [
     "HANDLERS",
     "ExecutorProcess",
     "Lab",
+    "answer_claims",
     "executed",
+    "executor_process",
     "make_due",
     "names",
     "open_lab",
@@ -230,7 +232,8 @@ async def open_lab(url: str, *, replicas: int = 1) -> AsyncIterator[Lab]:
 class ExecutorProcess:
     """A real executor process: `python -m gnomon_executor`."""
 
-    def __init__(self, url: str, log: Path, **environ: str) -> None:
+    def __init__(self, url: str, log: Path, *command: str, **environ: str) -> None:
+        self._command = command or ("-m", "gnomon_executor")
         self._url = url
         self._log = log
         self._environ = environ
@@ -255,10 +258,7 @@ class ExecutorProcess:
             "GNOMON_LOG_FORMAT": "json",
             **self._environ,
         }
-        with self._log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gnomon_executor"], cwd=ROOT, env=environ, stdout=out, stderr=out
-            )
+        self._launch(environ)
 
         async def look() -> Member | None:
             assert self.process is not None
@@ -266,6 +266,12 @@ class ExecutorProcess:
             return next((member for member in await lab.members() if member.pid == self.pid), None)
 
         return await until(look, timeout=20.0)
+
+    def _launch(self, environ: dict[str, str]) -> None:
+        with self._log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, *self._command], cwd=ROOT, env=environ, stdout=out, stderr=out
+            )
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -286,9 +292,11 @@ class ExecutorProcess:
 
 
 @asynccontextmanager
-async def executor_process(lab: Lab, folder: Path, **environ: str) -> AsyncIterator[ExecutorProcess]:
-    """An executor process for the time of a block."""
-    process = ExecutorProcess(lab.url, folder / f"executor-{secrets.token_hex(3)}.log", **environ)
+async def executor_process(
+    lab: Lab, folder: Path, *command: str, **environ: str
+) -> AsyncIterator[ExecutorProcess]:
+    """An executor process for the time of a block; `command` instead of `-m gnomon_executor`."""
+    process = ExecutorProcess(lab.url, folder / f"executor-{secrets.token_hex(3)}.log", *command, **environ)
     try:
         await process.start(lab)
         yield process
@@ -306,7 +314,7 @@ def names(events: Sequence[Event]) -> list[str]:
     return [event_name(event) for event in events]
 
 
-async def until(look: Callable[[], Awaitable[T]], *, timeout: float = 10.0) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, timeout: float = 10.0) -> T:
     """Look again and again until there is something to see; that. Raises AssertionError after `timeout` seconds.
 
     For what can only be looked at: a stream's content, a file that another process writes.
@@ -327,8 +335,3 @@ async def answer_claims(lab: Lab, executor_id: str, *, running: bool) -> None:
         await lab.bus.send(message.reply, encode({"running": running}))
 
     await lab.bus.subscribe(subjects.executor_claims(executor_id), answer)
-
-
-def body(answer: Answer) -> Any:
-    """An answer's JSON."""
-    return msgspec.json.decode(answer.data)
