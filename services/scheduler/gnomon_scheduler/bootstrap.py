@@ -15,6 +15,7 @@ from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
 from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.runtime.tracing import Tracing
 from gnomon_core.timing import calendar_fingerprint
 from gnomon_scheduler.janitor import Janitor
 from gnomon_scheduler.leading import Leading
@@ -43,7 +44,7 @@ async def bootstrap(
     member = this_process("scheduler", member_id, version("gnomon-scheduler"), clock)
     membership = Membership(bus, member, clock=clock, guard=guard)
     meter = Meter()
-    measures = ShardMeasures(meter)
+    measures = ShardMeasures(meter, Tracing("scheduler", settings.otlp_endpoint))
     members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: types.members_changed())
     types = TypeCatalogue(bus, members)
     options = ShardOptions(

@@ -107,6 +107,13 @@ class CommandDesk:
             fingerprint=self._fingerprint,
             cancel_grace_ms=self._cancel_grace_ms,
         )
+        with self._book.measures.deciding(command) as traceparent:
+            command = command._replace(traceparent=traceparent)
+            received = Received(command, received.reply_to, received.ack_subject)
+            return self._decide_now(received, task, around)
+
+    def _decide_now(self, received: Received, task: TaskState | None, around: Surroundings) -> Unit:
+        command, now_ms = received.command, around.now_ms
         try:
             check_identity(command)
             if command.object_id in self._book.memory.unreadable:

@@ -1,11 +1,15 @@
-"""What the shards of one process tell its metrics. Counted per batch where it is hot."""
+"""What the shards of one process tell its metrics and traces. Counted per batch where it is hot."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from gnomon_core.runtime.metrics import Meter, Metric
+from gnomon_core.runtime.tracing import Tracing
+from gnomon_scheduler.decisions.command import Command
+from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.events import Coalesced, Event, Executed, Missed, Skipped, event_name
 from gnomon_schemas.tasks import Trigger
 
@@ -15,8 +19,24 @@ __all__ = ["ShardMeasures"]
 class ShardMeasures:
     """Counts of one process's shards."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, meter: Meter, tracing: Tracing) -> None:
+        self._meter, self._tracing = meter, tracing
+
+    def deciding(self, command: Command) -> AbstractContextManager[str]:
+        """The span of deciding a command, in its caller's trace; gives the `traceparent` to hand on."""
+        return self._tracing.span(f"decide {command.kind}.{command.verb}", command.traceparent)
+
+    def firing(self, task: TaskState, flight: Flight) -> AbstractContextManager[str]:
+        """The span of publishing a due; gives the `traceparent` that it carries.
+
+        A run on demand continues its caller's trace. A fire begins one, linked to the command that made its schedule.
+        """
+        link = None if flight.traceparent else task.reg.traceparent
+        attributes: dict[str, str | int | float | bool] = {
+            "gnomon.execution_id": f"{task.task_id}.{flight.run}",
+            "gnomon.attempt": flight.attempt,
+        }
+        return self._tracing.span("fire", flight.traceparent, link=link, attributes=attributes)
 
     def fired(self, dues: Sequence[tuple[int, Trigger]]) -> None:
         """Dues were published: lateness in milliseconds, and trigger, of each."""

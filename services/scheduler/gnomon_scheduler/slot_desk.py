@@ -15,7 +15,6 @@ import msgspec
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
-from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
@@ -219,17 +218,17 @@ class SlotDesk:
         dues = []
         for task, flight in flights:
             flight.emitted = True
-            trace = child_traceparent(flight.traceparent) if flight.traceparent else new_traceparent()
-            dues.append(
-                due_of(
-                    task,
-                    flight,
-                    partition=self._book.partition,
-                    epoch=self._book.epoch,
-                    types=self._types.known,
-                    traceparent=trace,
+            with self._book.measures.firing(task, flight) as traceparent:
+                dues.append(
+                    due_of(
+                        task,
+                        flight,
+                        partition=self._book.partition,
+                        epoch=self._book.epoch,
+                        types=self._types.known,
+                        traceparent=traceparent,
+                    )
                 )
-            )
         for (_, flight), seq in zip(flights, await self._book.emitter.emit(dues), strict=True):
             flight.due_seq = seq
         published_ms = self._book.now_ms()
