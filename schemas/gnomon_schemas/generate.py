@@ -1,4 +1,4 @@
-"""Write the golden samples, or with `--check` tell which are not current.
+"""Write the golden samples and the list of problem codes, or with `--check` tell which are not current.
 
     python -m gnomon_schemas.generate [--check]
 
@@ -15,19 +15,36 @@ from pathlib import Path
 import msgspec
 
 from gnomon_schemas.codec import encode
+from gnomon_schemas.problems import CATALOGUE
 from gnomon_schemas.samples import samples
 
-__all__ = ["GOLDEN", "main", "rendered"]
+__all__ = ["GOLDEN", "PROBLEMS", "main", "rendered"]
 
-GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+_SCHEMAS = Path(__file__).resolve().parent.parent
+GOLDEN = _SCHEMAS / "golden"
+PROBLEMS = _SCHEMAS.parent / "docs" / "reference" / "problems.md"
+
+_PROBLEMS_HEAD = """# Problems
+
+Every refusal, over HTTP, NATS or the command line, is a problem object (RFC 9457): `type` (`urn:gnomon:problem:<code>`),
+`title`, `status`, `detail` (this occurrence in words), `code`, `trace_id`, and `errors` with a `pointer` into the input
+(`#/schedule/expression`), a `code` and a `message` for each field at fault. Codes are stable; texts are not.
+
+Written by `python -m gnomon_schemas.generate`.
+
+| code | status | title |
+|---|---|---|
+"""
 
 
 def rendered() -> dict[Path, bytes]:
-    """Every golden file with the content that it should have."""
-    return {
+    """Every generated file with the content that it should have."""
+    golden = {
         GOLDEN / f"{name}.json": msgspec.json.format(encode(sample), indent=2) + b"\n"
         for name, sample in samples().items()
     }
+    rows = [f"| `{code}` | {entry.status} | {entry.title} |" for code, entry in CATALOGUE.items()]
+    return {**golden, PROBLEMS: (_PROBLEMS_HEAD + "\n".join(rows) + "\n").encode()}
 
 
 def main(arguments: list[str]) -> int:
@@ -37,8 +54,8 @@ def main(arguments: list[str]) -> int:
         for path in stale:
             sys.stderr.write(f"{path.name} is not current: run python -m gnomon_schemas.generate\n")
         return 1 if stale else 0
-    GOLDEN.mkdir(exist_ok=True)
     for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(rendered()[path])
     return 0
 
