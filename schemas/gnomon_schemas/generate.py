@@ -26,7 +26,7 @@ PROBLEMS = _SCHEMAS.parent / "docs" / "reference" / "problems.md"
 
 _PROBLEMS_HEAD = """# Problems
 
-Every refusal, over HTTP, NATS or the command line, is a problem object (RFC 9457): `type` (`urn:gnomon:problem:<code>`),
+Every refusal, over HTTP, NATS or the command line, is an RFC 9457 problem: `type` (`urn:gnomon:problem:<code>`),
 `title`, `status`, `detail` (this occurrence in words), `code`, `trace_id`, and `errors` with a `pointer` into the input
 (`#/schedule/expression`), a `code` and a `message` for each field at fault. Codes are stable; texts are not.
 
