@@ -16,7 +16,7 @@ import msgspec
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import Target
 
-__all__ = ["Answer", "ApiClient", "ApiProblem", "client_options"]
+__all__ = ["Answer", "ApiClient", "ApiProblem", "Unreachable", "client_options"]
 
 PREFIX = "/api/v1"
 
@@ -69,6 +69,10 @@ class ApiProblem(CliError):
         )
 
 
+class Unreachable(CliError):
+    """Nobody answers, or the connection broke: trying again may help."""
+
+
 class Answer(NamedTuple):
     """What came back: HTTP status, decoded body (None for an empty one), and the raw body."""
 
@@ -95,6 +99,10 @@ class ApiClient:
     def get(self, path: str, **params: str | int | None) -> Answer:
         """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `CliError`."""
         return self._request("GET", path, params={k: v for k, v in params.items() if v is not None})
+
+    def get_outside(self, path: str) -> Answer:
+        """Read what is not under `/api/v1`, as `/health`."""
+        return self._request("GET", path, prefix="")
 
     def post(
         self,
@@ -146,6 +154,7 @@ class ApiClient:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        prefix: str = PREFIX,
     ) -> Answer:
         content = None if body is None else msgspec.json.encode(body)
         send = dict(headers or {})
@@ -154,7 +163,7 @@ class ApiClient:
         with self._reached():
             response = self._http.request(
                 method,
-                path if path.startswith("/") and path.startswith(PREFIX) else PREFIX + path,
+                prefix + path,
                 content=content,
                 params=dict(params) if params else None,
                 headers=send,
@@ -165,27 +174,36 @@ class ApiClient:
         return Answer(response.status_code, self._decoded(response), response.content)
 
     def _settled(self, answer: Answer) -> Answer:
-        """Follow a command whose outcome did not come within the api's own wait."""
-        command = (
-            answer.body.get("command_id") if answer.status == 202 and isinstance(answer.body, dict) else None
-        )
-        if command is None:
+        """Follow a command whose outcome did not come within the api's own wait, to the state after it."""
+        body = answer.body if isinstance(answer.body, dict) else {}
+        if answer.status != 202 or "command_id" not in body:
             return answer
+        command = body["command_id"]
         deadline = time.monotonic() + _COMMAND_WAIT_SECONDS
         while time.monotonic() < deadline:
-            found = self._request("GET", f"/commands/{command}")
-            status = found.body.get("status") if isinstance(found.body, dict) else None
-            if status == "ok":
-                return found
-            if status == "refused":
+            found = self.get(f"/commands/{command}")
+            if found.body.get("status") == "ok":
+                return self._state_after(found)
+            if found.body.get("status") == "refused":
                 problem = found.body.get("error") or {}
                 raise ApiProblem(int(problem.get("status", 422)), problem)
-            # The api has no way to wait on this route: the write was published, its outcome is only read.
+            # The api has no way to wait on this route: what became of a command is only read.
             time.sleep(_COMMAND_POLL_SECONDS)
         raise CliError(
             f"command {command} was accepted, and after {_COMMAND_WAIT_SECONDS:g} s nobody has decided it",
             hint="it is stored and will be decided once a scheduler runs: do not send it again",
         )
+
+    def _state_after(self, command: Answer) -> Answer:
+        """The execution or the task that a command made or changed; nothing, where it deleted it."""
+        try:
+            if execution_id := command.body.get("execution_id"):
+                return self.get(f"/executions/{execution_id}")
+            return self.get(f"/tasks/{command.body.get('task_id')}")
+        except ApiProblem as problem:
+            if problem.status != 404:
+                raise
+            return Answer(204, None, b"")
 
     def _decoded(self, response: httpx.Response) -> Any:
         if not response.content:
@@ -222,16 +240,18 @@ class ApiClient:
         try:
             yield
         except httpx.ConnectError as error:
-            raise CliError(
+            raise Unreachable(
                 f"cannot reach {where}: {error}",
                 hint="is it running? `gnomon up` starts one; GNOMON_URL names another",
             ) from None
         except httpx.TimeoutException:
-            raise CliError(
+            raise Unreachable(
                 f"{where} did not answer in time", hint="look at its /readyz, or at the logs of `gnomon up`"
             ) from None
         except httpx.TransportError as error:
-            raise CliError(f"lost the connection to {where}: {str(error) or type(error).__name__}") from None
+            raise Unreachable(
+                f"lost the connection to {where}: {str(error) or type(error).__name__}"
+            ) from None
 
 
 def client_options(target: Target) -> dict[str, Any]:

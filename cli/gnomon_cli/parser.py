@@ -203,7 +203,8 @@ def _add_events(commands: Any) -> None:
         metavar="FILTER",
         help="event names as executed,failed, and fields as task_id=ID",
     )
-    events.add_argument("--follow", "-f", action="store_true", help="go on until Ctrl-C")
+    events.add_argument("--follow", "-f", action="store_true", help="show new ones, until Ctrl-C")
+    events.add_argument("--last", type=int, default=20, metavar="N", help="without --follow: how many (20)")
     events.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_target_flags(events)
 

@@ -204,13 +204,8 @@ def _json(options: argparse.Namespace, terminal: Terminal, answer: Answer) -> bo
 
 
 def _task_of(answer: Answer) -> dict[str, Any]:
-    """The task in an answer: the body itself, or, when the outcome came late, what the command's outcome
-    holds.
-    """
-    body = answer.body if isinstance(answer.body, dict) else {}
-    inner = body.get("outcome", body)
-    task = inner.get("task", inner) if isinstance(inner, dict) else {}
-    return task if isinstance(task, dict) else {}
+    """The task in an answer; empty where it is gone already."""
+    return answer.body if isinstance(answer.body, dict) else {}
 
 
 def _path(task_id: str) -> str:

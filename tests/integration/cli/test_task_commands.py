@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.integration.cli.running_up import RunningUp, Said, gnomon
+from tests.integration.cli.running_up import RunningUp, Said, environment, gnomon
 from tests.servers import reachable_folder
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,6 +33,26 @@ class Shell:
         said = await self(*arguments, "--json")
         assert said.code == 0, said
         return json.loads(said.out)
+
+    @asynccontextmanager
+    async def following(self, *filters: str) -> AsyncIterator[asyncio.StreamReader]:
+        """Run `gnomon events --follow` for the block; ends it as people do, by Ctrl-C."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gnomon_cli", "events", "--follow", *filters, "--data", str(self._data)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(),
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(30):
+                assert (await process.stderr.readline()).startswith(b"events of http://")
+                yield process.stdout
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
 
     async def create(self, task_id: str, *flags: str) -> Said:
         said = await self(
@@ -133,6 +157,31 @@ async def test_a_refusal_names_field_value_and_what_is_allowed(
     assert said.out == ""
     assert said.err.startswith("error: ")
     assert words in said.err
+
+
+async def test_events_shows_the_last_that_match(shell: Shell) -> None:
+    await shell.create("talker", "--config", '{"say": "hello"}')
+    assert (await shell("task", "run", "talker", "--wait")).code == 0
+    said = await shell("events", "task_id=talker")
+    assert [line.split()[1] for line in said.out.splitlines()] == [
+        "created",
+        "queued",
+        "started",
+        "executed",
+    ], said
+    said = await shell("events", "--last", "1", "created,queued", "task_id=talker")
+    assert [line.split()[1] for line in said.out.splitlines()] == ["queued"], said
+    said = await shell("events", "--json", "executed", "task_id=talker")
+    (event,) = [json.loads(line) for line in said.out.splitlines()]
+    assert event["status"] == "completed"
+
+
+async def test_events_follow_shows_what_happens_from_now_on(shell: Shell) -> None:
+    await shell.create("live", "--config", '{"say": "hello"}')
+    async with shell.following("executed", "task_id=live") as lines:
+        assert (await shell("task", "run", "live", "--wait")).code == 0
+        line = (await lines.readline()).decode()
+        assert line.split()[1:3] == ["executed", "live"]
 
 
 async def test_with_json_a_refusal_is_the_problem_object(shell: Shell) -> None:

@@ -141,11 +141,11 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_how_
 
 
 async def test_a_server_of_one_s_own_that_does_not_answer_is_told_at_once(folder: Path) -> None:
-    for variable, url in (
-        ("GNOMON_NATS_URL", "nats://u:p@127.0.0.1:9"),
-        ("GNOMON_DATABASE_URL", "postgres://u:p@127.0.0.1:9/x"),
+    up = ("up", "--data", str(folder / "data"))
+    for variable, said in (
+        ("GNOMON_NATS_URL", await gnomon(*up, GNOMON_NATS_URL="nats://u:p@127.0.0.1:9")),
+        ("GNOMON_DATABASE_URL", await gnomon(*up, GNOMON_DATABASE_URL="postgres://u:p@127.0.0.1:9/x")),
     ):
-        said = await gnomon("up", "--data", str(folder / "data"), **{variable: url})
         assert said.code == 1
         assert f"{variable} is set" in said.err
         assert "answers at 127.0.0.1:9" in said.err

@@ -138,13 +138,32 @@ def test_a_command_whose_outcome_comes_late_is_followed_to_its_end(
 ) -> None:
     api.will_answer(202, {"command_id": "c1", "status": "pending"}, Location="/api/v1/commands/c1")
     api.will_answer(200, {"command_id": "c1", "status": "pending"})
-    api.will_answer(200, {"command_id": "c1", "status": "ok", "outcome": {"task": {"task_id": "t1"}}})
-    assert client.post("/tasks", {}).body["status"] == "ok"
+    api.will_answer(200, {"command_id": "c1", "status": "ok", "task_id": "t1", "execution_id": None})
+    api.will_answer(200, {"task_id": "t1", "status": "scheduled"})
+    assert client.post("/tasks", {}).body == {"task_id": "t1", "status": "scheduled"}
     assert [path for _, path, _, _ in api.asked] == [
         "/api/v1/tasks",
         "/api/v1/commands/c1",
         "/api/v1/commands/c1",
+        "/api/v1/tasks/t1",
     ]
+
+
+def test_a_command_that_is_refused_late_is_refused_all_the_same(api: ScriptedApi, client: ApiClient) -> None:
+    api.will_answer(202, {"command_id": "c1", "status": "pending"})
+    problem = {"status": 409, "code": "invalid_state", "title": "The task's state does not allow this"}
+    api.will_answer(200, {"command_id": "c1", "status": "refused", "error": problem})
+    with pytest.raises(ApiProblem, match="does not allow this"):
+        client.post("/tasks/t1/pause", {})
+
+
+def test_a_deletion_whose_outcome_comes_late_leaves_nothing_to_show(
+    api: ScriptedApi, client: ApiClient
+) -> None:
+    api.will_answer(202, {"command_id": "c1", "status": "pending"})
+    api.will_answer(200, {"command_id": "c1", "status": "ok", "task_id": "t1"})
+    api.will_answer(404, {"status": 404, "code": "not_found", "title": "There is no such object"})
+    assert client.delete("/tasks/t1").body is None
 
 
 def test_where_nobody_listens_it_says_how_to_start_one() -> None:
