@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
+from gnomon_cli.up.log_watch import last_words
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
 from gnomon_core.runtime.embedded.process import ServerProcess
 
-__all__ = ["ServiceChild", "answers_ready", "how_it_ended"]
+__all__ = ["ServiceChild", "how_it_ended", "why_not_ready"]
 
 READY_SECONDS = 60.0
 """A service that is not ready by then is taken for one that cannot start."""
 
+NO_ANSWER = "nobody answers on its health port"
 _PROBE_SECONDS = 2.0
+_PROBE_AGAIN_SECONDS = 0.03
 
 
 class ServiceChild:
@@ -61,9 +67,10 @@ class ServiceChild:
     async def start(self) -> None:
         """Start the process and wait until `/readyz` says yes.
 
-        Raises `EmbeddedServerError`, with the end of the log, when it ends or is not ready in time; then
-        nothing is left running.
+        Raises `EmbeddedServerError`, with its last words, when it ends or is not ready in time; then nothing is
+        left running.
         """
+        begin = self.log.stat().st_size if self.log.exists() else 0
         process = ServerProcess(
             self.name,
             folder=self._folder,
@@ -76,10 +83,31 @@ class ServiceChild:
         self._process = process
         try:
             await process.start(lambda: self._command)
-            await process.ready(within=READY_SECONDS, probe=lambda: answers_ready(*self.health))
+            failure = await self._failure_to_come_up(process)
         except BaseException:
             await process.stop(signal.SIGKILL, grace=0)
             raise
+        if failure is not None:
+            await process.stop(signal.SIGKILL, grace=0)
+            raise EmbeddedServerError("\n".join((failure, *last_words(self.log, begin))))
+
+    async def _failure_to_come_up(self, process: ServerProcess) -> str | None:
+        """Wait until the process is ready (None), has ended, or has had its time; say which."""
+        said = NO_ANSWER
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while not process.ended:
+                    words = await why_not_ready(*self.health)
+                    if words is None:
+                        return None
+                    said = words
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_PROBE_AGAIN_SECONDS):
+                            await process.wait()
+        except TimeoutError:
+            return f"{self.name} was not ready within {READY_SECONDS:g} s: {said}; its log is {self.log}"
+        code = await process.wait()
+        return f"{self.name} {how_it_ended(code)} while starting; its log is {self.log}"
 
     async def wait_ended(self) -> int:
         """Wait until the present run has ended, for whatever reason; return its exit code."""
@@ -102,19 +130,33 @@ class ServiceChild:
         return self._process
 
 
-async def answers_ready(host: str, port: int) -> bool:
-    """Ask `/readyz`; no answer in time counts as no."""
+async def why_not_ready(host: str, port: int) -> str | None:
+    """Ask `/readyz`: None when it says yes, else what it says, in a few words."""
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(f"GET /readyz HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-                status = await reader.readline()
+                answer = await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
-    return status.split(b" ")[1:2] == [b"200"]
+        return NO_ANSWER
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return None if head.split(b" ")[1:2] == [b"200"] else _objections(body)
+
+
+def _objections(body: bytes) -> str:
+    """The checks that are not content, out of the answer of `/readyz`."""
+    try:
+        checks = msgspec.json.decode(body, type=_Readiness).checks
+    except msgspec.MsgspecError:
+        return "its /readyz says no"
+    return "; ".join(f"{name}: {words}" for name, words in checks.items() if words != "ok")
+
+
+class _Readiness(msgspec.Struct):
+    checks: dict[str, str]
 
 
 def how_it_ended(code: int) -> str:

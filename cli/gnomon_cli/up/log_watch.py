@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["LogWarning", "LogWatch", "begin_log", "read_warning"]
+__all__ = ["LogWarning", "LogWatch", "begin_log", "last_words", "read_warning"]
 
 POLL_SECONDS = 0.25
 LINES_PER_POLL = 4
@@ -25,9 +25,11 @@ _CHUNK_BYTES = 1024 * 1024
 _SHOWN_LEVELS = ("warning", "error", "critical")
 # As structlog's console renderer writes it: the level in brackets, padded.
 _CONSOLE = re.compile(r"\[(warning|error|critical)\s*\]\s*(.*)")
+_INFO = re.compile(r"\[(info|debug)\s*\]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_SHOWN = frozenset({"event", "level", "timestamp", "logger", "exception", "service", "process", "pid"})
 _LONGEST_VALUE = 200
+_LAST_WORDS = 10
 
 
 class LogWarning(NamedTuple):
@@ -95,6 +97,23 @@ class _Log:
         self._position += len(content)
         *lines, self._rest = (self._rest + content).split(b"\n")
         return [line.decode(errors="replace") for line in lines]
+
+
+def last_words(path: Path, since: int) -> list[str]:
+    """What a process that did not come up has left in its log from byte `since` on, for people.
+
+    Warnings, errors and all that is no log line at all, as a traceback or a message of the interpreter.
+    """
+    with path.open("rb") as file:
+        file.seek(max(since, _size(path) - _CHUNK_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    words: list[str] = []
+    for line in lines:
+        if warning := read_warning(line):
+            words.append(f"{warning.level}: {warning.text}")
+        elif line.strip() and not line.startswith("{") and not _INFO.search(line):
+            words.append(line)
+    return words[-_LAST_WORDS:]
 
 
 def begin_log(path: Path) -> None:

@@ -27,7 +27,9 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
     ]
     renderer: Processor
     if style == "json":
-        shared += [structlog.processors.dict_tracebacks]
+        # Without the values of local variables: among them are passwords, and they fill pages.
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared += [structlog.processors.ExceptionRenderer(without_locals)]
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())

@@ -74,7 +74,7 @@ async def test_a_child_that_cannot_start_at_first_is_an_error_with_its_own_words
     child = scripts.service(scripts.FAILS, tmp_path)
     with pytest.raises(EmbeddedServerError) as failed:
         await told.keep(child).start()
-    assert "worker-1 ended while starting" in str(failed.value)
+    assert "worker-1 ended with exit code" in str(failed.value)
     assert "GNOMON_THING='x': allowed is y" in str(failed.value)
     assert told.lines == []
 
@@ -89,7 +89,7 @@ async def test_a_restart_that_fails_is_tried_until_it_succeeds(tmp_path: Path) -
     try:
         mended.unlink()
         os.kill(child.pid, signal.SIGKILL)
-        await told.says("worker-1 does not start: worker-1 ended while starting")
+        await told.says("worker-1 does not start: worker-1 ended with exit code")
         mended.touch()
         await told.back()
         assert _alive(child.pid)

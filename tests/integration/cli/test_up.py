@@ -183,7 +183,7 @@ async def test_a_task_module_that_is_not_there_is_told_and_nothing_is_left(folde
     up = RunningUp(folder / "data", "--tasks", "no_such_module", cwd=folder)
     await up.launch()
     assert await up.ended() == 1
-    assert "executor-1 ended while starting" in up.terminal
+    assert "while starting; its log is" in up.terminal
     assert "no_such_module" in up.terminal
     assert "Traceback" not in up.terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gnomon_cli.up.log_watch import LogWatch, begin_log, read_warning
+from gnomon_cli.up.log_watch import LogWatch, begin_log, last_words, read_warning
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,16 @@ def test_a_new_run_begins_an_empty_log_and_keeps_the_one_before(tmp_path: Path) 
     begin_log(log)
     assert log.read_text() == ""
     assert (tmp_path / "api.log.1").read_text() == "first run"
+
+
+def test_last_words_are_what_is_wrong_and_what_is_no_log_line_of_this_run(tmp_path: Path) -> None:
+    log = tmp_path / "executor-1.log"
+    before = '{"event": "of the run before", "level": "error"}\n'
+    log.write_text(
+        before + '{"event": "fine", "level": "info"}\n\n2026-09-21T09:00:00Z [info     ] fine\n'
+        '{"event": "odd", "level": "warning"}\ngnomon executor: GNOMON_ACK_WAIT=\'x\': a duration\n'
+    )
+    assert last_words(log, len(before)) == [
+        "warning: odd",
+        "gnomon executor: GNOMON_ACK_WAIT='x': a duration",
+    ]
