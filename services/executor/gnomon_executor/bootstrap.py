@@ -9,18 +9,20 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from gnomon_core.runtime.health import HealthServer
-
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.health import HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, this_process
+from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.runtime.tracing import Tracing
 from gnomon_executor.announcer import Announcer
 from gnomon_executor.builtin.guarded_http import parse_networks
 from gnomon_executor.builtin.http_request import allow_networks
 from gnomon_executor.load import Load
+from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.registry import Registry, load_types
 from gnomon_executor.settings import ExecutorSettings
 from gnomon_executor.worker import LAST_BREATH_SECONDS, Worker
@@ -66,6 +68,8 @@ async def bootstrap(
         capacity=settings.concurrency,
     )
     membership = Membership(bus, member, clock=clock, guard=guard)
+    meter = Meter()
+    measures = ExecutorMeasures(meter, Tracing("executor", settings.otlp_endpoint))
     worker = Worker(
         bus,
         clock,
@@ -74,11 +78,13 @@ async def bootstrap(
         registry,
         executor_id=executor_id,
         pools=pools,
+        measures=measures,
         on_draining=lambda: membership.update(draining=True),
     )
     health = HealthServer(
         settings.health_host,
         settings.health_port,
+        meter=meter,
         checks={
             "nats": lambda: None if bus.connected else "not connected to NATS",
             "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
@@ -92,6 +98,7 @@ async def bootstrap(
         [
             BusService(bus),
             health,
+            measures,
             Announcer(bus, registry.announcements()),
             membership,
             worker,

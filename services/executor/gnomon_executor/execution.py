@@ -37,6 +37,7 @@ from gnomon_executor.conclusion import Conclusion, Limits
 from gnomon_executor.context import AttemptContext, AttemptFacts
 from gnomon_executor.inputs import InputMissing, Inputs, read_inputs
 from gnomon_executor.jobs import Job
+from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
 from gnomon_executor.runners import Runners
@@ -70,6 +71,7 @@ class Executions:
         claims: Claims,
         recorder: Recorder,
         progress: Callable[[Attempt, float, str], None],
+        measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -79,9 +81,22 @@ class Executions:
         self._claims = claims
         self._recorder = recorder
         self._progress = progress
+        self._measures = measures
 
     async def carry_out(self, attempt: Attempt) -> None:
         """Do everything for one attempt, to the ack. Raises only for a fault of this program."""
+        due = attempt.due
+        attributes: dict[str, str | int | float | bool] = {
+            "gnomon.execution_id": due.execution_id,
+            "gnomon.attempt": due.attempt,
+        }
+        with self._measures.tracing.span(
+            f"execute {due.task_type}", attempt.traceparent, attributes=attributes
+        ) as traceparent:
+            attempt.traceparent = traceparent
+            await self._claim_and_carry_on(attempt)
+
+    async def _claim_and_carry_on(self, attempt: Attempt) -> None:
         try:
             known = self._registry.get(attempt.due.task_type) is not None
             if not known and not attempt.expired(self._clock.now_ms()):
@@ -115,6 +130,10 @@ class Executions:
             return
         attempt.phase = Phase.RECORDING
         row = await self._recorder.record(attempt, what)
+        if row is Row.RECORDED:
+            self._measures.recorded(attempt, what, self._clock.now_ms())
+        else:
+            self._measures.settled(row)
         if row is Row.TAKEN_FROM_ME:
             _log.warning(
                 LogEvent.RESULT_DROPPED, execution_id=attempt.due.execution_id, attempt=attempt.key[1]
@@ -177,6 +196,7 @@ class Executions:
             on_end=attempt.handler_ended,
         )
         attempt.phase = Phase.RUNNING
+        self._measures.started(attempt)
         self._runners.run(attempt.job)
 
     def _start_timer(self, attempt: Attempt) -> asyncio.TimerHandle:
@@ -255,6 +275,7 @@ class Executions:
                 other.interrupt(Interruption.FENCED)
 
     def _tell_row(self, attempt: Attempt, row: Row | Taken) -> None:
+        self._measures.settled(row)
         _log.info(
             LogEvent.CLAIM_SETTLED,
             execution_id=attempt.due.execution_id,

@@ -30,6 +30,7 @@ from gnomon_executor.delivery import Delivery
 from gnomon_executor.execution import POLITENESS_SECONDS, UNWIND_SECONDS, Executions
 from gnomon_executor.heartbeat import Heartbeat
 from gnomon_executor.intake import Intake
+from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
 from gnomon_executor.runners import Runners
@@ -63,6 +64,7 @@ class Worker(Service):
         *,
         executor_id: str,
         pools: tuple[str, ...],
+        measures: ExecutorMeasures,
         on_draining: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__("worker")
@@ -84,6 +86,7 @@ class Worker(Service):
         self.intake = Intake(bus, pools, settings.concurrency, settings.ack_wait, self._take, self._may_take)
         """Slots and pulls."""
         self._set_aside = SetAside(bus, writer, clock, executor_id)
+        measures.busy = lambda: self.busy
         self._executions = Executions(
             bus,
             clock,
@@ -101,6 +104,7 @@ class Worker(Service):
             ),
             recorder=Recorder(bus, writer, clock),
             progress=self._signals.progress,
+            measures=measures,
         )
 
     @property

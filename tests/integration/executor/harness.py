@@ -21,7 +21,10 @@ import msgspec
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.runtime.tracing import Tracing
+from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.registry import Registry, load_types
 from gnomon_executor.settings import ExecutorSettings
 from gnomon_executor.worker import Worker
@@ -209,6 +212,7 @@ class Lab:
             Registry(load_types(settings.tasks, installed=False), "test"),
             executor_id=executor_id or f"e-test-{secrets.token_hex(4)}",
             pools=pools,
+            measures=ExecutorMeasures(Meter(), Tracing("executor", None)),
         )
         await worker.start()
         try:
