@@ -70,7 +70,15 @@ class Leader:
         await self.types.start()
         self.replica = Replica(bus, self.partition)
         await self.replica.start()
-        self.shard = Shard(bus, self.replica, self.types, self.clock, self._options, 1, ShardMeasures(Meter(), Tracing("scheduler", None)))
+        self.shard = Shard(
+            bus,
+            self.replica,
+            self.types,
+            self.clock,
+            self._options,
+            1,
+            ShardMeasures(Meter(), Tracing("scheduler", None)),
+        )
         return self
 
     async def lead(self) -> Leader:

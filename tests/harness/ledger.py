@@ -1,0 +1,218 @@
+"""The oracle: which slots should there have been, and what is recorded of them?
+
+From the task's own events come the stretches of time in which one schedule was in force; from those, by pure
+arithmetic, the slots; and every slot must have exactly one recorded outcome:
+
+    expected = executed + skipped + missed + coalesced + pending      none missing, none doubled
+
+Nothing in here looks at registers, at `TASK_DUE`, or at any process's memory: it is computed from the events alone,
+as a user could. Runs on demand are counted beside the slots: each `queued` of one must end exactly once too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gnomon_core.timing import fires
+from gnomon_schemas.clock_text import format_instant, instant_ms, parse_slot_run, slot_run
+from gnomon_schemas.events import Created, Deleted, SlotOutcome, StatusChanged, Updated
+from gnomon_schemas.schedules import Schedule
+from gnomon_schemas.subjects import TASK_RUN
+from gnomon_schemas.tasks import Task, TaskStatus
+from tests.harness.events import Seen
+
+__all__ = ["Audit", "Stretch", "audit", "stretches"]
+
+_ENDINGS = frozenset({"executed", "skipped", "missed", "coalesced"})
+_COMPANIONS = frozenset({"failed", "dead_lettered"})
+_OVER = frozenset({TaskStatus.CANCELLED, TaskStatus.COMPLETED, TaskStatus.FAILED})
+_SHOWN = 20
+_ENDLESS_MS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which one schedule was in force, or none: (after, until], in epoch milliseconds."""
+
+    after_ms: int
+    until_ms: int
+    schedule: Schedule | None
+    revision: int
+    paused: bool
+
+    def slots(self, until_ms: int) -> Iterator[int]:
+        """Nominal times in it up to an instant, in seconds. The second in which it begins belongs to the one
+        before."""
+        if self.schedule is None:
+            return iter(())
+        return fires(self.schedule, self.after_ms // 1000, min(self.until_ms, until_ms) // 1000)
+
+
+def stretches(events: Iterable[Seen]) -> list[Stretch]:
+    """The stretches of one task, in order, from its own events."""
+    marks: list[tuple[int, Schedule | None, int, bool]] = []
+    for seen in events:
+        event = seen.event
+        if isinstance(event, Created | Updated):
+            at_ms = instant_ms(event.created_at if isinstance(event, Created) else event.updated_at)
+            task: Task = event.task
+            schedule = None if task.status in _OVER else task.schedule
+            marks.append((at_ms, schedule, task.revision, task.paused))
+        elif isinstance(event, Deleted):
+            marks.append((instant_ms(event.deleted_at), None, 0, False))
+        elif isinstance(event, StatusChanged) and event.new_status in _OVER:
+            marks.append((instant_ms(event.changed_at), None, 0, False))
+    ends = [mark[0] for mark in marks[1:]] + [_ENDLESS_MS]
+    return [
+        Stretch(at_ms, end_ms, schedule, revision, paused)
+        for (at_ms, schedule, revision, paused), end_ms in zip(marks, ends, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class Audit:
+    """Expected against recorded. `str` of it is a report."""
+
+    expected: int = 0
+    runs: int = 0
+    """Runs on demand."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Slots by outcome: `executed`, `skipped(overlap)`, `coalesced(span)` …"""
+    pending: list[str] = field(default_factory=list)
+    """Begun and not ended, or in a pause that lasts."""
+    missing: list[str] = field(default_factory=list)
+    """Expected, and nothing is recorded."""
+    doubled: list[str] = field(default_factory=list)
+    """More than one outcome."""
+    strange: list[str] = field(default_factory=list)
+    """Recorded where nothing was expected, or in a way that contradicts itself."""
+
+    @property
+    def sound(self) -> bool:
+        """Nothing missing, doubled or strange; some may be pending."""
+        return not (self.missing or self.doubled or self.strange)
+
+    @property
+    def settled(self) -> bool:
+        """Sound, and nothing is pending."""
+        return self.sound and not self.pending
+
+    def executed(self) -> int:
+        """Slots and runs that were executed."""
+        return self.outcomes["executed"]
+
+    def __str__(self) -> str:
+        head = f"{self.expected} slots and {self.runs} runs expected; " + ", ".join(
+            f"{name} {count}" for name, count in sorted(self.outcomes.items())
+        )
+        lines = [head]
+        for name in ("pending", "missing", "doubled", "strange"):
+            found: list[str] = getattr(self, name)
+            if found:
+                lines.append(f"{name} ({len(found)}): {', '.join(found[:_SHOWN])}")
+        return "\n  ".join(lines)
+
+
+def audit(events: Iterable[Seen], until_ms: int) -> Audit:
+    """Compare for all slots with a nominal time up to `until_ms`, of all tasks."""
+    of_task: defaultdict[str, list[Seen]] = defaultdict(list)
+    for seen in events:
+        if seen.subject.kind == "task":
+            of_task[seen.task_id].append(seen)
+    result = Audit()
+    for task_id, seen_of_task in of_task.items():
+        _audit_task(result, task_id, seen_of_task, until_ms)
+    return result
+
+
+def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int) -> None:
+    pieces = stretches(seen for seen in events if seen.run == TASK_RUN)
+    chains: defaultdict[str, list[Seen]] = defaultdict(list)
+    for seen in events:
+        if seen.run != TASK_RUN:
+            chains[seen.run].append(seen)
+    wanted = {slot: piece for piece in pieces for slot in piece.slots(until_ms)}
+    recorded: defaultdict[int, list[str]] = defaultdict(list)
+    for event in (seen.event for seen in events if seen.run == TASK_RUN):
+        if isinstance(event, SlotOutcome):
+            _take_span(result, event, pieces, recorded)
+    for run, chain in chains.items():
+        _take_chain(result, f"{task_id}.{run}", run, chain, recorded)
+    result.expected += len(wanted)
+    for slot, piece in wanted.items():
+        name, found = f"{task_id}.{slot_run(slot)}", recorded.pop(slot, [])
+        if len(found) > 1:
+            result.doubled.append(f"{name} {found}")
+        if found:
+            result.outcomes[found[0]] += 1
+        elif slot_run(slot) in chains or (piece.paused and piece.until_ms == _ENDLESS_MS):
+            result.pending.append(name)
+        else:
+            result.missing.append(name)
+        _check_revision(result, name, piece, chains.get(slot_run(slot), ()))
+    for slot, found in recorded.items():
+        if slot * 1000 <= until_ms:
+            result.strange.append(f"{task_id}.{slot_run(slot)} is no slot and has {found}")
+
+
+def _take_span(
+    result: Audit, event: SlotOutcome, pieces: list[Stretch], recorded: defaultdict[int, list[str]]
+) -> None:
+    words = f"span of {event.task_id} [{event.from_}, {event.to})"
+    if event.from_ is None or event.to is None:
+        result.strange.append(f"{words} has no bounds")
+        return
+    start, end = instant_ms(event.from_), instant_ms(event.to) - 1
+    slots = [
+        slot
+        for piece in pieces
+        if piece.revision == event.revision and piece.schedule is not None
+        for slot in piece.slots(end)
+        if slot * 1000 >= start
+    ]
+    if len(slots) != event.count:
+        result.strange.append(f"{words} says {event.count} slots and covers {len(slots)}")
+    kind = type(event).__name__.lower()
+    for slot in slots:
+        recorded[slot].append(f"{kind}({event.reason}, span)")
+
+
+def _take_chain(
+    result: Audit, name: str, run: str, chain: list[Seen], recorded: defaultdict[int, list[str]]
+) -> None:
+    endings = [seen for seen in chain if seen.name in _ENDINGS]
+    outcomes = [_outcome(seen) for seen in endings]
+    if endings:
+        after = [seen.name for seen in chain if seen.seq > endings[0].seq and seen.name not in _COMPANIONS]
+        if after:
+            result.strange.append(f"{name} goes on after its end: {after}")
+    if outcomes[:1] == ["executed"] and not any(seen.name == "started" for seen in chain):
+        result.strange.append(f"{name} was executed and never started")
+    nominal = parse_slot_run(run)
+    if nominal is not None:
+        recorded[int(nominal.timestamp())] += outcomes
+        return
+    result.runs += 1
+    if len(endings) > 1:
+        result.doubled.append(f"{name} {outcomes}")
+    if outcomes:
+        result.outcomes[outcomes[0]] += 1
+    else:
+        result.pending.append(name)
+
+
+def _outcome(seen: Seen) -> str:
+    return "executed" if seen.name == "executed" else f"{seen.name}({seen.event.reason})"  # type: ignore[attr-defined]  # a SlotOutcome
+
+
+def _check_revision(result: Audit, name: str, piece: Stretch, chain: Iterable[Seen]) -> None:
+    for seen in chain:
+        revision = getattr(seen.event, "revision", piece.revision)
+        if revision != piece.revision:
+            result.strange.append(
+                f"{name} ran under revision {revision}; at its nominal time {piece.revision} was valid, "
+                f"from {format_instant(piece.after_ms)}"
+            )
+            return

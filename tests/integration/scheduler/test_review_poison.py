@@ -1,0 +1,48 @@
+"""Commands that no caller in its right mind sends: each is answered or set aside, and the shard goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_DEEP = b'{"trigger_data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+_LONG = "x" * 600_000
+
+
+@pytest.mark.parametrize(
+    ("verb", "headers", "data", "command_id", "reply_to"),
+    [
+        pytest.param("run", {}, _DEEP, None, None, id="nested too deep"),
+        pytest.param("pause", {}, b'{"%s":1}' % _LONG.encode(), None, None, id="a field name of 600 KB"),
+        pytest.param("pause", {"Gnomon-If-Match": _LONG}, b"", None, None, id="a version of 600 KB"),
+        pytest.param("pause", {"Gnomon-User": _LONG}, b"", None, None, id="a user of 600 KB"),
+        pytest.param("pause", {}, b"", "y" * 600_000, "", id="a command id of 600 KB"),
+        pytest.param("pause", {"traceparent": _LONG}, b"", None, None, id="a trace of 600 KB"),
+        pytest.param("pause", {}, b"", None, "_INBOX.a b", id="a reply subject with a blank"),
+        pytest.param("pause", {}, b"", None, "_INBOX.", id="a reply subject that ends early"),
+        pytest.param("pause", {}, b"", None, "_INBOX." + _LONG, id="a reply subject of 600 KB"),
+    ],
+)
+async def test_the_shard_outlives_it(
+    world: World,
+    verb: str,
+    headers: dict[str, str],
+    data: bytes,
+    command_id: str | None,
+    reply_to: str | None,
+) -> None:
+    task_id = world.task_in(0)
+    fake = await world.fake_executor()
+    async with world.leader() as leader:
+        await world.commands.create(task_id)
+        await world.commands.post(
+            verb, task_id, data=data, headers=headers, command_id=command_id, reply_to=reply_to
+        )
+        outcome = await world.commands.ok("update", task_id, {"description": "after it"})
+        assert outcome["task"]["description"] == "after it"
+        assert leader.shard.running
+        assert leader.shard.failure is None
+    assert fake is not None
