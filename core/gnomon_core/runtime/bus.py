@@ -76,6 +76,7 @@ _EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _NOT_FOUND = 404
 _NO_RESPONDERS = "503"
 _DELETE_FAILED = 10057
+_SEQUENCE_GONE = 10043
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[Msg], Awaitable[None]]
@@ -414,11 +415,11 @@ class NatsBus:
         try:
             await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
         except BusRefused as error:
-            # The broker has no number of its own for a message that is gone; the text tells it from a
-            # refusal.
-            if error.code == _NOT_FOUND or (
-                error.err_code == _DELETE_FAILED and "permitted" not in error.description
-            ):
+            # A message that is gone has a number of its own only where others before and after it are left; else
+            # the text tells it from a refusal.
+            if error.code == _NOT_FOUND or error.err_code == _SEQUENCE_GONE:
+                return False
+            if error.err_code == _DELETE_FAILED and "permitted" not in error.description:
                 return False
             raise
         return True

@@ -99,6 +99,15 @@ async def test_a_scan_reads_a_work_queue_without_consuming_it(bus: NatsBus, repl
     assert (await bus.stream_info(stream)).messages == 2400
 
 
+async def test_deleting_what_is_gone_between_others(bus: NatsBus, stream: str, token: str) -> None:
+    """A message that is gone while ones before and after it are left is not there either: no error."""
+    await fill(bus, [f"{token}.{number}" for number in range(4)])
+    assert await bus.delete(stream, 2)
+    assert not await bus.delete(stream, 2)
+    assert await bus.delete(stream, 4)
+    assert not await bus.delete(stream, 4)
+
+
 async def test_deleting_and_purging(bus: NatsBus, stream: str, token: str) -> None:
     """By sequence, with the word whether it was there; by filter below a sequence, which is exclusive."""
     await fill(bus, [f"{token}.a", f"{token}.b", f"{token}.a", f"{token}.b"])
