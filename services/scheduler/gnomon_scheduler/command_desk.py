@@ -28,7 +28,7 @@ from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
 from gnomon_schemas.events import Rejected
-from gnomon_schemas.limits import is_id
+from gnomon_schemas.limits import USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Problem, Refused, problem
 
 __all__ = ["CommandDesk"]
@@ -36,6 +36,10 @@ __all__ = ["CommandDesk"]
 _COMMANDS_A_TURN = 300
 _BYTES_A_TURN = 3 * 1024 * 1024
 _INVALID_TASK = "_invalid"
+_WORDS_MAX = 2048
+"""Characters of a text of the caller's that a refusal repeats."""
+_ERRORS_MAX = 50
+"""Faults that one refusal lists."""
 
 
 class _Reply(NamedTuple):
@@ -131,7 +135,7 @@ class CommandDesk:
 
     def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
         """The answer to a command that was decided before: a caller's retry, or a redelivery."""
-        command_id = command.command_id or ""
+        command_id = (command.command_id or "")[:_WORDS_MAX]
         ring = (*self._book.ring, *(task.reg.ring if task is not None else ()))
         entry = next((entry for entry in ring if entry.command_id == command_id), None)
         if entry is not None:
@@ -189,17 +193,17 @@ class CommandDesk:
         position: int,
     ) -> Unit:
         """Record a refusal: one `task.rejected`, and the command's place in a ring."""
-        command = received.command
+        command, found = received.command, _shortened(found)
         known = task is not None and is_id(command.object_id)
         event = Rejected(
             task_id=command.object_id if is_id(command.object_id) else _INVALID_TASK,
-            user_id=command.user,
+            user_id=None if command.user is None else command.user[:USER_ID_MAX_CHARS],
             partition=self._book.partition,
             occurred_at=format_instant(now_ms),
-            command_id=command.command_id if command.command_id else msgspec.UNSET,
-            verb=command.verb,
+            command_id=command.command_id[:_WORDS_MAX] if command.command_id else msgspec.UNSET,
+            verb=command.verb[:_WORDS_MAX],
             error=found,
-            subject=command.subject,
+            subject=command.subject[:_WORDS_MAX],
         )
         self._replies.append(_Reply(received, lambda: self._outcome(command, found, None)))
         notes = [self._book.note(event, traceparent=command.traceparent)]
@@ -219,7 +223,7 @@ class CommandDesk:
             if inner is not None:
                 inner(seq)
             if command.command_id is not None:
-                self._book.memory.note_answer(command.command_id, seq, found)
+                self._book.memory.note_answer(command.command_id[:_WORDS_MAX], seq, found)
 
         note.on_seq = stored
 
@@ -232,7 +236,7 @@ class CommandDesk:
         replayed: bool = False,
         created: bool = False,
     ) -> Outcome:
-        command_id = command.command_id or ""
+        command_id = (command.command_id or "")[:_WORDS_MAX]
         answer = self._book.memory.answer(command_id)
         seq = 0 if answer is None else answer[0]
         if found is not None:
@@ -276,6 +280,15 @@ class CommandDesk:
                 await self._bus.send(reply.received.reply_to, encode(reply.outcome()))
         for reply in replies:
             await self._bus.send(reply.received.ack_subject, b"+ACK")
+
+
+def _shortened(found: Problem) -> Problem:
+    """A problem whose words repeat what a caller sent, cut to what fits into an event whatever that was."""
+    errors = tuple(
+        msgspec.structs.replace(error, pointer=error.pointer[:_WORDS_MAX], message=error.message[:_WORDS_MAX])
+        for error in found.errors[:_ERRORS_MAX]
+    )
+    return msgspec.structs.replace(found, detail=found.detail[:_WORDS_MAX], errors=errors)
 
 
 def _wishing(

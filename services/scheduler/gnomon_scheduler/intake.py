@@ -12,6 +12,7 @@ register's `last_command` tells that it was decided.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import structlog
@@ -21,6 +22,7 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.runtime.tracing import trace_id_of
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Command
 from gnomon_schemas import headers as h
@@ -36,6 +38,9 @@ _MAX_ACK_PENDING = 1000
 _ACK_WAIT_SECONDS = 60
 _FILTER_TAKEN = 10100
 _RETRY_PAUSE = 0.05
+_REPLY_SUBJECT = re.compile(re.escape(h.REPLY_PREFIX) + r"[!-)+-=?-~]{1,256}", re.ASCII)
+"""Printable, without blanks and without the wildcards `*` and `>`."""
+_TRACE_MAX = 128
 
 
 class Received:
@@ -163,9 +168,11 @@ class Intake(Service):
 
 
 def _received(message: Msg, headers: dict[str, str]) -> Received:
+    """A command as delivered. A reply subject or a trace that cannot be used is dropped: whoever may publish commands
+    may write anything into a header, and the shard repeats both in messages of its own."""
     subject = parse_command(message.subject)
     roles = {role.strip() for role in headers.get(h.ROLES, "").split(",")}
-    reply_to = headers.get(h.REPLY_TO)
+    reply_to, trace = headers.get(h.REPLY_TO, ""), headers.get(h.TRACEPARENT, "")
     command = Command(
         kind=subject.kind,
         verb=subject.verb,
@@ -177,8 +184,6 @@ def _received(message: Msg, headers: dict[str, str]) -> Received:
         data=message.data,
         seq=message.metadata.sequence.stream,
         subject=message.subject,
-        traceparent=headers.get(h.TRACEPARENT),
+        traceparent=trace if len(trace) <= _TRACE_MAX and trace_id_of(trace) else None,
     )
-    if reply_to is not None and not reply_to.startswith(h.REPLY_PREFIX):
-        reply_to = None
-    return Received(command, reply_to, message.reply)
+    return Received(command, reply_to if _REPLY_SUBJECT.fullmatch(reply_to) else None, message.reply)

@@ -10,6 +10,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _DEEP = b'{"trigger_data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 _LONG = "x" * 600_000
+_HEADER = "x" * 60_000
+"""The server takes no more than 64 KiB of headers."""
 
 
 @pytest.mark.parametrize(
@@ -17,13 +19,13 @@ _LONG = "x" * 600_000
     [
         pytest.param("run", {}, _DEEP, None, None, id="nested too deep"),
         pytest.param("pause", {}, b'{"%s":1}' % _LONG.encode(), None, None, id="a field name of 600 KB"),
-        pytest.param("pause", {"Gnomon-If-Match": _LONG}, b"", None, None, id="a version of 600 KB"),
-        pytest.param("pause", {"Gnomon-User": _LONG}, b"", None, None, id="a user of 600 KB"),
-        pytest.param("pause", {}, b"", "y" * 600_000, "", id="a command id of 600 KB"),
-        pytest.param("pause", {"traceparent": _LONG}, b"", None, None, id="a trace of 600 KB"),
+        pytest.param("pause", {"Gnomon-If-Match": _HEADER}, b"", None, None, id="a version of 60 KB"),
+        pytest.param("pause", {"Gnomon-User": _HEADER}, b"", None, None, id="a user of 60 KB"),
+        pytest.param("pause", {}, b"", _HEADER, "", id="a command id of 60 KB"),
+        pytest.param("pause", {"traceparent": _HEADER}, b"", None, None, id="a trace of 60 KB"),
         pytest.param("pause", {}, b"", None, "_INBOX.a b", id="a reply subject with a blank"),
         pytest.param("pause", {}, b"", None, "_INBOX.", id="a reply subject that ends early"),
-        pytest.param("pause", {}, b"", None, "_INBOX." + _LONG, id="a reply subject of 600 KB"),
+        pytest.param("pause", {}, b"", None, "_INBOX." + _HEADER, id="a reply subject of 60 KB"),
     ],
 )
 async def test_the_shard_outlives_it(
@@ -35,7 +37,7 @@ async def test_the_shard_outlives_it(
     reply_to: str | None,
 ) -> None:
     task_id = world.task_in(0)
-    fake = await world.fake_executor()
+    await world.fake_executor()
     async with world.leader() as leader:
         await world.commands.create(task_id)
         await world.commands.post(
@@ -45,4 +47,3 @@ async def test_the_shard_outlives_it(
         assert outcome["task"]["description"] == "after it"
         assert leader.shard.running
         assert leader.shard.failure is None
-    assert fake is not None

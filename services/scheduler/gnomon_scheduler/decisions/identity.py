@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gnomon_scheduler.decisions.command import Command
-from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
+from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["check_identity"]
@@ -12,7 +12,8 @@ _ALLOWED = "1 to 64 of A-Z a-z 0-9 _ -, not beginning with _"
 
 
 def check_identity(command: Command) -> None:
-    """Raises Refused for a command without a usable id, of an impossible object id, an unknown kind, or too large."""
+    """Raises Refused for a command without a usable id, of an impossible object or user id, an unknown kind, or too
+    large."""
     if command.command_id is None or not is_id(command.command_id):
         raise Refused(
             Code.MISSING_COMMAND_ID,
@@ -24,6 +25,11 @@ def check_identity(command: Command) -> None:
         raise Refused(
             Code.INVALID_ID,
             f"{command.object_id!r} is a reserved word; {', '.join(sorted(RESERVED_IDS))} are no ids",
+        )
+    if command.user is not None and len(command.user) > USER_ID_MAX_CHARS:
+        raise Refused(
+            Code.INVALID,
+            f"the header Gnomon-User has {len(command.user)} characters; at most {USER_ID_MAX_CHARS} are allowed",
         )
     if command.kind != "task":
         raise Refused(
