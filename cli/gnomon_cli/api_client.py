@@ -1,22 +1,27 @@
-"""The HTTP API as the command line uses it: one request, one answer, and every failure as help."""
+"""The HTTP API as the command line uses it: one request, one answer, and every failure as help.
+
+On the standard library: importing a larger HTTP client takes longer than all the rest of a command.
+"""
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import httpx
 import msgspec
 
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import Target
 
-__all__ = ["Answer", "ApiClient", "ApiProblem", "Unreachable", "client_options"]
+__all__ = ["Answer", "ApiClient", "ApiProblem", "Unreachable"]
 
 PREFIX = "/api/v1"
 
@@ -82,22 +87,17 @@ class Answer(NamedTuple):
 
 
 class ApiClient:
-    """Speaks to one api. Use as a context manager; closing it closes its connections."""
+    """Speaks to one api. `timeout` in seconds is for each wait on the network."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
         self._target = target
-        self._http = httpx.Client(timeout=timeout, **client_options(target))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
+        self._timeout = timeout
+        # A proxy of the environment cannot reach this machine's own loopback address.
+        proxies = urllib.request.ProxyHandler({} if _is_loopback(target.url) else None)
+        self._opener = urllib.request.build_opener(proxies)
 
     def get(self, path: str, **params: str | int | None) -> Answer:
-        """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `CliError`."""
+        """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `Unreachable`."""
         return self._request("GET", path, params={k: v for k, v in params.items() if v is not None})
 
     def get_outside(self, path: str) -> Answer:
@@ -114,11 +114,16 @@ class ApiClient:
     ) -> Answer:
         """Ask for something, once: a repetition by the network is recognised.
 
-        Waits for an outcome that is late.
+        Waits for an outcome that is late. Raises like `get`.
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        answer = self._request("POST", path, body, params=params, headers=headers, timeout=timeout)
-        return self._settled(answer)
+        return self._settled(
+            self._request("POST", path, body, params=params, headers=headers, timeout=timeout)
+        )
+
+    def patch(self, path: str, body: Any) -> Answer:
+        """Change. Raises like `get`."""
+        return self._settled(self._request("PATCH", path, body))
 
     def delete(self, path: str) -> Answer:
         """Delete. Raises like `get`."""
@@ -132,18 +137,10 @@ class ApiClient:
 
         Raises like `get`, on opening and on reading.
         """
-        # A heartbeat comes more often than this; without any, the connection is taken for dead.
-        timeout = httpx.Timeout(10.0, read=60.0)
-        with (
-            self._reached(),
-            self._http.stream(
-                "GET", PREFIX + path, params=dict(params), headers=dict(headers), timeout=timeout
-            ) as response,
-        ):
-            if response.status_code >= 400:
-                response.read()
-                self._refused(response)
-            yield response.iter_lines()
+        # A comment comes more often than this; without any, the connection is taken for dead.
+        with self._reached():
+            with self._open("GET", PREFIX + path, None, params, headers, timeout=60.0) as response:
+                yield (line.decode(errors="replace").rstrip("\r\n") for line in response)
 
     def _request(
         self,
@@ -157,21 +154,39 @@ class ApiClient:
         prefix: str = PREFIX,
     ) -> Answer:
         content = None if body is None else msgspec.json.encode(body)
-        send = dict(headers or {})
+        with self._reached():
+            with self._open(
+                method, prefix + path, content, params or {}, headers or {}, timeout=timeout or self._timeout
+            ) as response:
+                raw = response.read()
+        return Answer(response.status, self._decoded(response.status, raw), raw)
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        params: Mapping[str, str | int],
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> http.client.HTTPResponse:
+        query = f"?{urllib.parse.urlencode(params)}" if params else ""
+        request = urllib.request.Request(f"{self._target.url}{path}{query}", data=content, method=method)
+        send = {"User-Agent": "gnomon-cli", "Accept": "application/json", **headers}
         if content is not None:
             send["Content-Type"] = "application/json"
-        with self._reached():
-            response = self._http.request(
-                method,
-                prefix + path,
-                content=content,
-                params=dict(params) if params else None,
-                headers=send,
-                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
-            )
-        if response.status_code >= 400:
-            self._refused(response)
-        return Answer(response.status_code, self._decoded(response), response.content)
+        if self._target.token:
+            send["Authorization"] = f"Bearer {self._target.token}"
+        for name, value in send.items():
+            request.add_header(name, value)
+        try:
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                retry_after = refusal.headers.get("Retry-After")
+                raise self._refused(refusal.code, retry_after, refusal.read()) from None
+        return response
 
     def _settled(self, answer: Answer) -> Answer:
         """Follow a command whose outcome did not come within the api's own wait, to the state after it."""
@@ -205,30 +220,30 @@ class ApiClient:
                 raise
             return Answer(204, None, b"")
 
-    def _decoded(self, response: httpx.Response) -> Any:
-        if not response.content:
+    def _decoded(self, status: int, raw: bytes) -> Any:
+        if not raw:
             return None
         try:
-            return msgspec.json.decode(response.content)
+            return msgspec.json.decode(raw)
         except msgspec.DecodeError:
-            raise self._foreign(response) from None
+            raise self._foreign(status, raw) from None
 
-    def _refused(self, response: httpx.Response) -> None:
+    def _refused(self, status: int, retry_after: str | None, raw: bytes) -> CliError:
         try:
-            problem = msgspec.json.decode(response.content, type=dict[str, Any])
+            problem = msgspec.json.decode(raw, type=dict[str, Any])
         except msgspec.MsgspecError:
-            raise self._foreign(response) from None
+            return self._foreign(status, raw)
         hint = ""
-        if wait := response.headers.get("Retry-After"):
-            hint = f"try again in {wait} s"
-        elif response.status_code == 401:
+        if retry_after:
+            hint = f"try again in {retry_after} s"
+        elif status == 401:
             hint = "set GNOMON_TOKEN to a valid token or key"
-        raise ApiProblem(response.status_code, problem, hint=hint)
+        return ApiProblem(status, problem, hint=hint)
 
-    def _foreign(self, response: httpx.Response) -> CliError:
-        start = response.text[:200].strip()
+    def _foreign(self, status: int, raw: bytes) -> CliError:
+        start = raw[:200].decode(errors="replace").strip()
         return CliError(
-            f"{self._target.url} answered {response.status_code} with something that is not Gnomon's JSON",
+            f"{self._target.url} answered {status} with something that is not Gnomon's JSON",
             details=[start] if start else [],
             hint=f"is it a Gnomon? The address comes from {self._target.source}",
         )
@@ -239,36 +254,32 @@ class ApiClient:
         where = f"Gnomon at {self._target.url} (from {self._target.source})"
         try:
             yield
-        except httpx.ConnectError as error:
+        except TimeoutError:
+            raise _timed_out(where) from None
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise _timed_out(where) from None
             raise Unreachable(
-                f"cannot reach {where}: {error}",
+                f"cannot reach {where}: {error.reason}",
                 hint="is it running? `gnomon up` starts one; GNOMON_URL names another",
             ) from None
-        except httpx.TimeoutException:
-            raise Unreachable(
-                f"{where} did not answer in time", hint="look at its /readyz, or at the logs of `gnomon up`"
-            ) from None
-        except httpx.TransportError as error:
-            raise Unreachable(
-                f"lost the connection to {where}: {str(error) or type(error).__name__}"
-            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            words = str(error) or type(error).__name__
+            raise Unreachable(f"lost the connection to {where}: {words}") from None
 
 
-def client_options(target: Target) -> dict[str, Any]:
-    """How every HTTP client of the command line is set up for a target."""
-    host = httpx.URL(target.url).host
-    headers = {"User-Agent": "gnomon-cli", "Accept": "application/json"}
-    if target.token:
-        headers["Authorization"] = f"Bearer {target.token}"
-    # A proxy of the environment cannot reach this machine's own loopback address.
-    return {"base_url": target.url, "headers": headers, "trust_env": not _is_loopback(host)}
+def _timed_out(where: str) -> Unreachable:
+    return Unreachable(
+        f"{where} did not answer in time", hint="look at its /readyz, or at the logs of `gnomon up`"
+    )
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback(url: str) -> bool:
+    host = urllib.parse.urlsplit(url).hostname or ""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

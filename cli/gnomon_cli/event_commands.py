@@ -44,19 +44,14 @@ def events_command(options: argparse.Namespace, terminal: Terminal) -> int:
     params = filters(options.filter)
     show = _Show(terminal, as_json=options.json)
     target = find_target(options.url, options.data)
-    with ApiClient(target) as api:
-        if options.follow:
-            told = Terminal(sys.stderr)
-            _follow(
-                api,
-                params,
-                show,
-                lambda text: told.line((text, "dim")),
-                f"events of {target.url}, until Ctrl-C",
-            )
-        else:
-            for event in _last(api, params, options.last):
-                show(event)
+    api = ApiClient(target)
+    if options.follow:
+        told = Terminal(sys.stderr)
+        welcome = f"events of {target.url}, until Ctrl-C"
+        _follow(api, params, show, lambda text: told.line((text, "dim")), welcome)
+    else:
+        for event in _last(api, params, options.last):
+            show(event)
     return OK
 
 

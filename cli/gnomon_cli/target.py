@@ -8,8 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import httpx
+from urllib.parse import urlsplit
 
 from gnomon_cli.errors import CliError, UsageError
 from gnomon_cli.settings import CliSettings
@@ -56,11 +55,10 @@ def find_target(url: str | None, data: Path | None, environ: Mapping[str, str] =
 
 def _checked(url: str, what: str) -> str:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise UsageError(
-            f"{what} is {url!r}: {error}", hint="an address like http://127.0.0.1:8080"
-        ) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+        parsed = urlsplit(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+    except ValueError:  # of the port
+        usable = False
+    if not usable:
         raise UsageError(f"{what} is {url!r}: allowed is an address like http://127.0.0.1:8080")
     return url.rstrip("/")

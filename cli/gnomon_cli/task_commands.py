@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -23,17 +23,10 @@ _UNFINISHED = ("queued", "running", "retrying")
 _SPARE_SECONDS = 10.0
 """How much longer than the api's own wait a request may take."""
 
-_PAGE = 500
-
 
 def _create(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
     body = task_body(options)
-    try:
-        answer = api.post("/tasks", body)
-    except ApiProblem as problem:
-        if problem.code == "unknown_task_type":
-            raise _with_known_types(problem, api) from None
-        raise
+    answer = api.post("/tasks", body)
     if not _json(options, terminal, answer):
         task = _task_of(answer)
         said = "created" if answer.status == 201 else "is there already, just like this"
@@ -192,8 +185,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
 def task_command(options: argparse.Namespace, terminal: Terminal) -> int:
     """Do one verb of `gnomon task`. Raises `CliError` for whatever goes wrong."""
     target = find_target(options.url, options.data)
-    with ApiClient(target) as api:
-        return _VERBS[options.verb](options, api, terminal)
+    return _VERBS[options.verb](options, ApiClient(target), terminal)
 
 
 def _json(options: argparse.Namespace, terminal: Terminal, answer: Answer) -> bool:
@@ -216,21 +208,3 @@ def _path(task_id: str) -> str:
     if not task_id:
         raise CliError("the task id is empty", hint="`gnomon task list` shows the tasks there are")
     return quote(task_id, safe="")
-
-
-def _with_known_types(problem: ApiProblem, api: ApiClient) -> ApiProblem:
-    """Name the types that executors run, since that is what one needs to know then."""
-    try:
-        found = api.get("/task-types", limit=_PAGE).body
-    except CliError:
-        return problem
-    names = sorted(_type_names(found))
-    hint = f"executors here run: {', '.join(names)}" if names else "no executor runs here: start one"
-    return ApiProblem(problem.status, problem.problem, hint=hint)
-
-
-def _type_names(found: Any) -> Iterator[str]:
-    items = found.get("items", ()) if isinstance(found, dict) else ()
-    for item in items:
-        if isinstance(item, dict) and isinstance(name := item.get("name"), str):
-            yield name

@@ -6,10 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-import msgspec
-
-from gnomon_cli.api_client import ApiProblem, client_options
+from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import Target
 
@@ -45,7 +42,7 @@ def demo_tasks(url: str) -> list[dict[str, Any]]:
         },
         {
             "task_id": "demo-livez",
-            "name": "Ask the api if it lives",
+            "name": "Is the api alive?",
             "task_type": "http_request",
             "config": {"method": "GET", "url": f"{url}/livez"},
             "schedule": {"kind": "interval", "every_seconds": 5},
@@ -59,52 +56,43 @@ async def create_demo_tasks(target: Target, tasks: Sequence[dict[str, Any]]) -> 
 
     Raises `CliError` when the api refuses a task, or does not take it within 30 s.
     """
-    async with httpx.AsyncClient(timeout=10.0, **client_options(target)) as http:
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                remarks = [await _create(http, task) for task in tasks]
-        except TimeoutError:
-            raise CliError(
-                f"the demo's tasks could not be created within {_PATIENCE_SECONDS:g} s",
-                hint="the logs of scheduler and executor say more",
-            ) from None
+    api = ApiClient(target, timeout=10.0)
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            remarks = [await _create(api, task) for task in tasks]
+    except TimeoutError:
+        raise CliError(
+            f"the demo's tasks could not be created within {_PATIENCE_SECONDS:g} s",
+            hint="the logs of scheduler and executor say more",
+        ) from None
     return [remark for remark in remarks if remark]
 
 
-async def _create(http: httpx.AsyncClient, task: dict[str, Any]) -> str:
+async def _create(api: ApiClient, task: dict[str, Any]) -> str:
     while True:
         try:
-            response = await http.post("/api/v1/tasks", json=task)
-        except httpx.TransportError:
-            await asyncio.sleep(_AGAIN_SECONDS)
-            continue
-        if response.status_code < 300:
+            await asyncio.to_thread(api.post, "/tasks", task)
+        except Unreachable:
+            pass  # the api is being started again
+        except ApiProblem as problem:
+            if problem.code == "already_exists":
+                return await _correct(api, task)
+            if problem.code == "deleted":
+                return f"{task['task_id']} was deleted earlier, and its id is not free yet: left out"
+            if problem.code not in _NOT_YET:
+                raise
+        else:
             return ""
-        problem = _problem(response)
-        if problem.code in _NOT_YET:
-            # What it waits for is another process's knowledge, which nobody announces to us.
-            await asyncio.sleep(_AGAIN_SECONDS)
-            continue
-        if problem.code == "already_exists":
-            return await _correct(http, task)
-        if problem.code == "deleted":
-            return f"{task['task_id']} was deleted earlier, and its id is not free yet: left out"
-        raise problem
+        # What it waits for is another process's knowledge, which nobody announces to us.
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _correct(http: httpx.AsyncClient, task: dict[str, Any]) -> str:
+async def _correct(api: ApiClient, task: dict[str, Any]) -> str:
     """A task of that id is there, with another body: the port has changed, or somebody has edited it."""
     if task["task_type"] != "http_request":
         return f"{task['task_id']} was changed since: left as it is"
-    response = await http.patch(f"/api/v1/tasks/{task['task_id']}", json={"config": task["config"]})
-    return (
-        "" if response.status_code < 300 else f"{task['task_id']} could not be changed: {_problem(response)}"
-    )
-
-
-def _problem(response: httpx.Response) -> ApiProblem:
     try:
-        body = msgspec.json.decode(response.content, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        body = {"detail": response.text[:200]}
-    return ApiProblem(response.status_code, body)
+        await asyncio.to_thread(api.patch, f"/tasks/{task['task_id']}", {"config": task["config"]})
+    except CliError as error:
+        return f"{task['task_id']} could not be changed: {error}"
+    return ""

@@ -20,12 +20,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-import httpx
 import nats.errors
 
-from gnomon_cli.api_client import client_options
+from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import FAILED, OK, CliError
 from gnomon_cli.event_lines import TaskNames
 from gnomon_cli.target import Target
@@ -253,10 +252,9 @@ class Machine:
             modules = ModuleWatch(self._options.tasks, self._reload)
             modules.start()
             self._helpers.append(modules.stop)
-        http = httpx.AsyncClient(timeout=_NAME_LOOKUP_SECONDS, **client_options(self._target()))
-        self._helpers.append(http.aclose)
+        api = ApiClient(self._target(), timeout=_NAME_LOOKUP_SECONDS)
         view = LiveView(
-            self._announcer.terminal, TaskNames(), look_up=lambda task_id: _task_name(http, task_id)
+            self._announcer.terminal, TaskNames(), look_up=lambda task_id: _task_name(api, task_id)
         )
         self._helpers.append(view.stop)
         try:
@@ -356,13 +354,13 @@ class Machine:
         return (*self._apis, *self._executors, *self._schedulers, *self._servers)
 
 
-async def _task_name(http: httpx.AsyncClient, task_id: str) -> str | None:
+async def _task_name(api: ApiClient, task_id: str) -> str | None:
     """Ask the api for a task's name; None where it does not know it or does not answer."""
     try:
-        response = await http.get(f"/api/v1/tasks/{task_id}")
-        name = response.json().get("name") if response.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
+        answer = await asyncio.to_thread(api.get, f"/tasks/{quote(task_id, safe='')}")
+    except CliError:
         return None
+    name = answer.body.get("name") if isinstance(answer.body, dict) else None
     return name if isinstance(name, str) else None
 
 

@@ -39,7 +39,7 @@ async def demo() -> AsyncIterator[RunningUp]:
 async def test_the_demo_s_tasks_run_and_are_shown(demo: RunningUp) -> None:
     line = await demo.shows("executed", "Echo every 2 s")
     assert "late" in line
-    await demo.shows("executed", "Ask the api if it lives", "took")
+    await demo.shows("executed", "Is the api alive?", "took")
     assert not [line for line in demo.lines if "failed" in line]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gnomon_cli.api_client import ApiClient, ApiProblem
+from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
 from gnomon_cli.errors import CliError
 from gnomon_cli.event_commands import read_stream
 from gnomon_cli.target import Target
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 (http.server finds its methods by these names)
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server finds its methods by these names)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
         """Say nothing."""
@@ -67,9 +67,8 @@ def api() -> Iterator[ScriptedApi]:
 
 
 @pytest.fixture
-def client(api: ScriptedApi) -> Iterator[ApiClient]:
-    with ApiClient(api.target) as client:
-        yield client
+def client(api: ScriptedApi) -> ApiClient:
+    return ApiClient(api.target)
 
 
 def test_a_request_carries_token_and_a_fresh_idempotency_key(api: ScriptedApi, client: ApiClient) -> None:
@@ -167,9 +166,8 @@ def test_a_deletion_whose_outcome_comes_late_leaves_nothing_to_show(
 
 
 def test_where_nobody_listens_it_says_how_to_start_one() -> None:
-    with ApiClient(Target(f"http://127.0.0.1:{free_port()}", None, "GNOMON_URL")) as client:
-        with pytest.raises(CliError) as refused:
-            client.get("/tasks")
+    with pytest.raises(Unreachable) as refused:
+        ApiClient(Target(f"http://127.0.0.1:{free_port()}", None, "GNOMON_URL")).get("/tasks")
     assert "cannot reach Gnomon at http://127.0.0.1:" in refused.value.message
     assert "(from GNOMON_URL)" in refused.value.message
     assert "gnomon up" in refused.value.hint
@@ -181,8 +179,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
     api.will_answer(200, {"items": []})
-    with ApiClient(api.target) as client:
-        assert client.get("/tasks").status == 200
+    assert ApiClient(api.target).get("/tasks").status == 200
 
 
 def test_a_stream_of_events_is_put_together_and_comments_are_dropped() -> None:
