@@ -35,7 +35,7 @@ MEMO_SIZE: Final = 512
 class MonthDays:
     """The days matched by any of some choices, in some months. Safe to share between threads."""
 
-    __slots__ = ("_choices", "_lock", "_next_memo", "_prev_memo", "every")
+    __slots__ = ("_choices", "_lock", "_next_known", "_next_memo", "_prev_known", "_prev_memo", "every")
 
     def __init__(self, months: tuple[int, ...], choices: tuple[DayChoice, ...]) -> None:
         self.every: Final = months == ALL_MONTHS and any(choice.is_every_day for choice in choices)
@@ -46,6 +46,9 @@ class MonthDays:
             else tuple(croniter(_expression(months, each), 0.0, day_or=False) for each in choices)
         )
         self._lock = Lock()  # croniter remembers where it is while it steps
+        # Ends of the last stretch looked at: no day matches between them. Each pair is one value, so that a thread
+        # never sees halves of two.
+        self._next_known = self._prev_known = (0, -1)
         self._next_memo: dict[int, int | None] = {}
         self._prev_memo: dict[int, int | None] = {}
 
@@ -57,18 +60,28 @@ class MonthDays:
         """The first day that matches, from `day` on; None when there is none for fifty years."""
         if self.every:
             return day
+        since, known = self._next_known
+        if since <= day <= known:
+            return known
         found = self._next_memo.get(day, -1)
         if found == -1:
             found = self._step(self._next_memo, day, min, lambda each: each.get_next(float, day * DAY - 1.0))
+        if found is not None:
+            self._next_known = (day, found)
         return found
 
     def prev(self, day: int) -> int | None:
         """The last day that matches, up to and with `day`; None when there is none for fifty years."""
         if self.every:
             return day
+        known, since = self._prev_known
+        if known <= day <= since:
+            return known
         found = self._prev_memo.get(day, -1)
         if found == -1:
             found = self._step(self._prev_memo, day, max, lambda each: each.get_prev(float, day * DAY + 1.0))
+        if found is not None:
+            self._prev_known = (found, day)
         return found
 
     def count(self, first: int, beyond: int) -> int:

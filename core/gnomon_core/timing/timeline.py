@@ -34,6 +34,13 @@ FIRST_INSTANT: Final = 0
 """1970-01-01T00:00:00Z: no slot is before it."""
 LAST_INSTANT: Final = 32_503_679_999
 """2999-12-31T23:59:59Z: no slot is after it."""
+FAR: Final = 2 * 86_400
+"""More than any clock is off UTC, or jumps, in seconds.
+
+So far from where a slot was looked for, the clock shows nothing that lies on the other side of that wall time; and a
+slot that was found is due within as much of its wall time taken for UTC. In between there is nothing to look at, and
+decades may pass there.
+"""
 
 
 class Timeline:
@@ -64,18 +71,20 @@ class Timeline:
 
     def last(self, at: int, not_before: int = FIRST_INSTANT) -> int | None:
         """The last fire at or before an instant, and not before another; or None."""
-        asked = slot = None
+        asked_at, asked, slot = at, None, None
         while at >= not_before:
             piece = self.clock.piece_at(at)
             wall = at + piece.offset
             if slot is None or asked is None or not slot <= wall <= asked:
-                asked, slot = wall, self._slots.prev(wall)
+                asked_at, asked, slot = at, wall, self._slots.prev(wall)
             if slot is None:
                 return None
             if slot >= self._first_own(piece):
                 fire = max(piece.start, slot - piece.offset)
                 return fire if fire >= not_before else None
             at = piece.start - 1
+            if at < asked_at - FAR:
+                at = min(at, slot + FAR)
         return None
 
     def between(self, after: int, until: int) -> Iterator[int]:
@@ -112,15 +121,13 @@ class Timeline:
     def _walk(self, after: int) -> Iterator[int]:
         """The fires after an instant, piece by piece."""
         at = max(after + 1, FIRST_INSTANT)
-        asked = slot = None
+        asked_at, asked, slot = at, None, None
         while at <= LAST_INSTANT:
             start, end, offset, _ = piece = self.clock.piece_at(at)
             first_own = self._first_own(piece)
             wall = first_own if at == start else max(at + offset, first_own)
-            # Between two pieces without a slot the question stays the same: years may pass between two 29
-            # February.
             if slot is None or asked is None or not asked <= wall <= slot:
-                asked, slot = wall, self._slots.next(wall)
+                asked_at, asked, slot = at, wall, self._slots.next(wall)
             fire = at - 1
             while slot is not None and slot - offset < end:
                 # Slots of a gap are due where it ends, all at once.
@@ -130,10 +137,12 @@ class Timeline:
                         return
                     yield due
                 fire = due
-                asked, slot = slot + 1, self._slots.next(slot + 1)
+                asked_at, asked, slot = due, slot + 1, self._slots.next(slot + 1)
             if slot is None:
                 return
             at = end
+            if at > asked_at + FAR:
+                at = max(at, slot - FAR)
 
     def _first_own(self, piece: Piece) -> int:
         """The first wall time whose instant lies in a piece."""

@@ -5,10 +5,10 @@ instant, counted as if that clock were UTC. A *piece* is a span of instants in w
 constant offset. Where one piece ends and another begins, the clock jumps: forward over a *gap* of wall
 times that it never shows, or back into an *overlap* that it shows twice.
 
-Python answers a question about a zone in a microsecond or two, through datetimes. Schedules ask so often
-that the pieces are cut once instead, a year at a time, and all else is adding up. A year is probed once a
-day, and where two probes differ the change is found by halving; two changes within a day that cancel each
-other would be overlooked. There are none since 1970 in any zone (a test reads the zone files to make sure).
+Python answers a question about a zone in a microsecond or two, through datetimes. Schedules ask so often that
+the pieces are cut once instead, a year at a time, and all else is adding up. A year is probed every three days, and
+where two probes differ the change is found by halving; two changes within three days that cancel each other would be
+overlooked. Since 1970 no zone had two changes within six (a test reads the zone files to make sure).
 
 Importing this module pins the zone database of the process to the `tzdata` wheel, so that no host's database
 decides.
@@ -30,6 +30,8 @@ zoneinfo.ZoneInfo.clear_cache()
 DAY: Final = 86_400
 YEAR: Final = 366 * DAY
 """How much is cut at a time. Pieces end at these seams, too, though the clock does not jump there."""
+PROBE: Final = 3 * DAY
+"""How far apart the offset is asked for; see above."""
 LOOK_BACK: Final = 3 * DAY
 """An overlap just before a seam still counts after it; none was ever longer than about a day."""
 
@@ -116,9 +118,9 @@ def _changes(name: str, first: int, beyond: int) -> list[tuple[int, int]]:
     changes = []
     low, offset = first, offset_at(here, first)
     while low < beyond - 1:
-        high = min(low + DAY, beyond - 1)
+        high = min(low + PROBE, beyond - 1)
         if offset_at(here, high) != offset:
-            # Only up to the first change: another may follow within the day.
+            # Only up to the first change: another may follow before the next probe.
             high = first_change(here, low, high)
             offset = offset_at(here, high)
             changes.append((high, offset))
