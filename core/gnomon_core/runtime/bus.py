@@ -415,8 +415,8 @@ class NatsBus:
         try:
             await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
         except BusRefused as error:
-            # A message that is gone has a number of its own only where others before and after it are left; else
-            # the text tells it from a refusal.
+            # A message that is gone has a number of its own only where others before and after it are left;
+            # else the text tells it from a refusal.
             if error.code == _NOT_FOUND or error.err_code == _SEQUENCE_GONE:
                 return False
             if error.err_code == _DELETE_FAILED and "permitted" not in error.description:

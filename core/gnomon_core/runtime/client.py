@@ -69,5 +69,6 @@ class NatsClient(Client):
 
     @override
     async def _process_op_err(self, e: Exception) -> None:
-        self.abort()
+        if not (self.is_closed or self.is_reconnecting):
+            self.abort()
         await super()._process_op_err(e)

@@ -264,7 +264,9 @@ class Follower(Service):
             config["filter_subjects"] = self._filters
         request = {"stream_name": self._stream, "config": config}
         try:
-            answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}.{name}", request)
+            # While a cluster chooses a leader nobody answers: asking often finds it soon after. A consumer
+            # that is made all the same is dropped by the broker, since nobody pulls from it.
+            answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}.{name}", request, timeout=2.0)
         except NoAnswer as reason:
             raise _Broken(str(reason)) from None
         except BusRefused as refusal:

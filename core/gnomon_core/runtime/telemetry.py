@@ -149,3 +149,5 @@ class LogEvent(StrEnum):
     """The health port is open. host, port."""
     HEALTH_REFUSED = "health.refused"
     """Something on the health port was no request. error."""
+    DATABASE_AWAY = "database.away"
+    """Postgres cannot be reached at the start; it is tried again. error."""
