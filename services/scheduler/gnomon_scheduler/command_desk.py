@@ -68,6 +68,8 @@ class CommandDesk:
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
         """Commands that were stored without a partition, because their id is none."""
+        self._decided = 0
+        """Position of the last command decided, stored or not yet."""
         self._replies: list[_Reply] = []
 
     @property
@@ -89,10 +91,11 @@ class CommandDesk:
             units.append(self._refuse(received, refused.problem, now_ms, None, position=0))
         while self.commands and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
             received = self.commands.popleft()
-            size += 2 * len(received.command.data) + 2048
             unit = self._decide(received, now_ms)
             if unit is not None:
                 units.append(unit)
+                size += unit.size
+                self._decided = max(self._decided, received.command.seq)
         return units
 
     def _decide(self, received: Received, now_ms: int) -> Unit | None:
@@ -144,7 +147,7 @@ class CommandDesk:
         answer = self._book.memory.answer(command_id)
         if answer is not None:
             return lambda: self._outcome(command, answer[1], None, replayed=True)
-        if command.seq <= self._book.last_command:
+        if command.seq <= max(self._book.last_command, self._decided):
             gone = problem(
                 Code.UNAVAILABLE, "the command was decided before; its outcome is under /api/v1/commands"
             )

@@ -5,6 +5,11 @@ successive leaders would reorder: what the dead leader had fetched would come af
 only one consumer have a filter of a work queue, so opening one means deleting those of lower epochs first; finding
 one of a higher epoch means being deposed. Only the leader of an epoch creates its consumer.
 
+**Nothing is passed over.** What the broker has delivered into a connection that broke comes again only after the ack
+wait, behind commands that came later, and would then pass for decided. So after a reconnect, and when the broker's
+numbering of deliveries shows a hole, the consumer is made anew: it begins with the oldest command that is not
+acknowledged. What comes twice that way is recognised by its position.
+
 Acknowledging comes last, after the commit and the reply: a crash before it delivers the command again, and the shard
 register's `last_command` tells that it was decided.
 """
@@ -17,9 +22,10 @@ from collections.abc import Callable
 
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from gnomon_core.runtime.bus import NatsBus
-from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer
+from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import trace_id_of
@@ -33,6 +39,7 @@ __all__ = ["Intake", "Received"]
 _log = structlog.get_logger(__name__)
 
 _BATCH = 256
+_BATCH_BYTES = 8 * 1024 * 1024
 _PULL_SECONDS = 20
 _MAX_ACK_PENDING = 1000
 _ACK_WAIT_SECONDS = 60
@@ -70,12 +77,16 @@ class Intake(Service):
         self._take = take
         self._pulled = asyncio.Event()
         self._left = 0
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._delivered_count = 0
+        self._generation = -1
+        self._in_order = False
+        """Whether the consumer's next delivery is the next command."""
 
     async def on_start(self) -> None:
         """Open the consumer of this epoch and begin to pull. Raises Deposed."""
         await self._open()
-        self._inbox = self._bus.nc.new_inbox()
-        self._subscription = await self._bus.subscribe(self._inbox, self._delivered)
         # A pull does not outlive its connection.
         self._bus.listen(self._pulled.set)
         _ = self.spawn(self._pull(), "pull")
@@ -83,14 +94,39 @@ class Intake(Service):
     async def on_stop(self) -> None:
         """Take no more. The consumer stays: the next leader deletes it."""
         self._bus.unlisten(self._pulled.set)
-        if self._bus.connected:
-            await self._subscription.unsubscribe()
+        await self._unsubscribe()
 
     async def acknowledge(self, received: Received) -> None:
         """The command is decided, stored and answered."""
         await self._bus.send(received.ack_subject, b"+ACK")
 
     async def _open(self) -> None:
+        """Make the consumer, and an inbox that hears nothing of an earlier one. Raises Deposed."""
+        await self._unsubscribe()
+        self._generation = self._bus.generation
+        await self._create()
+        self._delivered_count, self._in_order = 0, True
+        self._inbox = inbox = self._bus.nc.new_inbox()
+
+        async def hear(message: Msg) -> None:
+            if self._inbox == inbox:
+                self._delivered(message)
+
+        while True:
+            try:
+                self._subscription = await self._bus.subscribe(inbox, hear)
+            except NoAnswer:
+                await asyncio.sleep(_RETRY_PAUSE)
+            else:
+                return
+
+    async def _unsubscribe(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        self._inbox = ""
+        if subscription is not None and not self._bus.nc.is_closed:
+            await subscription.unsubscribe()
+
+    async def _create(self) -> None:
         config = {
             "durable_name": self._consumer,
             "deliver_policy": "all",
@@ -103,7 +139,7 @@ class Intake(Service):
         request = {"stream_name": COMMANDS_STREAM, "config": config}
         while True:
             try:
-                await self._delete_older()
+                await self._delete_former()
                 await self._bus.api(f"CONSUMER.DURABLE.CREATE.{COMMANDS_STREAM}.{self._consumer}", request)
             except BusRefused as error:
                 if error.err_code != _FILTER_TAKEN:
@@ -115,14 +151,14 @@ class Intake(Service):
             else:
                 return
 
-    async def _delete_older(self) -> None:
+    async def _delete_former(self) -> None:
         offset = 0
         while True:
             answer = await self._bus.api(f"CONSUMER.NAMES.{COMMANDS_STREAM}", {"offset": offset})
             names = answer.get("consumers") or []
             for name in names:
                 prefix, _, epoch = name.rpartition("-")
-                if prefix != self._prefix or not epoch.isdigit() or name == self._consumer:
+                if prefix != self._prefix or not epoch.isdigit():
                     continue
                 if int(epoch) > self._epoch:
                     raise Deposed(f"consumer {name} is of a higher epoch than {self._epoch}")
@@ -140,13 +176,24 @@ class Intake(Service):
 
     async def _pull(self) -> None:
         """Keep one pull open; a new one when it is used up, has expired, or the connection was made anew."""
-        request = b'{"batch":%d,"expires":%d}' % (_BATCH, _PULL_SECONDS * 10**9)
+        request = b'{"batch":%d,"max_bytes":%d,"expires":%d}' % (_BATCH, _BATCH_BYTES, _PULL_SECONDS * 10**9)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{COMMANDS_STREAM}.{self._consumer}"
         while True:
             await self._bus.wait_connected()
+            if not self._in_order or self._generation != self._bus.generation:
+                try:
+                    await self._open()
+                except Deposed as error:
+                    # The shard finds out by its next batch; until then there is nothing to take here.
+                    _log.warning(LogEvent.INTAKE_STATUS, consumer=self._consumer, status=str(error))
+                    return
             self._pulled.clear()
             self._left = _BATCH
-            await self._bus.nc.publish(subject, request, reply=self._inbox)
+            try:
+                await self._bus.wire.post(subject, request, reply=self._inbox)
+            except NotCommitted:
+                await asyncio.sleep(_RETRY_PAUSE)
+                continue
             try:
                 # A lost answer must not stop the intake for ever, so the wait ends a little after the pull has.
                 async with asyncio.timeout(_PULL_SECONDS + 2):
@@ -154,17 +201,29 @@ class Intake(Service):
             except TimeoutError:
                 continue
 
-    async def _delivered(self, message: Msg) -> None:
+    def _delivered(self, message: Msg) -> None:
         headers = message.headers or {}
         if "Status" in headers:
+            self._ended(headers["Status"], headers.get("Description", ""))
+            return
+        self._delivered_count += 1
+        if message.metadata.sequence.consumer != self._delivered_count:
+            self._in_order = False
+        if not self._in_order:
             self._pulled.set()
-            if headers["Status"] not in {"404", "408", "409"}:
-                _log.warning(LogEvent.INTAKE_STATUS, consumer=self._consumer, status=headers["Status"])
             return
         self._take(_received(message, headers))
         self._left -= 1
         if self._left <= 0:
             self._pulled.set()
+
+    def _ended(self, status: str, description: str) -> None:
+        """The broker says why a pull brings no more."""
+        if status == "503" or "Consumer" in description:
+            self._in_order = False
+        if status not in {"404", "408", "409"}:
+            _log.warning(LogEvent.INTAKE_STATUS, consumer=self._consumer, status=status)
+        self._pulled.set()
 
 
 def _received(message: Msg, headers: dict[str, str]) -> Received:
