@@ -9,6 +9,7 @@ was stored *now*: that counts as refused, and reading the chain tells whether th
 from __future__ import annotations
 
 import asyncio
+import secrets
 from itertools import count
 from typing import Final
 
@@ -42,17 +43,19 @@ class Message:
 
 
 class ChainWriter:
-    """Writes this executor's events. `executor_id` is unique to this process, so its ids are its own."""
+    """Writes this executor's events."""
 
     def __init__(self, bus: Bus, executor_id: str) -> None:
         self._bus = bus
         self._id = executor_id
         self._source = f"gnomon/executor/{executor_id}"
+        # Random besides the id: also two processes that were given one id by mistake stay two.
+        self._salt = secrets.token_hex(6)
         self._numbers = count(1)
 
     def nonce(self) -> str:
         """A name that no other attempt, process or message has."""
-        return f"{self._id}:{next(self._numbers):x}"
+        return f"{self._id}:{self._salt}{next(self._numbers):x}"
 
     def started(self, attempt: Attempt, *, released: bool = False) -> Message:
         """The claim; with `released`, the mark that gives it back."""

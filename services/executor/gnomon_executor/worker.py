@@ -133,17 +133,18 @@ class Worker(Service):
         """Finish what is in hand, up to the grace; then make it end."""
         self._stopping = True
         self._on_draining()
-        await self.stop_child(self.intake)
-        await self._until_idle(self._settings.drain_grace)
-        if self.in_hand:
-            _log.warning(
-                LogEvent.DRAIN_CUT_OFF, attempts=[attempt.due.execution_id for attempt in self.in_hand]
-            )
-            for attempt in self.in_hand:
-                attempt.interrupt(Interruption.STOP)
-            await self._until_idle(LAST_BREATH_SECONDS)
-        for task in self._carriers:
-            task.cancel()
+        try:
+            await self.stop_child(self.intake)
+            await self._until_idle(self._settings.drain_grace)
+            if self.in_hand:
+                cut_off = [attempt.due.execution_id for attempt in self.in_hand]
+                _log.warning(LogEvent.DRAIN_CUT_OFF, attempts=cut_off)
+                for attempt in self.in_hand:
+                    attempt.interrupt(Interruption.STOP)
+                await self._until_idle(LAST_BREATH_SECONDS)
+        finally:
+            for task in self._carriers:
+                task.cancel()
 
     async def _until_idle(self, seconds: float) -> None:
         try:

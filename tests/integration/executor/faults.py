@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from typing_extensions import override
 
-from gnomon_core.runtime.bus import NatsBus, NoAnswer, connect
+from gnomon_core.runtime.bus import InProcess, NatsBus, NoAnswer, connect
 from gnomon_core.runtime.client import NatsClient
 from gnomon_core.runtime.messages import PubAck
 from gnomon_executor.settings import ExecutorSettings
@@ -22,6 +22,7 @@ class FaultyBus(NatsBus):
         super().__init__(nc)
         self._lose_answer: list[str] = []
         self._lose_request: list[str] = []
+        self._in_process: dict[str, int] = {}
         self._hold: dict[str, asyncio.Event] = {}
         self.reached = asyncio.Event()
         """Set when a publish that is held has been reached."""
@@ -33,6 +34,10 @@ class FaultyBus(NatsBus):
     def lose_request(self, part: str) -> None:
         """Let the next publish whose subject contains `part` never reach the broker."""
         self._lose_request.append(part)
+
+    def answer_in_process(self, part: str, times: int) -> None:
+        """Let so many publishes whose subject contains `part` be told that another write is in process."""
+        self._in_process[part] = times
 
     def hold(self, part: str) -> asyncio.Event:
         """Hold publishes whose subject contains `part` until the event that is returned is set."""
@@ -56,6 +61,10 @@ class FaultyBus(NatsBus):
             if part in subject:
                 self.reached.set()
                 await gate.wait()
+        for part, times in self._in_process.items():
+            if part in subject and times > 0:
+                self._in_process[part] = times - 1
+                raise InProcess("in process, says the test")
         for part in self._lose_request:
             if part in subject:
                 self._lose_request.remove(part)

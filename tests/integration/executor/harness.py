@@ -100,9 +100,10 @@ def make_due(task_type: str = "echo", config: object = None, **changes: Any) -> 
 class Lab:
     """One broker with Gnomon's streams on it, and a connection of the test's own."""
 
-    def __init__(self, bus: NatsBus, url: str) -> None:
+    def __init__(self, bus: NatsBus, url: str, replicas: int = 1) -> None:
         self.bus = bus
         self.url = url
+        self.replicas = replicas
 
     async def emit(self, due: Due) -> int:
         """Store a due, as a shard does; its sequence."""
@@ -152,10 +153,10 @@ class Lab:
         return results[0]
 
     async def queue_empty(self, timeout: float = 10.0) -> None:
-        """Wait until no work is left in the queue."""
+        """Wait until no work is left in the queue, which in these tests holds nothing else."""
 
         async def look() -> bool:
-            return not await self.stored("task.due.>", DUE_STREAM)
+            return (await self.bus.stream_info(DUE_STREAM)).messages == 0
 
         await until(look, timeout=timeout)
 
@@ -228,7 +229,7 @@ async def open_lab(url: str, *, replicas: int = 1) -> AsyncIterator[Lab]:
     bus = await connect(ExecutorSettings(nats_url=url), name="test-lab")
     try:
         await ensure_topology(bus, TopologySettings(partitions=PARTITIONS, replicas=replicas))
-        yield Lab(bus, url)
+        yield Lab(bus, url, replicas)
     finally:
         await bus.close()
 
@@ -260,6 +261,7 @@ class ExecutorProcess:
             "GNOMON_EXECUTOR_TASKS": HANDLERS,
             "GNOMON_EXECUTOR_CONCURRENCY": "20",
             "GNOMON_LOG_FORMAT": "json",
+            "GNOMON_REPLICAS": str(lab.replicas),
             **self._environ,
         }
         self._launch(environ)

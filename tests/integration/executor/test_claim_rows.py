@@ -10,6 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gnomon_core.runtime.bus import WrongSequence
+from gnomon_executor.attempt import Attempt
+from gnomon_executor.chain_writer import ChainWriter
+from gnomon_executor.delivery import Delivery
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.dues import Due
@@ -289,7 +293,7 @@ async def test_row_given_back_goes_on_at_once_and_uncounted(lab: Lab) -> None:
     assert third.takeovers == 2
 
 
-async def test_row_taken_from_me_the_result_is_dropped_and_nothing_is_sent(
+async def test_failure_10_row_taken_from_me_the_result_is_dropped_and_nothing_is_sent(
     either_lab: Lab, tmp_path: Path
 ) -> None:
     """Another executor's `started` is on top when the result comes: it is refused, dropped, and heard by nobody;
@@ -378,7 +382,7 @@ async def test_an_expired_first_attempt_is_missed_and_a_later_one_is_not(lab: La
     assert names(await lab.chain(taken)) == ["started", "started", "executed"]
 
 
-async def test_four_claimants_one_winner(either_lab: Lab, tmp_path: Path) -> None:
+async def test_failure_04_four_claimants_one_winner(either_lab: Lab, tmp_path: Path) -> None:
     """Each execution delivered to four executors at once: one claim, one run and one result of each."""
     lab = either_lab
     trace = tmp_path / "trace"
@@ -414,3 +418,32 @@ async def _settled_connection(worker: Any) -> bool:
 async def _consumed(lab: Lab) -> bool:
     info = await lab.bus.api(f"CONSUMER.INFO.{DUE_STREAM}.exec_default_medium")
     return bool(info["num_ack_pending"] > 0)
+
+
+async def test_failure_04_an_id_that_was_seen_counts_as_refused(either_lab: Lab) -> None:
+    """The broker answers a repeated message id with "duplicate", which is no refusal to it: to a chain it is one."""
+    lab = either_lab
+    due = make_due()
+    writer = ChainWriter(lab.bus, "e-twice")
+    delivery = Delivery("task.due.default.medium.0.x", b"", None, "", "", 1, 1, 0)
+    attempt = Attempt(due, delivery, lab.partition(due), 0, writer.nonce())
+    attempt.started_at = due.due_at
+    message = writer.started(attempt)
+    seq = await writer.store(attempt, message, 0)
+    with pytest.raises(WrongSequence):
+        await writer.store(attempt, message, seq)
+    assert names(await lab.chain(due)) == ["started"]
+
+
+async def test_failure_14_in_process_is_asked_again_and_decides_nothing(lab: Lab, tmp_path: Path) -> None:
+    """Told that another write is in process, claim and result are tried again; the handler runs once."""
+    trace = tmp_path / "trace"
+    due = make_due("test_wait", {"trace": str(trace)})
+    bus = await connect_faulty(lab.url)
+    bus.answer_in_process("task.started", 5)
+    bus.answer_in_process("task.executed", 5)
+    async with lab.worker(bus=bus):
+        await lab.emit(due)
+        await lab.queue_empty()
+    assert names(await lab.chain(due)) == ["started", "executed"]
+    assert words(trace) == ["begin", "end"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ async def test_a_cancel_is_heard_and_recorded(lab: Lab, tmp_path: Path) -> None:
     async with lab.worker() as worker:
         for due in dues:
             await lab.emit(due)
-            await until(lambda kind=due.task_type: _said(tmp_path / kind, "begin"))
+            await until(partial(_said, tmp_path / due.task_type, "begin"))
         for due in dues:
             await lab.bus.send(subjects.cancel_signal(due.task_id, due.run), encode({"reason": "by hand"}))
         results = [await lab.ended(due) for due in dues]
@@ -322,7 +323,7 @@ async def test_a_handler_that_blocks_its_loop_runs_once(lab: Lab, tmp_path: Path
     assert names(await lab.chain(due)) == ["started", "executed"]
 
 
-async def test_work_of_an_unknown_type_is_left_to_others(lab: Lab) -> None:
+async def test_failure_26_work_of_an_unknown_type_is_left_to_others(lab: Lab) -> None:
     """This executor does not run the type: the message goes back, untouched, for one that does."""
     due = make_due("no_such_type_here")
     async with lab.worker() as worker:
@@ -360,7 +361,7 @@ async def test_a_due_that_cannot_be_read_at_all_is_told_and_removed(lab: Lab) ->
     assert (rejected.verb, rejected.subject) == ("due", subject)
 
 
-async def test_an_executor_whose_clock_is_off_claims_nothing(lab: Lab) -> None:
+async def test_failure_24_an_executor_whose_clock_is_off_claims_nothing(lab: Lab) -> None:
     """It asks for no work; once its clock is right, it does."""
     guard = ClockGuard()
     guard.told(0, 600_000, 1)
