@@ -222,13 +222,16 @@ class ShardMemory:
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
         self._heap: list[tuple[int, int, int, str, int]] = []
+        self._generation = 0
+        """Given out once each, so that what an id's former life left on the heap is not taken for its present one's."""
         self._horizon_ms = 0
 
     # -- slots ---------------------------------------------------------------------------------
 
     def schedule(self, task: TaskState, watermark_ms: int) -> None:
         """Put a task's coming slots on the heap: those after its cursor whose emission time is after the watermark."""
-        task.generation += 1
+        self._generation += 1
+        task.generation = self._generation
         reg = task.reg
         if reg.deleted_ms is not None or reg.ended is not None:
             self.over[task.task_id] = task
@@ -308,13 +311,16 @@ class ShardMemory:
         if known is not None and known.seq >= seq:
             return
         task = TaskState(reg, seq)
-        task.generation = 0 if known is None else known.generation
         task.flights = {entry.run: Flight.of_entry(entry) for entry in reg.entries}
         task.cancelling = {item.run: item for item in reg.cancelling}
         self.tasks[reg.task_id] = task
         self.note_flights(task)
         self.unreadable.pop(reg.task_id, None)
-        self.schedule(task, self._horizon_ms)
+        if known is not None and _same_slots(known.reg, reg):
+            # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
+            task.generation = known.generation
+        else:
+            self.schedule(task, self._horizon_ms)
 
     def apply_shard(self, seq: int, reg: ShardRegister) -> None:
         """Take over the shard register, and let go of what it says is done."""
@@ -386,6 +392,17 @@ class ShardMemory:
             (task.dirty_from for task_id, task in self.dirty.items() if task_id not in written), default=0
         )
         return oldest - 1 if oldest else self.position
+
+
+def _same_slots(before: TaskRegister, after: TaskRegister) -> bool:
+    """Whether two registers of one task make the same slots."""
+    return (
+        before.active
+        and after.active
+        and before.revision == after.revision
+        and before.cursor_s == after.cursor_s
+        and before.spec.schedule == after.spec.schedule
+    )
 
 
 def _jitter(reg: TaskRegister, nominal_s: int) -> int:

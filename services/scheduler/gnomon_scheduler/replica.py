@@ -20,6 +20,7 @@ from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler import patient_reads
 from gnomon_scheduler.memory import ShardMemory
 from gnomon_scheduler.registers import ShardRegister, TaskRegister
 from gnomon_schemas import subjects
@@ -52,6 +53,10 @@ class Replica(Service):
         """Load, then follow; ready when all that was there at the start has been applied."""
         self.memory = memory = ShardMemory(self.partition)
         self._leader = None
+        # First of all, since it tells from when on slots matter: a task's own register may be a year old.
+        shard = await patient_reads.last(self._bus, EVENTS_STREAM, self._shard_subject)
+        if shard is not None:
+            self._apply_register(shard)
         registers = [subjects.task_registers(self.partition), self._shard_subject]
         loader = Follower(self._bus, EVENTS_STREAM, registers, handler=self._load, name=f"{self.name}-load")
         await loader.start()

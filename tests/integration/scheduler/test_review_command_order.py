@@ -69,7 +69,7 @@ async def test_a_delivery_that_was_lost_with_its_connection_is_decided_before_la
     await world.fake_executor()
     async with _Line(world.broker.url) as line:
         leader = world.leader()
-        leader._url = line.url  # noqa: SLF001 - the leader's way to the broker is what this test is about
+        leader._url = line.url
         async with leader:
             await world.commands.create(task_id)
             line.swallow()
@@ -102,10 +102,11 @@ async def test_copies_of_many_commands_in_one_turn_are_decided_once(world: World
         await world.commands.post("update", task_id, {"description": "holds the shard"})
         await hold.reached.wait()
         ids = [(await world.commands.post("run", task_id, {}))[0] for _ in range(40)]
-        queue = leader.shard._commands.commands  # noqa: SLF001 - a redelivery, without its minute of waiting
+        queue = leader.shard._commands.commands
         async with asyncio.timeout(10):
             while len(queue) < len(ids):
-                await asyncio.sleep(0.01)
+                leader.shard._wake.clear()
+                await leader.shard._wake.wait()
         queue.extend(list(queue))
         hold.release()
         for command_id in ids:
