@@ -128,7 +128,8 @@ class Machine:
         try:
             starting = asyncio.create_task(self._start(begun), name="start")
             await first_of(starting, signals.stop.wait())
-            if not starting.done():
+            if signals.stop.is_set():
+                # Also when the start has just failed: Ctrl-C goes to programs it runs too, as initdb.
                 await cancelled(starting)
                 return OK
             await starting

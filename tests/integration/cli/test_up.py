@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.cli.running_up import RunningUp, alive, gnomon
+from tests.integration.cli.running_up import RunningUp, alive, gnomon, held_locks
 from tests.servers import reachable_folder
 
 pytestmark = pytest.mark.timeout(180)
@@ -92,8 +92,10 @@ async def test_ctrl_c_stops_all_in_order_and_leaves_nothing(folder: Path) -> Non
     await up.start()
     pids = [entry.pid for entry in up.run_file.processes]
     assert len(pids) == 7
+    assert len(held_locks(up.data)) == 8, "up's own lock, and one for each child"
     assert await up.stop() == 0
     assert up.lines[-1].startswith("stopped after")
+    assert held_locks(up.data) == []
     assert [pid for pid in pids if alive(pid)] == []
     assert not (up.data / "run.json").exists()
 
@@ -122,9 +124,7 @@ async def test_sigterm_in_the_middle_of_the_start_leaves_nothing(folder: Path) -
     up.send(signal.SIGTERM)
     assert await up.ended() == 0
     assert "ready in" not in up.terminal
-    again = RunningUp(up.data)
-    await again.start()
-    assert await again.stop() == 0
+    assert held_locks(up.data) == []
 
 
 async def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_how_to_mend_it(
@@ -185,6 +185,7 @@ async def test_a_task_module_that_is_not_there_is_told_and_nothing_is_left(folde
     assert await up.ended() == 1
     assert "while starting; its log is" in up.terminal
     assert "no_such_module" in up.terminal
+    assert held_locks(up.data) == []
     assert "Traceback" not in up.terminal
 
 
