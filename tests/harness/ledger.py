@@ -23,9 +23,10 @@ from gnomon_schemas.subjects import TASK_RUN
 from gnomon_schemas.tasks import Task, TaskStatus
 from tests.harness.events import Seen
 
-__all__ = ["Audit", "Stretch", "audit", "stretches"]
+__all__ = ["ENDINGS", "Audit", "Stretch", "audit", "stretches"]
 
-_ENDINGS = frozenset({"executed", "skipped", "missed", "coalesced"})
+ENDINGS = frozenset({"executed", "skipped", "missed", "coalesced"})
+"""Events that are the outcome of a slot."""
 _COMPANIONS = frozenset({"failed", "dead_lettered"})
 _OVER = frozenset({TaskStatus.CANCELLED, TaskStatus.COMPLETED, TaskStatus.FAILED})
 _SHOWN = 20
@@ -182,7 +183,7 @@ def _take_span(
 def _take_chain(
     result: Audit, name: str, run: str, chain: list[Seen], recorded: defaultdict[int, list[str]]
 ) -> None:
-    endings = [seen for seen in chain if seen.name in _ENDINGS]
+    endings = [seen for seen in chain if seen.name in ENDINGS]
     outcomes = [_outcome(seen) for seen in endings]
     if endings:
         after = [seen.name for seen in chain if seen.seq > endings[0].seq and seen.name not in _COMPANIONS]

@@ -30,21 +30,21 @@ from gnomon_scheduler.registers import ShardRegister, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode
 from gnomon_schemas.dues import Due, DueFence
-from gnomon_schemas.members import SchedulerStatus
+from gnomon_schemas.members import Member, SchedulerStatus
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from tests.harness.clocks import CLOCK_OFFSET_VARIABLE
 from tests.harness.commands import Commands
 from tests.harness.events import Events
 from tests.harness.fake_executor import FakeExecutor
 from tests.harness.leading import Leader
-from tests.harness.ledger import Audit, audit
+from tests.harness.ledger import ENDINGS, Audit, audit
 from tests.harness.processes import Process
 from tests.harness.stopping import TRAPS_VARIABLE, Trap
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["World", "now_ms"]
+__all__ = ["World", "now_ms", "tell"]
 
 _SETTLE_POLL = 0.05
 _SCHEDULER, _EXECUTOR = "gnomon_scheduler", "gnomon_executor"
@@ -53,6 +53,11 @@ _SCHEDULER, _EXECUTOR = "gnomon_scheduler", "gnomon_executor"
 def now_ms() -> int:
     """The machine's wall clock, in epoch milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def tell(figures: str) -> None:
+    """Say a figure that a test has seen: shown with `pytest -s`, and where the test fails."""
+    sys.stdout.write(f"{figures}\n")
 
 
 class World:
@@ -243,6 +248,12 @@ class World:
             async for stored in self.bus.scan(DUE_STREAM, f"task.due.*.*.*.{task_id or '*'}")
         ]
 
+    async def members(self, kind: str) -> list[Member]:
+        """The processes of a kind that announce themselves."""
+        bucket = subjects.MEMBERS_BUCKET
+        kept = await self.bus.multi_last(f"KV_{bucket}", [f"$KV.{bucket}.{kind}.*"])
+        return [decode(stored.data, Member) for stored in kept if stored.data]
+
     async def statuses(self, within: float = 0.3) -> list[SchedulerStatus]:
         """What the schedulers answer to a request for their status."""
         answers: list[SchedulerStatus] = []
@@ -266,14 +277,35 @@ class World:
         return audit(self.events.all, now_ms() if until_ms is None else until_ms)
 
     async def settled(self, until_ms: int | None = None, within: float = 20.0) -> Audit:
-        """Wait until every slot up to an instant (now) has its outcome; the audit, which is sound."""
+        """Wait until every slot up to an instant (now) has its outcome; the audit, which is sound.
+
+        Raises AssertionError with the audit where it is not sound, or not settled in time.
+        """
         until = now_ms() if until_ms is None else until_ms
-        last = self.audit(until)
         try:
             async with asyncio.timeout(within):
-                while not last.settled:
-                    await self.events.more(len(self.events.all), within)
-                    last = self.audit(until)
+                while True:
+                    position, last = len(self.events.all), self.audit(until)
+                    if not (last.pending or last.missing):
+                        break
+                    await self._ended({*last.pending, *last.missing}, position, within)
         except TimeoutError:
             raise AssertionError(f"not settled within {within:g} s: {last}\n{self.events.tail()}") from None
+        assert last.settled, f"{last}\n{self.events.tail()}"
         return last
+
+    async def _ended(self, names: set[str], position: int, within: float) -> None:
+        """Wait until each of these slots has ended, or something happened to a task itself, after the events up to
+        `position`. An audit of everything takes too long to be made after every event."""
+
+        def look() -> bool:
+            nonlocal position
+            fresh, position = self.events.all[position:], len(self.events.all)
+            for seen in fresh:
+                if seen.run == subjects.TASK_RUN:
+                    names.clear()
+                elif seen.name in ENDINGS:
+                    names.discard(f"{seen.task_id}.{seen.run}")
+            return not names
+
+        await self.events.wait_for(look, within)
