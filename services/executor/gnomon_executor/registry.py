@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -14,6 +15,7 @@ import msgspec
 
 from gnomon import TaskType
 from gnomon.task_types import collect
+from gnomon_core.runtime.settings import SettingsError
 from gnomon_schemas.members import TypeAnnouncement
 
 __all__ = ["BUILTIN_MODULES", "ENTRY_POINTS", "Registry", "TypesNotLoaded", "load_types"]
@@ -27,7 +29,7 @@ BUILTIN_MODULES: Final = (
 )
 
 
-class TypesNotLoaded(Exception):
+class TypesNotLoaded(SettingsError):
     """A module with task types cannot be loaded; the message names the module and what is wrong with it."""
 
 
@@ -134,8 +136,10 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         raise TypesNotLoaded(
-            f"module {name!r} cannot be imported: {type(error).__name__}: {error}"
+            f"module {name!r} cannot be imported: {type(error).__name__}: {error} "
+            f"(in {frame.filename}, line {frame.lineno})"
         ) from error
 
 

@@ -271,7 +271,7 @@ class ExecutorProcess:
             assert self.process.poll() is None, self._log.read_text()
             return next((member for member in await lab.members() if member.pid == self.pid), None)
 
-        return await until(look, timeout=20.0)
+        return await until(look, timeout=60.0)
 
     def _launch(self, environ: dict[str, str]) -> None:
         with self._log.open("ab") as out:
