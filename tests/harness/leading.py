@@ -63,7 +63,7 @@ class Leader:
         assert isinstance(bus, TrapBus)
         self.bus = bus
         self._alive = True
-        self._members = MemberWatch(bus, ("executor",), on_change=self._executors_changed)
+        self._members = MemberWatch(bus, ("executor",))
         await self._members.start()
         self.types = TypeCatalogue(bus, self._members)
         self.types.on_change = self._executors_changed

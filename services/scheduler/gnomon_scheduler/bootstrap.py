@@ -45,7 +45,7 @@ async def bootstrap(
     membership = Membership(bus, member, clock=clock, guard=guard)
     meter = Meter()
     measures = ShardMeasures(meter, Tracing("scheduler", settings.otlp_endpoint))
-    members = MemberWatch(bus, ("scheduler", "executor"), on_change=lambda: types.members_changed())
+    members = MemberWatch(bus, ("scheduler", "executor"))
     types = TypeCatalogue(bus, members)
     options = ShardOptions(
         owner=member_id,

@@ -43,7 +43,8 @@ class TypeCatalogue(Service):
         """Called when a type was announced, or other types are live."""
 
     async def on_start(self) -> None:
-        """Load the announcements and follow them."""
+        """Load the announcements and follow them, and the members."""
+        self._members.listen(self._members_changed)
         follower = Follower(
             self._bus, f"KV_{TYPES_BUCKET}", [f"{_PREFIX}>"], handler=self._heard, name="types-follower"
         )
@@ -57,8 +58,7 @@ class TypeCatalogue(Service):
             live = self._live[pool] = self._members.types_live(pool)
         return task_type in live
 
-    def members_changed(self) -> None:
-        """Some process came, went, or runs other types now."""
+    def _members_changed(self) -> None:
         self._live.clear()
         self.on_change()
 
