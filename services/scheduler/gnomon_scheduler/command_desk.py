@@ -56,12 +56,14 @@ class CommandDesk:
         book: Book,
         types: TypeCatalogue,
         wish: Callable[[TaskState, Cancelling], None],
+        after_change: Callable[[TaskState], None],
         *,
         default_timezone: str,
         fingerprint: str,
         cancel_grace_ms: int,
     ) -> None:
-        self._bus, self._book, self._types, self._wish = bus, book, types, wish
+        self._bus, self._book, self._types = bus, book, types
+        self._wish, self._after_change = wish, after_change
         self._default_timezone, self._fingerprint = default_timezone, fingerprint
         self._cancel_grace_ms = cancel_grace_ms
         self.commands: deque[Received] = deque()
@@ -182,6 +184,9 @@ class CommandDesk:
         )
         self._note_answer(command, notes[0], None)
         unit = self._book.unit(task, notes, command_seq=command.seq)
+        if decision.rescheduled:
+            # A resume may come after the last slot, and an update may leave none.
+            unit.when_stored(_telling(self._after_change, task))
         for item in decision.cancels:
             unit.when_stored(_wishing(self._wish, task, item))
         return unit
@@ -292,6 +297,10 @@ def _shortened(found: Problem) -> Problem:
         for error in found.errors[:_ERRORS_MAX]
     )
     return msgspec.structs.replace(found, detail=found.detail[:_WORDS_MAX], errors=errors)
+
+
+def _telling(tell: Callable[[TaskState], None], task: TaskState) -> Callable[[], None]:
+    return lambda: tell(task)
 
 
 def _wishing(

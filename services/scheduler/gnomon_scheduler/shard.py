@@ -35,7 +35,7 @@ from gnomon_scheduler import takeover
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
-from gnomon_scheduler.decisions.folding import finish, fold
+from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import Intake, Received
@@ -92,6 +92,8 @@ class Shard(Service):
         self._wake = asyncio.Event()
         self._halting = False
         self._lead_task: asyncio.Task[None] | None = None
+        self._finishing: dict[str, TaskState] = {}
+        """Tasks past their last slot, that end once the watermark is there too."""
         self._intakes: list[Intake] = []
         self._book: Book
         self._slots: SlotDesk
@@ -193,6 +195,7 @@ class Shard(Service):
             self._book,
             self._types,
             self._endings.wish,
+            self._after_end,
             default_timezone=options.default_timezone,
             fingerprint=options.fingerprint,
             cancel_grace_ms=options.cancel_grace_ms,
@@ -258,7 +261,10 @@ class Shard(Service):
         units, until_ms, handed_out = await self._slots.hand_out(now_ms)
         units += self._commands.decide(until_ms)
         units += self._book.flush()
+        before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)
+        if self._finishing and self._book.watermark_ms > before_ms:
+            self._finish_tasks()
         await self._commands.answer()
         await self._slots.publish_armed(now_ms)
         await self._endings.work(now_ms)
@@ -340,3 +346,11 @@ class Shard(Service):
             book.derive(task.task_id, [changed])
             book.memory.schedule(task, book.watermark_ms)
             book.touch(task)
+        elif past_last_slot(task.reg, book.now_ms()):
+            self._finishing[task.task_id] = task
+
+    def _finish_tasks(self) -> None:
+        """The watermark has moved: end what was waiting for that."""
+        waiting, self._finishing = self._finishing, {}
+        for task in waiting.values():
+            self._after_end(task)

@@ -57,7 +57,10 @@ class SlotDesk:
             count += len(slots)
             replanned: set[str] = set()
             for slot in slots:
-                if slot.task.task_id not in replanned and not self._was_handled(slot):
+                if self._was_handled(slot):
+                    # It may have ended before this leader began, and have been its task's last.
+                    self._after_end(slot.task)
+                elif slot.task.task_id not in replanned:
                     await self._look_at(slot, now_ms, plain, units, replanned)
         due_ms = self._book.memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)

@@ -16,6 +16,7 @@ from gnomon_core.rules.status import status_of
 from gnomon_core.timing import next_fire
 from gnomon_scheduler.decisions.views import resting_status
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.dues import PreviousRun
 from gnomon_schemas.events import (
@@ -33,7 +34,7 @@ from gnomon_schemas.events import (
 from gnomon_schemas.schedules import Once
 from gnomon_schemas.tasks import ExecutionStatus, LastExecution, RetryPolicy, TaskStatus
 
-__all__ = ["Folded", "finish", "fold"]
+__all__ = ["Folded", "finish", "fold", "past_last_slot"]
 
 
 @dataclass(slots=True)
@@ -214,6 +215,14 @@ def _note_folded(task: TaskState, seq: int) -> None:
     )
 
 
+def past_last_slot(reg: TaskRegister, now_ms: int) -> bool:
+    """Whether a task that is active has no slot after `now_ms`."""
+    schedule = reg.spec.schedule
+    if schedule is None or not reg.active:
+        return False
+    return next_fire(schedule, max(reg.cursor_s, now_ms // 1000)) is None
+
+
 def finish(task: TaskState, now_ms: int, partition: int) -> StatusChanged | None:
     """End a task that has no slot left and nothing in flight; the event that says so, or None.
 
@@ -221,14 +230,11 @@ def finish(task: TaskState, now_ms: int, partition: int) -> StatusChanged | None
     watermark is: `now_ms` is an instant up to which every slot was handed out.
     """
     reg = task.reg
-    schedule = reg.spec.schedule
-    if schedule is None or not reg.active or task.flights:
-        return None
-    if next_fire(schedule, max(reg.cursor_s, now_ms // 1000)) is not None:
+    if task.flights or not past_last_slot(reg, now_ms):
         return None
     last = reg.runtime.last_execution
     only_run_failed = (
-        isinstance(schedule, Once)
+        isinstance(reg.spec.schedule, Once)
         and last is not None
         and last.status in {ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT}
     )
