@@ -212,7 +212,13 @@ class Book:
 
         Raises ChainMoved where one of the executions was claimed meanwhile: nothing is stored then. Raises Deposed.
         """
-        register = msgspec.structs.replace(self._committer.current, fold_position=self.memory.fold_position())
+        # With the watermark, as in every batch: behind the fold position nothing tells any more that a slot after the
+        # stored watermark was handed out and has ended.
+        register = msgspec.structs.replace(
+            self._committer.current,
+            watermark_ms=self.watermark_ms,
+            fold_position=self.memory.fold_position(),
+        )
         await self._committer.store(register, [note.message for note in notes])
 
     def seconds_to_heartbeat(self) -> float:

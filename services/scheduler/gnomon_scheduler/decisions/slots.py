@@ -53,9 +53,10 @@ def course_of(task: TaskState, emit_ms: int, now_ms: int, *, runnable: bool) -> 
         if any(flight.gated for flight in task.flights.values()):
             return Course.SKIP_OVERLAP
         return Course.WAIT_FOR_OTHERS
-    if not runnable:
-        return Course.SKIP_LIMIT if len(task.flights) >= ENTRIES_PER_TASK else Course.WAIT_FOR_EXECUTOR
-    return Course.EMIT
+    if len(task.flights) >= ENTRIES_PER_TASK:
+        # Also where it could run at once: every one of them is an entry of the register when it has to try again.
+        return Course.SKIP_LIMIT
+    return Course.EMIT if runnable else Course.WAIT_FOR_EXECUTOR
 
 
 def flight_of(slot: Slot, *, written: bool, gated: bool = False, queued: bool = False) -> Flight:

@@ -348,9 +348,14 @@ def _close(
         decision.cancels = [
             Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command.command_id)
             for run in runs
-            if run not in task.cancelling or reason == "deleted"
+            if _is_stronger(reason, task.cancelling.get(run))
         ]
     return msgspec.structs.replace(reg, cursor_s=max(now_s, old.cursor_s))
+
+
+def _is_stronger(reason: str, present: Cancelling | None) -> bool:
+    """Whether a wish to end an execution replaces the one that is there. A pause's lets go of what was claimed."""
+    return present is None or reason == "deleted" or (present.reason == "paused" and reason != "paused")
 
 
 def _withdrawal_reason(reg: TaskRegister) -> str | None:
@@ -515,7 +520,7 @@ def _cancel_execution(
 ) -> Decision:
     payload = parse_body(command.data, CancelExecution)
     decision = Decision(task.reg, [_unchanged(task.reg, command, around)], run=payload.run)
-    if payload.run in task.cancelling:
+    if not _is_stronger("cancelled", task.cancelling.get(payload.run)):
         return decision
     if payload.run not in task.flights:
         raise Refused(
