@@ -16,12 +16,14 @@ from gnomon_schemas.schedules import Cron, Interval
 
 BERLIN, NEW_YORK, LONDON = "Europe/Berlin", "America/New_York", "Europe/London"
 LORD_HOWE, SAO_PAULO, APIA = "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia"
+ST_JOHNS = "America/St_Johns"
 
 # Berlin 2026: 29 March 02:00 -> 03:00 at 01:00Z; 25 October 03:00 -> 02:00 at 01:00Z.
 # New York 2026: 8 March 02:00 -> 03:00 at 07:00Z; 1 November 02:00 -> 01:00 at 06:00Z.
 # London 2026: 29 March 01:00 -> 02:00 at 01:00Z; 25 October 02:00 -> 01:00 at 01:00Z.
 # Lord Howe 2026: 5 April 02:00 -> 01:30 at 4 April 15:00Z; 4 October 02:00 -> 02:30 at 3 October 15:30Z.
 # Sao Paulo 2018: 18 February 00:00 -> 17 February 23:00 at 02:00Z; 4 November 00:00 -> 01:00 at 03:00Z.
+# St. John's 2010: 7 November 00:01 -> 6 November 23:01 at 02:31Z.
 # Apia 2011: 29 December 24:00 -> 31 December 00:00 at 30 December 10:00Z.
 BY_THE_CLOCK = [
     # a gap: the first instant after it, once for all its slots, and once with what is due then anyway
@@ -101,6 +103,16 @@ RUNNING_THROUGH = [
         ["24 22:30", "25 00:30", "25 01:30", "25 03:30"],
     ),
     (BERLIN, "0 * 29 2 *", "2026-01-01 00:00", "2028-02-28 23:00", ["28 23:00"]),
+    # shown again after the clock went back over midnight, though the next slot of the calendar is a year away
+    (
+        SAO_PAULO,
+        "30 * 17 2 *",
+        "2018-02-18 00:00",
+        "2018-03-01 00:00",
+        ["18 00:30", "18 01:30", "18 02:30"],
+    ),
+    (ST_JOHNS, "0 */12 7 11 *", "2010-11-01 00:00", "2010-11-07 03:00", ["7 02:30"]),
+    (ST_JOHNS, "0 */12 7 11 *", "2010-11-01 00:00", "2010-11-08 00:00", ["7 02:30", "7 03:30", "7 15:30"]),
     (APIA, "0 */12 * * *", "2011-12-29 22:00", "2011-12-30 22:30", ["30 10:00", "30 22:00"]),
 ]
 
