@@ -52,7 +52,7 @@ class LogEvent(StrEnum):
     """A follower makes its consumer anew. follower, stream, position, reason."""
 
     LEASE_GAINED = "lease.gained"
-    """This process holds a lease now. lease, epoch, how (free | expired | suspected | adopted)."""
+    """This process holds a lease now. lease, epoch, how (free | expired | suspected | unheard | adopted)."""
     LEASE_LOST = "lease.lost"
     """This process holds a lease no more. lease, epoch, why (released | taken | expired | clock | failed)."""
     LEASE_SUSPECTED = "lease.suspected"

@@ -1,7 +1,8 @@
 """Connections to Postgres for reads, and the one error that says it is away.
 
 Postgres may be away when the process starts and at any time after. Nothing here waits for it: a read that
-finds no database raises `DatabaseAway` within seconds, which the caller hears as 503.
+finds no database raises `DatabaseAway` within seconds, which the caller hears as 503. The schema is brought
+up to date when the process starts, or as soon after as there is a database.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+import structlog
 from typing_extensions import override
 
+from gnomon_api.readmodels.migrate import migrate
+from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
 
 __all__ = ["AWAY", "Database", "DatabaseAway", "Row"]
 
@@ -33,6 +38,7 @@ AWAY: Final = (
 )
 """What asyncpg raises when the database cannot serve now."""
 
+_log = structlog.get_logger(__name__)
 _CONNECT_SECONDS: Final = 3.0
 _STATEMENT_SECONDS: Final = 10.0
 
@@ -52,7 +58,10 @@ class Database(Service):
 
     @override
     async def on_start(self) -> None:
-        """Make the pool; no connection is opened."""
+        """Make the pool and migrate; without a database the latter is tried again until there is one.
+
+        Raises MigrationError for a database that this version must not touch.
+        """
         self._pool = await asyncpg.create_pool(
             self.dsn,
             min_size=0,
@@ -63,6 +72,22 @@ class Database(Service):
             # Filters are only in the statement when they are asked for, so each plan is made for its values.
             server_settings={"application_name": "gnomon-api", "plan_cache_mode": "force_custom_plan"},
         )
+        try:
+            await migrate(self.dsn, timeout=_CONNECT_SECONDS)
+        except AWAY as error:
+            _log.warning(LogEvent.DATABASE_AWAY, error=f"{type(error).__name__}: {error}")
+            _ = self.spawn(self._migrate_later(), "migrate")
+
+    async def _migrate_later(self) -> None:
+        backoff = Backoff(first=0.2, longest=2.0)
+        while True:
+            await backoff.pause()
+            try:
+                await migrate(self.dsn, timeout=_CONNECT_SECONDS)
+            except AWAY as error:
+                _log.debug(LogEvent.DATABASE_AWAY, error=f"{type(error).__name__}: {error}")
+            else:
+                return
 
     @override
     async def on_stop(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -42,6 +42,17 @@ class _Owner(msgspec.Struct):
     user_id: str | None = None
 
 
+class _Progress(msgspec.Struct, omit_defaults=True):
+    """What a running handler tells of itself."""
+
+    fraction: float
+    message: str = ""
+    execution_id: str = ""
+    attempt: int = 0
+    at: str = ""
+
+
+_decode_progress = msgspec.json.Decoder(_Progress).decode
 _decode_owner = msgspec.json.Decoder(_Owner).decode
 
 
@@ -146,11 +157,21 @@ class EventReader:
 class EventHub(Service):
     """Follows the event log from now on, and hands every event to whoever wants it."""
 
-    def __init__(self, bus: NatsBus, *, reader_limit: int = 2000) -> None:
+    def __init__(
+        self,
+        bus: NatsBus,
+        *,
+        reader_limit: int = 2000,
+        on_readers: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`reader_limit`: events that wait for one reader; `on_readers` hears how many there are."""
         super().__init__("events")
+        self._on_readers = on_readers
         self._bus = bus
         self._limit = reader_limit
+        self._open: set[EventReader] = set()
         self._readers: set[EventReader] = set()
+        """Those that hear live events; a reader that resumes reads the stream first."""
         self._waiters: dict[str, set[asyncio.Future[int]]] = {}
         self._follower: Follower | None = None
         self._progress: dict[str, bytes] = {}
@@ -160,7 +181,7 @@ class EventHub(Service):
     @property
     def readers(self) -> int:
         """How many readers are connected."""
-        return len(self._readers)
+        return len(self._open)
 
     @override
     async def on_start(self) -> None:
@@ -180,13 +201,17 @@ class EventHub(Service):
 
     @override
     async def on_stop(self) -> None:
-        """End all readers; they come back to another process."""
+        """End whoever still reads or waits."""
         await self._heard.unsubscribe()
-        for reader in list(self._readers):
-            reader.close()
+        self.end_readers()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.cancel()
+
+    def end_readers(self) -> None:
+        """End all readers, before HTTP waits for its open requests; they come back to another process."""
+        for reader in list(self._open):
+            reader.close()
 
     def progress_of(self, execution_id: str) -> bytes | None:
         """The last progress that a running execution has told, as JSON; None when it told none."""
@@ -205,17 +230,25 @@ class EventHub(Service):
         if not waiters:
             self._waiters.pop(execution_id, None)
 
-    async def read(self, wanted: Wanted, *, after: int | None, idle: float) -> AsyncIterator[Reading]:
-        """Events for one connection: live ones, and before them what is stored after `after`.
+    def connect(self, wanted: Wanted, *, live: bool) -> EventReader:
+        """A reader for one connection; with `live` it hears everything from this moment on. `read` ends it."""
+        reader = EventReader(wanted, self._limit)
+        self._open.add(reader)
+        self._on_readers(len(self._open))
+        if live:
+            self._readers.add(reader)
+        return reader
+
+    async def read(
+        self, reader: EventReader, *, after: int | None, idle: float
+    ) -> AsyncGenerator[Reading, None]:
+        """What a reader is given: with `after`, what is stored after it and then what is live.
 
         Yields `Gap` first where some of what was stored is gone, and None when nothing happened for `idle`
         seconds. Ends when the reader was too slow or the process stops. Raises BusError.
         """
-        reader = EventReader(wanted, self._limit)
         try:
-            if after is None:
-                self._readers.add(reader)
-            else:
+            if after is not None:
                 async for reading in self._resume(reader, after):
                     yield reading
             while not reader.cut:
@@ -226,6 +259,8 @@ class EventHub(Service):
                     yield None
         finally:
             self._readers.discard(reader)
+            self._open.discard(reader)
+            self._on_readers(len(self._open))
 
     async def _resume(self, reader: EventReader, after: int) -> AsyncIterator[Reading]:
         following = after + 1
@@ -236,7 +271,7 @@ class EventHub(Service):
             first = floor if following < floor else last + 1
             yield Gap(after=after, first=first)
             following = first
-        while True:
+        while not reader.cut:
             target = self.position
             seen_all = self.position if self.position >= following else 0
             async for stored in self._bus.scan(
@@ -277,9 +312,11 @@ class EventHub(Service):
 
     async def _take_progress(self, message: Msg) -> None:
         task_id, run = message.subject.split(".")[2:]
-        self._progress[f"{task_id}.{run}"] = message.data
+        # Anyone with permission may publish there, and it is shown inside of our own JSON.
+        told = msgspec.json.encode(_decode_progress(message.data))
+        self._progress[f"{task_id}.{run}"] = told
         if len(self._progress) > _PROGRESS_KEPT:
             self._progress.pop(next(iter(self._progress)))
-        event = LiveEvent(None, "task.progress", task_id, run, message.data)
-        for reader in self._readers:
+        event = LiveEvent(None, "task.progress", task_id, run, told)
+        for reader in list(self._readers):
             reader.offer(event)

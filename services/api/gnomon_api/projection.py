@@ -69,11 +69,14 @@ class Projection(Service):
             if not future.done():
                 future.set_result(None)
 
-    async def reached(self, sequence: int, *, within: float) -> bool:
-        """Wait until the read models have `sequence`, for `within` seconds at the most; whether they have."""
+    async def reached(self, sequence: int, *, within: float, insist: bool = False) -> bool:
+        """Wait until the read models have `sequence`, for `within` seconds at the most; whether they have.
+
+        `insist` waits although the last wait was in vain.
+        """
         if self.sequence >= sequence:
             return True
-        if within <= 0 or self._stuck_at == self.sequence:
+        if within <= 0 or (self._stuck_at == self.sequence and not insist):
             return False
         begun_at = self.sequence
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,7 +15,7 @@ api shows the slot after the present moment instead; the column is for sorting a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -36,11 +36,12 @@ from gnomon_api.readmodels.rows import (
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.timing import next_fire
 from gnomon_schemas import events as ev
+from gnomon_schemas.codec import decode_event
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import TASK_RUN, parse_event
 from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task, TaskStatus
 
-__all__ = ["Fold", "keys_of"]
+__all__ = ["Fold", "fold_chain", "keys_of"]
 
 _BIGINT_MAX: Final = 2**63 - 1
 
@@ -500,3 +501,18 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nul(inner) for inner in value]
     return value
+
+
+def fold_chain(chain: Sequence[Stored]) -> ExecutionRow | None:
+    """The execution that a chain's events tell, in any order; None for no event. What does not decode is
+    passed over."""
+    fold = Fold()
+    row: ExecutionRow | None = None
+    for stored in sorted(chain, key=lambda one: one.seq):
+        try:
+            event = decode_event(stored.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        fold.apply(stored, event)
+        row = next(iter(fold.executions.values()), None)
+    return row

@@ -130,6 +130,9 @@ class Projector(Service):
                 self._troubled(f"{type(error).__name__}: {error}")
             except BusError as error:
                 self._troubled(f"NATS does not answer: {error}")
+            except Exception as error:  # noqa: BLE001 - logged whole and told by readiness; the api serves on
+                _log.exception(LogEvent.PROJECTOR_WAITS, why=repr(error))
+                self.trouble = repr(error)
             if time.monotonic() - begun > _LOOK_AGAIN_SECONDS * 2:
                 backoff.reset()
             await self._pause(backoff.delay())

@@ -1,0 +1,135 @@
+"""The api's composition root: every collaborator is made here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from importlib.metadata import PackageNotFoundError, version
+
+from gnomon_api.app import build_app
+from gnomon_api.cluster import Cluster
+from gnomon_api.commander import Commander
+from gnomon_api.database import Database
+from gnomon_api.event_hub import EventHub
+from gnomon_api.execution_views import ExecutionViews
+from gnomon_api.http_server import HttpServer
+from gnomon_api.idempotency import Requests
+from gnomon_api.measures import ApiMeasures
+from gnomon_api.projection import Projection
+from gnomon_api.readmodels.projector import Projector
+from gnomon_api.services import ApiServices
+from gnomon_api.settings import ApiSettings
+from gnomon_api.task_views import TaskViews
+from gnomon_core.runtime.bus import NatsBus, connect
+from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.lease import SingletonLease
+from gnomon_core.runtime.logs import configure_logging
+from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
+from gnomon_core.runtime.metrics import Meter
+from gnomon_core.runtime.supervisor import BusService, Supervisor
+from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_schemas.subjects import EVENTS_STREAM
+
+__all__ = ["Api", "bootstrap", "build"]
+
+
+class Api:
+    """The services of one api process, and the parts that tests look at."""
+
+    def __init__(self, supervisor: Supervisor, http: HttpServer, services: ApiServices, projector: Projector):
+        self.supervisor = supervisor
+        self.http = http
+        self.services = services
+        self.projector = projector
+
+
+async def bootstrap(
+    settings: ApiSettings | None = None, *, bus: NatsBus | None = None, clock: Clock | None = None
+) -> Supervisor:
+    """Make the services of one api process; nothing is started yet but the connection.
+
+    `settings` come from the environment, `bus` from them, unless handed in. Raises SettingsError,
+    TopologyError.
+    """
+    api = await build(settings or ApiSettings.load(os.environ), bus=bus, clock=clock)
+    return api.supervisor
+
+
+async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clock | None = None) -> Api:
+    """As `bootstrap`, and hand out the parts."""
+    configure_logging(settings.log_level, settings.log_format, process="api")
+    clock = clock or SystemClock()
+    member_id = f"a-{secrets.token_hex(6)}"
+    bus = bus or await connect(settings, name=f"gnomon-api-{member_id}")
+    topology = await ensure_topology(
+        bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas)
+    )
+    created = topology.created[EVENTS_STREAM]
+    meter = Meter()
+    measures = ApiMeasures(meter)
+    guard = ClockGuard()
+    membership = Membership(bus, this_process("api", member_id, _version(), clock), clock=clock, guard=guard)
+    members = MemberWatch(bus, ("scheduler", "executor"))
+    cluster = Cluster(bus, members, settings.partitions)
+    database = Database(settings.database_url, size=settings.database_pool)
+    projection = Projection(bus, created)
+    hub = EventHub(bus, reader_limit=settings.sse_buffer, on_readers=measures.readers)
+    projector = Projector(
+        bus, settings.database_url, created, on_position=projection.advance, measures=measures
+    )
+
+    async def gained() -> None:
+        # As a part of the lease: should the projector ever fail, the process learns of it.
+        await lease.start_child(projector)
+
+    async def lost() -> None:
+        await lease.stop_child(projector)
+
+    lease = SingletonLease(bus, member_id, "projector", settings.lease_ttl, on_gain=gained, on_lose=lost)
+    commander = Commander(bus)
+    services = ApiServices(
+        settings=settings,
+        version=_version(),
+        bus=bus,
+        clock=clock,
+        database=database,
+        commander=commander,
+        requests=Requests(database),
+        projection=projection,
+        tasks=TaskViews(database, clock),
+        executions=ExecutionViews(database, hub),
+        hub=hub,
+        cluster=cluster,
+        meter=meter,
+        measures=measures,
+        required={
+            "nats": lambda: None if bus.connected else "not connected to NATS",
+            "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
+        },
+        degraded={"postgres": database.why_away, "projector": lambda: projector.trouble},
+    )
+    http = HttpServer(
+        build_app(services), settings.http_host, settings.http_port, on_stopping=hub.end_readers
+    )
+    supervisor = Supervisor(
+        [
+            BusService(bus),
+            membership,
+            members,
+            cluster,
+            database,
+            projection,
+            commander,
+            lease,
+            hub,
+            http,
+        ]
+    )
+    return Api(supervisor, http, services, projector)
+
+
+def _version() -> str:
+    try:
+        return version("gnomon-api")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"

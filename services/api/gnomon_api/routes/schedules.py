@@ -1,0 +1,117 @@
+"""Upcoming fires: of a task, and of a schedule that is only being thought about."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from litestar import get, post
+from litestar.params import FromPath
+
+from gnomon_api.http_io import (
+    HttpRequest,
+    HttpResponse,
+    body_of,
+    caller,
+    checked_id,
+    json_response,
+    services,
+)
+from gnomon_api.routes.commands import no_params
+from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.schedule_input import read_input, stored_form
+from gnomon_core.timing import Preview, preview
+from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.tasks import TaskStatus
+
+__all__ = ["SCHEDULE_ROUTES"]
+
+COUNT_DEFAULT: Final = 5
+COUNT_MAX: Final = 500
+_FIRING: Final = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
+
+
+class PreviewInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule, and which of its fires to show: `count` of them, or all up to `until`."""
+
+    schedule: msgspec.Raw
+    after: str | None = None
+    """RFC 3339, exclusive; null: now."""
+    count: int | None = None
+    """1 to 500; null: 5, or as many as there are up to `until`, 500 at the most."""
+    until: str | None = None
+    """RFC 3339, exclusive."""
+
+
+@get("/tasks/{task_id:str}/next")
+async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """The next fires of a task: none while it is paused, or when it has ended."""
+    no_params(request, "count")
+    api = services(request)
+    errors: list[FieldError] = []
+    count = _count(request.query_params.get("count"), errors)
+    refuse(errors)
+    task = await api.tasks.get(checked_id(task_id), caller(request))
+    if task.schedule is None:
+        return json_response(Preview(description="Runs on demand only", fires=()))
+    found = preview(task.schedule, after=api.clock.now_ms() // 1000, count=count)
+    fires = found.fires if task.status in _FIRING else ()
+    return json_response(Preview(description=found.description, fires=fires))
+
+
+@post("/schedules/preview", status_code=200)
+async def preview_schedule(request: HttpRequest) -> HttpResponse:
+    """A schedule in words, and its fires."""
+    no_params(request)
+    api = services(request)
+    given = parse_body(body_of(await request.body()), PreviewInput)
+    now_ms = api.clock.now_ms()
+    schedule, errors = read_input(given.schedule)
+    if schedule is not None:
+        schedule, errors = stored_form(
+            schedule, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone
+        )
+    elif not errors:
+        errors.append(_wrong("schedule", "is null; allowed is a schedule"))
+    after = _seconds("after", given.after, errors, now_ms // 1000)
+    until = _seconds("until", given.until, errors, None)
+    count = given.count
+    if count is not None and not 1 <= count <= COUNT_MAX:
+        errors.append(_wrong("count", f"is {count}; allowed: 1 to {COUNT_MAX}"))
+    refuse(errors)
+    assert schedule is not None, "a schedule that is none has been refused"
+    assert after is not None, "its default is now"
+    shown = COUNT_DEFAULT if count is None and until is None else count or COUNT_MAX
+    # `until` is exclusive, and slots are whole seconds.
+    return json_response(
+        preview(schedule, after=after, count=shown, until=None if until is None else until - 1)
+    )
+
+
+SCHEDULE_ROUTES = [next_fires, preview_schedule]
+
+
+def _seconds(name: str, text: str | None, errors: list[FieldError], default: int | None) -> int | None:
+    """An instant in whole seconds, rounded up: whatever lies before it lies before that second's end."""
+    if text is None:
+        return default
+    try:
+        milliseconds = instant_ms(text)
+    except ValueError as error:
+        errors.append(_wrong(name, str(error)))
+        return default
+    return milliseconds // 1000 if name == "after" else -(-milliseconds // 1000)
+
+
+def _count(text: str | None, errors: list[FieldError]) -> int:
+    if text is None:
+        return COUNT_DEFAULT
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= COUNT_MAX:
+        return int(text)
+    errors.append(_wrong("count", f"is {text[:80]!r}; allowed: 1 to {COUNT_MAX}"))
+    return COUNT_DEFAULT
+
+
+def _wrong(name: str, message: str) -> FieldError:
+    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)

@@ -1,0 +1,84 @@
+"""How the system stands: task types, schedulers, executors; and this process's own health."""
+
+from __future__ import annotations
+
+from litestar import get
+
+from gnomon_api.http_io import HttpRequest, HttpResponse, json_response, services
+from gnomon_api.routes.commands import no_params
+from gnomon_core.runtime.bus_errors import BusError
+from gnomon_core.runtime.health import readiness
+from gnomon_schemas.problems import Code, Refused
+
+__all__ = ["HEALTH_ROUTES", "STATUS_ROUTES"]
+
+
+@get("/task-types")
+async def list_task_types(request: HttpRequest) -> HttpResponse:
+    """Every type that executors have announced, with its JSON Schema."""
+    no_params(request)
+    return json_response({"items": services(request).cluster.task_types(), "next_cursor": None})
+
+
+@get("/scheduler")
+async def read_scheduler(request: HttpRequest) -> HttpResponse:
+    """Shards, leaders, epochs, lag, watermarks, next fires."""
+    no_params(request)
+    try:
+        return json_response(await services(request).cluster.schedulers())
+    except BusError as error:
+        raise Refused(Code.UNAVAILABLE, f"NATS does not answer: {error}") from error
+
+
+@get("/executors")
+async def read_executors(request: HttpRequest) -> HttpResponse:
+    """Executors, pools, load."""
+    no_params(request)
+    try:
+        return json_response(await services(request).cluster.executors())
+    except BusError as error:
+        raise Refused(Code.UNAVAILABLE, f"NATS does not answer: {error}") from error
+
+
+@get("/livez")
+async def livez() -> HttpResponse:
+    """The process runs its event loop; nothing more is said."""
+    return json_response({"status": "ok"})
+
+
+@get("/readyz")
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether requests may be sent here. Without Postgres they may: writes work, and reads say 503."""
+    api = services(request)
+    ready, said = await readiness(api.required)
+    _, besides = await readiness(api.degraded)
+    return json_response(
+        {"status": "ready" if ready else "not ready", "checks": {**said, **besides}}, 200 if ready else 503
+    )
+
+
+@get("/health")
+async def health(request: HttpRequest) -> HttpResponse:
+    """Everything that this process knows of itself, for people."""
+    api = services(request)
+    ready, said = await readiness(api.required)
+    whole, besides = await readiness(api.degraded)
+    return json_response(
+        {
+            "status": "ok" if ready and whole else "degraded" if ready else "not ready",
+            "version": api.version,
+            "checks": {**said, **besides},
+            "read_models": {"sequence": api.projection.sequence, "time": api.projection.time},
+            "event_readers": api.hub.readers,
+        }
+    )
+
+
+@get("/metrics")
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Counts, in the Prometheus text format."""
+    return HttpResponse(services(request).meter.render(), media_type="text/plain; version=0.0.4")
+
+
+STATUS_ROUTES = [list_task_types, read_scheduler, read_executors]
+HEALTH_ROUTES = [livez, readyz, health, metrics]

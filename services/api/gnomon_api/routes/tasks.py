@@ -1,0 +1,219 @@
+"""Tasks over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from litestar import delete, get, patch, post, put
+from litestar.params import FromPath
+
+from gnomon_api.database import DatabaseAway
+from gnomon_api.http_io import (
+    API,
+    HttpRequest,
+    HttpResponse,
+    body_of,
+    caller,
+    checked_id,
+    json_response,
+    params_of,
+    services,
+)
+from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
+from gnomon_core.rules.decoding import parse_body, read_object
+from gnomon_core.rules.task_input import check_patch, parse_create
+from gnomon_schemas.commands import CancelTask, DeleteTask, Outcome, PauseTask, ResumeTask
+from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.tasks import Task, TaskStatus
+
+__all__ = ["TASK_ROUTES"]
+
+_STATUS_VERBS: Final = {
+    TaskStatus.CANCELLED: "cancel",
+    TaskStatus.PAUSED: "pause",
+    TaskStatus.SCHEDULED: "resume",
+    TaskStatus.PENDING: "resume",
+}
+"""What a caller asks for by setting `status`."""
+
+
+@post("/tasks")
+async def create_task(request: HttpRequest) -> HttpResponse:
+    """Create a task; under an id of the caller's choice where the body names one."""
+    no_params(request)
+    api, body = services(request), body_of(await request.body())
+    now_ms = api.clock.now_ms()
+    # Whether a `once` lies in the past is for the shard's clock to say, not for this one.
+    parse_create(body, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone)
+    chosen = _chosen_id(body)
+    ids = await identity_of(request, body, task_id=chosen or "")
+    task_id = chosen or ids.object_id
+    outcome = await send(request, "create", task_id, body, ids)
+    if outcome is None:
+        return pending_response(ids)
+    made = outcome.created or (outcome.replayed and ids.keyed)
+    return _task_response(outcome, 201 if made else 200, {"Location": f"{API}/tasks/{task_id}"})
+
+
+@get("/tasks")
+async def list_tasks(request: HttpRequest) -> HttpResponse:
+    """A page of tasks."""
+    return json_response(await services(request).tasks.list(params_of(request), caller(request)))
+
+
+@get("/tasks/{task_id:str}")
+async def read_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """One task."""
+    no_params(request)
+    task = await services(request).tasks.get(checked_id(task_id), caller(request))
+    return json_response(task, headers=_etag(task))
+
+
+@patch("/tasks/{task_id:str}")
+async def patch_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Change a task by a merge patch."""
+    return await _change(request, checked_id(task_id))
+
+
+@put("/tasks/{task_id:str}")
+async def put_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Change a task by a merge patch: PUT merges too, so that clients need not know every field."""
+    return await _change(request, checked_id(task_id))
+
+
+@delete("/tasks/{task_id:str}", status_code=200)
+async def delete_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Delete a task; what is in flight is cancelled."""
+    no_params(request)
+    ids = await identity_of(request, b"")
+    outcome = await send(request, "delete", checked_id(task_id), msgspec.json.encode(DeleteTask()), ids)
+    return pending_response(ids) if outcome is None else _empty_response()
+
+
+@post("/tasks/{task_id:str}/pause", status_code=200)
+async def pause_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Pause a task: no slot fires until it is resumed."""
+    return await _act(request, "pause", task_id, PauseTask)
+
+
+@post("/tasks/{task_id:str}/resume", status_code=200)
+async def resume_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Resume a paused task."""
+    return await _act(request, "resume", task_id, ResumeTask)
+
+
+@post("/tasks/{task_id:str}/cancel", status_code=200)
+async def cancel_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """End a task for good; what is in flight is cancelled."""
+    return await _act(request, "cancel", task_id, CancelTask)
+
+
+async def _act(request: HttpRequest, verb: str, task_id: str, kind: type[msgspec.Struct]) -> HttpResponse:
+    """A command whose body is its payload."""
+    no_params(request)
+    checked_id(task_id)
+    body = body_of(await request.body())
+    parse_body(body, kind)
+    ids = await identity_of(request, body, task_id=task_id)
+    outcome = await send(request, verb, task_id, body or b"{}", ids)
+    return pending_response(ids) if outcome is None else _task_response(outcome)
+
+
+async def _change(request: HttpRequest, task_id: str) -> HttpResponse:
+    """A merge patch; a `status` in it that asks for something becomes a command of its own, after the others.
+
+    The fields come first and carry `If-Match`; the status then needs no version, since it says what it wants.
+    """
+    no_params(request)
+    body = body_of(await request.body())
+    fields = check_patch(body)
+    verb = await _status_verb(request, task_id, body)
+    outcome: Outcome | None = None
+    ids = await identity_of(request, body, task_id=task_id)
+    if fields or verb is None:
+        outcome = await send(request, "update", task_id, body, ids)
+        if outcome is None:
+            return pending_response(ids)
+    if verb is not None:
+        ids = await identity_of(request, body, task_id=task_id, index=1)
+        outcome = await send(request, verb, task_id, b"{}", ids, matching=not fields)
+        if outcome is None:
+            return pending_response(ids)
+    assert outcome is not None, "one of the two was sent"
+    return _task_response(outcome)
+
+
+async def _status_verb(request: HttpRequest, task_id: str, body: bytes) -> str | None:
+    """The command that a `status` in a patch asks for; None where it asks for nothing. Raises Refused.
+
+    A read that is sent back holds the status as it was, which asks for nothing. Without Postgres that cannot
+    be told, and the command is sent; the shard answers one that changes nothing.
+    """
+    given = read_object(body).get("status")
+    if given is None or bytes(given) == b"null":
+        return None
+    allowed = ", ".join(sorted(_STATUS_VERBS))
+    try:
+        status = TaskStatus(msgspec.json.decode(given))
+    except ValueError as error:
+        raise _bad_status(f"is {bytes(given)[:40].decode(errors='replace')}; allowed: {allowed}") from error
+    try:
+        current = await services(request).tasks.get(task_id, caller(request))
+    except (DatabaseAway, Refused):
+        current = None  # what is not shown yet may be there all the same: the shard knows
+    if status is TaskStatus.RUNNING or (current is not None and current.status is status):
+        return None
+    verb = _STATUS_VERBS.get(status)
+    if verb is None:
+        raise _bad_status(f"is {status.value!r}, which only its runs can make it; allowed: {allowed}")
+    if verb == "resume" and current is not None and current.status is not TaskStatus.PAUSED:
+        return None
+    return verb
+
+
+def _bad_status(message: str) -> Refused:
+    return Refused(
+        Code.INVALID,
+        f"#/status: {message}",
+        FieldError(pointer="#/status", code=Code.INVALID, message=message),
+    )
+
+
+def _chosen_id(body: bytes) -> str | None:
+    """The id that a caller chose for a new task. Raises Refused."""
+    given = read_object(body).get("task_id")
+    if given is None or bytes(given) == b"null":
+        return None
+    text: Any = msgspec.json.decode(given)
+    return checked_id(text if isinstance(text, str) else str(text))
+
+
+def _task_response(
+    outcome: Outcome, status: int = 200, headers: dict[str, str] | None = None
+) -> HttpResponse:
+    if outcome.task is None:
+        # Decided before, and gone since: there is no state left to show.
+        return _empty_response()
+    return json_response(outcome.task, status, {**(headers or {}), **_etag(outcome.task)})
+
+
+def _empty_response() -> HttpResponse:
+    return HttpResponse(b"", status_code=204)
+
+
+def _etag(task: Task) -> dict[str, str]:
+    return {"ETag": f'"{task.version}"'}
+
+
+TASK_ROUTES = [
+    create_task,
+    list_tasks,
+    read_task,
+    patch_task,
+    put_task,
+    delete_task,
+    pause_task,
+    resume_task,
+    cancel_task,
+]

@@ -1,0 +1,261 @@
+"""A stand-in for the shards: hears commands and answers them with events and outcomes, as the scheduler does.
+
+It decides hardly anything. What it does for real is the protocol: commands are heard as they are published,
+each id is decided once, events go through the write door, outcomes to `Gnomon-Reply-To`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+from gnomon_core.rules.run_input import parse_run
+from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
+from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.clock import SystemClock
+from gnomon_schemas import events as ev
+from gnomon_schemas import headers as h
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import cloud_event_headers, decode, encode
+from gnomon_schemas.commands import AcceptedExecution, CancelExecution, Outcome
+from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.subjects import partition_of
+from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus, Trigger
+from tests.integration.api.stories import PARTITIONS, a_task, subject_of
+
+__all__ = ["Responder"]
+
+_SPEC_FIELDS = frozenset(TaskSpec.__struct_fields__)
+
+
+class Responder:
+    """Answers commands on one connection until closed."""
+
+    def __init__(self, bus: NatsBus) -> None:
+        self._bus = bus
+        self._clock = SystemClock()
+        self.tasks: dict[str, Task] = {}
+        self.heard: list[tuple[str, str, dict[str, str]]] = []
+        """(verb, task id, headers) of every command that arrived, copies too."""
+        self.lose = 0
+        """So many outcomes are not sent."""
+        self.last_seq = 0
+        """Sequence of the last event that was told."""
+        self.silent = False
+        """Decide nothing."""
+        self._decided: dict[str, Outcome] = {}
+        self.arrived = asyncio.Event()
+
+    async def open(self) -> None:
+        """Begin to answer."""
+        self._subscription = await self._bus.subscribe("gnomon.cmd.*.*.*", self._take)
+
+    async def close(self) -> None:
+        """Answer no more."""
+        await self._subscription.unsubscribe()
+
+    async def tell(self, event: ev.Event, *, traceparent: str | None = None) -> int:
+        """Store an event as a service would; its sequence."""
+        headers = cloud_event_headers(event, ce_id="e", source="gnomon/test", traceparent=traceparent)
+        self.last_seq = (await self._bus.store(subject_of(event), encode(event), headers)).seq
+        return self.last_seq
+
+    async def run_to_end(self, task: Task, run: str, *, status: Any = "completed") -> None:
+        """Start and finish an execution, as an executor does."""
+        now = format_instant(self._clock.now_ms())
+        common = self._execution(task, run)
+        await self.tell(
+            ev.Started(
+                **common,
+                executor="x1",
+                due_seq=1,
+                nonce="n",
+                takeovers=0,
+                started_at=now,
+                pool="default",
+                priority="medium",
+            )
+        )
+        await self.tell(
+            ev.Executed(
+                **common,
+                status=status,
+                result=msgspec.Raw(b'{"said": "hello"}'),
+                error=None,
+                started_at=now,
+                completed_at=now,
+                executed_at=now,
+                duration_ms=3,
+                credits_consumed=0,
+                tokens_used=0,
+                api_calls_made=0,
+                executor="x1",
+            )
+        )
+
+    def _execution(self, task: Task, run: str) -> dict[str, Any]:
+        now = format_instant(self._clock.now_ms())
+        return {
+            "task_id": task.task_id,
+            "user_id": task.user_id,
+            "partition": task.partition,
+            "occurred_at": now,
+            "execution_id": f"{task.task_id}.{run}",
+            "run": run,
+            "task_type": task.task_type,
+            "attempt": 1,
+            "trigger": Trigger.MANUAL,
+            "scheduled_for": now,
+            "due_at": now,
+            "revision": 1,
+        }
+
+    async def _take(self, message: Msg) -> None:
+        _, _, _, verb, task_id = message.subject.split(".")
+        headers = dict(message.headers or {})
+        self.heard.append((verb, task_id, headers))
+        self.arrived.set()
+        if self.silent:
+            return
+        command_id = headers[h.MSG_ID]
+        if command_id not in self._decided:
+            self._decided[command_id] = await self._decide(verb, task_id, command_id, headers, message.data)
+            outcome = self._decided[command_id]
+        else:
+            outcome = msgspec.structs.replace(self._decided[command_id], replayed=True, created=False)
+        if self.lose:
+            self.lose -= 1
+            return
+        await self._bus.send(headers[h.REPLY_TO], encode(outcome))
+
+    async def _decide(
+        self, verb: str, task_id: str, command_id: str, headers: dict[str, str], data: bytes
+    ) -> Outcome:
+        handler: Callable[..., Any] = getattr(self, f"_{verb}")
+        try:
+            if verb != "create" and task_id not in self.tasks:
+                raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r}")
+            found: Outcome = await handler(task_id, command_id, headers, data)
+        except Refused as refused:
+            seq = await self.tell(
+                ev.Rejected(
+                    task_id=task_id,
+                    user_id=headers.get(h.USER),
+                    partition=partition_of(task_id, PARTITIONS),
+                    occurred_at=format_instant(self._clock.now_ms()),
+                    command_id=command_id,
+                    verb=verb,
+                    error=refused.problem,
+                )
+            )
+            return Outcome(ok=False, command_id=command_id, seq=seq, error=refused.problem)
+        return found
+
+    async def _create(self, task_id: str, command_id: str, headers: dict[str, str], data: bytes) -> Outcome:
+        now_ms = self._clock.now_ms()
+        spec = parse_create(data, now_ms=now_ms, created_at_ms=now_ms, default_timezone="UTC")
+        task = a_task(
+            task_id,
+            at_ms=now_ms,
+            user_id=headers[h.USER],
+            **{name: getattr(spec, name) for name in _SPEC_FIELDS},
+        )
+        self.tasks[task_id] = task
+        seq = await self.tell(
+            ev.Created(
+                **self._common(task, command_id),
+                name=task.name,
+                task_type=task.task_type,
+                schedule=task.schedule,
+                created_at=task.created_at,
+                task=task,
+            ),
+            traceparent=headers.get(h.TRACEPARENT),
+        )
+        return Outcome(ok=True, command_id=command_id, task=task, seq=seq, created=True)
+
+    async def _update(self, task_id: str, command_id: str, headers: dict[str, str], data: bytes) -> Outcome:
+        task = self.tasks[task_id]
+        seen = headers.get(h.IF_MATCH)
+        if seen is not None and seen.strip('"') != str(task.version):
+            raise Refused(Code.VERSION_MISMATCH, f"the task is at version {task.version}")
+        now_ms = self._clock.now_ms()
+        spec = TaskSpec(**{name: getattr(task, name) for name in _SPEC_FIELDS})
+        new = parse_update(data, spec, now_ms=now_ms, created_at_ms=now_ms, default_timezone="UTC")
+        fields = changed_fields(spec, new)
+        return await self._changed(task, command_id, **{name: getattr(new, name) for name in fields})
+
+    async def _pause(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
+        return await self._changed(self.tasks[task_id], command_id, paused=True, status=TaskStatus.PAUSED)
+
+    async def _resume(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
+        return await self._changed(self.tasks[task_id], command_id, paused=False, status=TaskStatus.SCHEDULED)
+
+    async def _cancel(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
+        return await self._changed(self.tasks[task_id], command_id, status=TaskStatus.CANCELLED)
+
+    async def _delete(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
+        task = self.tasks.pop(task_id)
+        now = format_instant(self._clock.now_ms())
+        seq = await self.tell(
+            ev.Deleted(**self._common(task, command_id), deleted_at=now, version=task.version + 1)
+        )
+        return Outcome(ok=True, command_id=command_id, task=task, seq=seq)
+
+    async def _run(self, task_id: str, command_id: str, _: dict[str, str], data: bytes) -> Outcome:
+        task, run = self.tasks[task_id], f"r-{command_id}"
+        payload = parse_run(data)
+        common = {**self._execution(task, run), "command_id": command_id, "attempt": 0}
+        seq = await self.tell(ev.Queued(**common, reason="manual", trigger_data=payload.trigger_data))
+        accepted = AcceptedExecution(
+            execution_id=f"{task_id}.{run}", task_id=task_id, run=run, scheduled_for=common["scheduled_for"]
+        )
+        return Outcome(ok=True, command_id=command_id, task=task, execution=accepted, seq=seq)
+
+    async def _cancel_execution(
+        self, task_id: str, command_id: str, _: dict[str, str], data: bytes
+    ) -> Outcome:
+        task, run = self.tasks[task_id], decode(data, CancelExecution).run
+        common = self._execution(task, run)
+        seq = await self.tell(
+            ev.Skipped(
+                **self._common(task, command_id),
+                reason="cancelled",
+                revision=1,
+                execution_id=common["execution_id"],
+                run=run,
+            )
+        )
+        return Outcome(ok=True, command_id=command_id, task=task, seq=seq)
+
+    async def _changed(self, task: Task, command_id: str, **fields: Any) -> Outcome:
+        if not fields:
+            seq = await self.tell(ev.Unchanged(**self._common(task, command_id), verb="update"))
+            return Outcome(ok=True, command_id=command_id, task=task, seq=seq)
+        now = format_instant(self._clock.now_ms())
+        changed = msgspec.structs.replace(task, version=task.version + 1, updated_at=now, **fields)
+        self.tasks[task.task_id] = changed
+        seq = await self.tell(
+            ev.Updated(
+                **self._common(changed, command_id),
+                updated_fields=tuple(fields),
+                updated_at=now,
+                changed_by=task.user_id,
+                changes=(),
+                task=changed,
+            )
+        )
+        return Outcome(ok=True, command_id=command_id, task=changed, seq=seq)
+
+    def _common(self, task: Task, command_id: str) -> dict[str, Any]:
+        return {
+            "task_id": task.task_id,
+            "user_id": task.user_id,
+            "partition": task.partition,
+            "occurred_at": format_instant(self._clock.now_ms()),
+            "command_id": command_id,
+        }

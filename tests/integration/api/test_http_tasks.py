@@ -1,0 +1,427 @@
+"""Tasks over HTTP: what a caller sends becomes a command, what the shard says the response."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from gnomon_schemas import headers as h
+from tests.integration.api.conftest import Running
+
+API = "/api/v1"
+_numbers = itertools.count()
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"name": "Report", "task_type": "echo", **fields}
+
+
+def fresh_id(word: str = "t") -> str:
+    return f"{word}-{next(_numbers)}"
+
+
+async def create(running: Running, **fields: Any) -> dict[str, Any]:
+    response = await running.http.post(f"{API}/tasks", json=body(**fields))
+    assert response.status_code == 201, response.text
+    task: dict[str, Any] = response.json()
+    return task
+
+
+def is_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["code"] == code
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:gnomon:problem:{code}"
+    assert len(problem["trace_id"]) == 32
+    return problem
+
+
+async def test_a_created_task_is_read_at_once(running: Running) -> None:
+    response = await running.http.post(
+        f"{API}/tasks", json=body(schedule={"kind": "interval", "minutes": 5}, metadata={"team": "blue"})
+    )
+    assert response.status_code == 201
+    task = response.json()
+    assert response.headers["location"] == f"{API}/tasks/{task['task_id']}"
+    assert response.headers["etag"] == '"1"'
+    read = await running.http.get(response.headers["location"])
+    assert read.status_code == 200
+    assert read.json()["name"] == "Report"
+    assert read.json()["status"] == "scheduled"
+    assert read.json()["next_run_time"] is not None
+    assert read.json()["user_id"] == "local"
+    assert read.headers["etag"] == '"1"'
+
+
+async def test_the_user_is_the_header_and_goes_out_with_the_command(running: Running) -> None:
+    response = await running.http.post(f"{API}/tasks", json=body(), headers=[(b"X-User-Id", "Zoë".encode())])
+    assert response.json()["user_id"] == "Zoë"
+    _, _, headers = running.responder.heard[-1]
+    assert headers[h.USER] == "Zoë"
+    assert headers[h.ROLES] == "admin"
+    assert headers[h.REPLY_TO].startswith("_INBOX.")
+
+
+async def test_a_trace_goes_on_from_request_to_command_and_history(running: Running) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    await running.http.post(
+        f"{API}/tasks", json=body(), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    )
+    _, task_id, headers = running.responder.heard[-1]
+    assert headers[h.TRACEPARENT].split("-")[1] == trace
+    found = await running.api.services.database.fetchrow(
+        "select trace_id from task_history where task_id = $1", task_id
+    )
+    assert found is not None
+    assert found["trace_id"] == trace
+
+
+async def test_a_caller_may_choose_the_id(running: Running) -> None:
+    task_id = fresh_id("mine")
+    assert (await create(running, task_id=task_id))["task_id"] == task_id
+
+
+@pytest.mark.parametrize(
+    "task_id", ["a.b", "*", ">", "a b", "x" * 65, "analytics", "bulk", "_x", "", "a\n", "ä"]
+)
+async def test_hostile_ids_are_refused_before_anything_is_published(running: Running, task_id: str) -> None:
+    before = len(running.responder.heard)
+    response = await running.http.post(f"{API}/tasks", json=body(task_id=task_id))
+    problem = is_problem(response, 422, "invalid_id")
+    assert problem["errors"][0]["pointer"] == "#/task_id"
+    if task_id:
+        for verb, path in (
+            ("GET", ""),
+            ("PATCH", ""),
+            ("DELETE", ""),
+            ("POST", "/pause"),
+            ("POST", "/execute"),
+        ):
+            url = f"{API}/tasks/{quote(task_id, safe='')}{path}"
+            response = await running.http.request(verb, url, json={} if verb != "GET" else None)
+            is_problem(response, 422, "invalid_id")
+    assert len(running.responder.heard) == before
+
+
+async def test_every_fault_of_a_body_is_told(running: Running) -> None:
+    before = len(running.responder.heard)
+    response = await running.http.post(
+        f"{API}/tasks",
+        json=body(
+            nmae="x",
+            priority="soon",
+            schedule={"kind": "cron", "expression": "61 * * * *", "timezone": "Mars/Base"},
+            tags=[""],
+        ),
+    )
+    problem = is_problem(response, 422, "invalid")
+    assert {error["pointer"] for error in problem["errors"]} == {
+        "#/nmae",
+        "#/priority",
+        "#/schedule/expression",
+        "#/schedule/timezone",
+        "#/tags/0",
+    }
+    assert len(running.responder.heard) == before
+
+
+async def test_a_body_that_is_not_json_is_400_and_one_that_is_too_large_413(running: Running) -> None:
+    is_problem(await running.http.post(f"{API}/tasks", content=b"{"), 400, "not_json")
+    is_problem(await running.http.post(f"{API}/tasks", content=b'"\xff"'), 400, "not_json")
+    is_problem(
+        await running.http.post(f"{API}/tasks", json=body(config={"a": "x" * 300_000})), 413, "too_large"
+    )
+    is_problem(await running.http.post(f"{API}/tasks", content=b"x" * 950_000), 413, "too_large")
+    is_problem(await running.http.post(f"{API}/tasks", content=b"x" * 5_000_000), 413, "too_large")
+
+
+async def test_a_refusal_of_the_shard_is_the_response_and_is_kept_under_the_command(running: Running) -> None:
+    response = await running.http.post(f"{API}/tasks/nobody/pause")
+    is_problem(response, 404, "not_found")
+    command_id = running.responder.heard[-1][2][h.MSG_ID]
+    await running.api.services.projection.reached(running.responder.last_seq, within=5)
+    told = (await running.http.get(f"{API}/commands/{command_id}")).json()
+    assert (told["status"], told["event"], told["error"]["code"]) == ("refused", "rejected", "not_found")
+
+
+async def test_patch_and_put_merge_and_versions_are_checked(running: Running) -> None:
+    task = await create(running, tags=["a"], metadata={"x": 1})
+    path = f"{API}/tasks/{task['task_id']}"
+    changed = await running.http.patch(path, json={"name": "New"}, headers={"If-Match": '"1"'})
+    assert (changed.status_code, changed.json()["name"], changed.json()["tags"]) == (200, "New", ["a"])
+    assert changed.headers["etag"] == '"2"'
+    is_problem(
+        await running.http.patch(path, json={"name": "Late"}, headers={"If-Match": '"1"'}),
+        412,
+        "version_mismatch",
+    )
+    put = await running.http.put(path, json={"metadata": {"y": 2}})
+    assert put.json()["metadata"] == {"x": 1, "y": 2}
+    assert (await running.http.get(path)).json()["version"] == 3
+
+
+async def test_a_read_may_be_sent_back_and_changes_nothing(running: Running) -> None:
+    task = await create(running, schedule={"kind": "cron", "expression": "0 9 * * *"})
+    path = f"{API}/tasks/{task['task_id']}"
+    read = (await running.http.get(path)).json()
+    put = await running.http.put(path, json=read)
+    assert (put.status_code, put.json()["version"]) == (200, 1)
+
+
+async def test_a_status_in_a_patch_becomes_its_command(running: Running) -> None:
+    task = await create(running, schedule={"kind": "interval", "hours": 1})
+    path = f"{API}/tasks/{task['task_id']}"
+    paused = await running.http.patch(path, json={"status": "paused", "name": "Both"})
+    assert (paused.json()["status"], paused.json()["name"]) == ("paused", "Both")
+    assert [verb for verb, *_ in running.responder.heard[-2:]] == ["update", "pause"]
+    assert (await running.http.get(path)).json()["next_run_time"] is None
+    resumed = await running.http.put(path, json={"status": "scheduled"})
+    assert resumed.json()["status"] == "scheduled"
+    assert running.responder.heard[-1][0] == "resume"
+    assert (await running.http.put(path, json={"status": "cancelled"})).json()["status"] == "cancelled"
+    for status in ("completed", "failed", "sleeping"):
+        problem = is_problem(await running.http.put(path, json={"status": status}), 422, "invalid")
+        assert problem["errors"][0]["pointer"] == "#/status"
+
+
+async def test_pause_resume_cancel_and_delete(running: Running) -> None:
+    task = await create(running, schedule={"kind": "interval", "hours": 1})
+    path = f"{API}/tasks/{task['task_id']}"
+    assert (await running.http.post(f"{path}/pause", json={"note": "x"})).json()["status"] == "paused"
+    assert (await running.http.post(f"{path}/resume")).json()["status"] == "scheduled"
+    is_problem(await running.http.post(f"{path}/pause", json={"nope": 1}), 422, "unknown_field")
+    assert (await running.http.post(f"{path}/cancel")).json()["status"] == "cancelled"
+    gone = await running.http.delete(path)
+    assert (gone.status_code, gone.content) == (204, b"")
+    is_problem(await running.http.get(path), 404, "not_found")
+
+
+async def test_what_does_not_exist_and_what_is_not_allowed_are_problems_too(running: Running) -> None:
+    is_problem(await running.http.get("/nowhere"), 404, "not_found")
+    is_problem(await running.http.get(f"{API}/tasks/nobody"), 404, "not_found")
+    response = await running.http.delete(f"{API}/tasks")
+    is_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, POST"
+    is_problem(await running.http.get(f"{API}/commands/none"), 404, "not_found")
+    is_problem(await running.http.get(f"{API}/tasks", headers={"X-User-Id": "a" * 256}), 422, "invalid_id")
+
+
+async def test_an_unforeseen_fault_tells_its_trace_and_nothing_else(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(type(running.api.services.tasks), "list", broken)
+    problem = is_problem(await running.http.get(f"{API}/tasks"), 500, "internal")
+    assert "secret" not in str(problem)
+
+
+async def test_lists_filter_sort_and_page(running: Running) -> None:
+    marker = fresh_id("list")
+    for number in range(7):
+        await create(
+            running,
+            name=f"Job {number} 100%_x",
+            tags=[marker, f"n{number}"],
+            priority="high" if number % 2 else "low",
+            metadata={"n": number, "team": "blue" if number < 3 else "red", "on": number == 1},
+            schedule={"kind": "interval", "hours": number + 1} if number else None,
+            due_date=f"2030-01-0{number + 1}T00:00:00Z",
+        )
+
+    async def names(**params: str) -> list[str]:
+        found = await running.http.get(f"{API}/tasks", params={"tag": marker, "sort": "name", **params})
+        assert found.status_code == 200, found.text
+        return [item["name"][4] for item in found.json()["items"]]
+
+    assert await names() == list("0123456")
+    assert await names(sort="-name") == list("6543210")
+    assert await names(priority="high") == list("135")
+    assert await names(priority="high,low", tag=f"{marker}-none,n2,n4") == list("24")
+    assert await names(status="pending") == list("0")
+    assert await names(status="scheduled,pending", sort="next_run_time") == list("1234560")
+    assert await names(q="job 3") == list("3")
+    assert await names(q="100%_x") == list("0123456")
+    assert await names(q="100__x") == []
+    assert await names(**{"metadata.team": "blue"}) == list("012")
+    assert await names(**{"metadata.n": "4,5"}) == list("45")
+    assert await names(**{"metadata.on": "true", "metadata.team": "blue"}) == list("1")
+    assert await names(due_after="2030-01-03T00:00:00Z", due_before="2030-01-06T00:00:00Z") == list("34")
+    assert await names(next_run_before="2020-01-01T00:00:00Z") == []
+    assert await names(created_after="2020-01-01T00:00:00+02:00") == list("0123456")
+    assert await names(created_before="2020-01-01T00:00:00Z") == []
+    assert await names(user_id="local", task_type="echo") == list("0123456")
+    assert await names(user_id="someone") == []
+    assert await names(template_id="t") == []
+
+
+@pytest.mark.parametrize(
+    "sort", ["created_at", "-created_at", "next_run_time", "-next_run_time", "due_date", "name"]
+)
+async def test_pages_follow_each_other_without_gaps(running: Running, sort: str) -> None:
+    marker = fresh_id("page")
+    for number in range(8):
+        schedule = {"kind": "interval", "hours": 1} if number % 3 else None
+        await create(running, tags=[marker], name=f"same {number // 2}", schedule=schedule)
+    params = {"tag": marker, "sort": sort}
+    whole = (await running.http.get(f"{API}/tasks", params=params)).json()
+    assert whole["next_cursor"] is None
+    expected = [item["task_id"] for item in whole["items"]]
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await running.http.get(
+            f"{API}/tasks", params={**params, "limit": "3", **({"cursor": cursor} if cursor else {})}
+        )
+        seen += [item["task_id"] for item in page.json()["items"]]
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            break
+    assert len(expected) == 8
+    assert seen == expected
+
+
+async def test_parameters_that_are_wrong_are_all_named(running: Running) -> None:
+    response = await running.http.get(
+        f"{API}/tasks",
+        params={
+            "limit": "0",
+            "sort": "color",
+            "cursor": "zzz",
+            "statsu": "x",
+            "status": "sleepy",
+            "created_after": "soon",
+            "metadata": "x",
+        },
+    )
+    problem = is_problem(response, 422, "invalid")
+    assert {error["pointer"] for error in problem["errors"]} == {
+        "#/limit",
+        "#/sort",
+        "#/cursor",
+        "#/statsu",
+        "#/status",
+        "#/created_after",
+        "#/metadata",
+    }
+    first = await running.http.get(f"{API}/tasks", params={"limit": "1", "sort": "name"})
+    cursor = first.json()["next_cursor"]
+    other = await running.http.get(f"{API}/tasks", params={"cursor": cursor, "sort": "created_at"})
+    assert is_problem(other, 422, "invalid")["errors"][0]["pointer"] == "#/cursor"
+
+
+async def test_next_and_preview(running: Running) -> None:
+    task = await create(running, schedule={"kind": "interval", "hours": 1})
+    found = await running.http.get(f"{API}/tasks/{task['task_id']}/next", params={"count": "3"})
+    assert len(found.json()["fires"]) == 3
+    assert found.json()["fires"][0]["at"] == task["next_run_time"] or task["next_run_time"] is None
+    on_demand = await create(running)
+    assert (await running.http.get(f"{API}/tasks/{on_demand['task_id']}/next")).json()["fires"] == []
+    is_problem(
+        await running.http.get(f"{API}/tasks/{task['task_id']}/next", params={"count": "x"}), 422, "invalid"
+    )
+    shown = await running.http.post(
+        f"{API}/schedules/preview",
+        json={
+            "schedule": {"kind": "cron", "expression": "30 2 * * *", "timezone": "Europe/Berlin"},
+            "after": "2026-03-27T12:00:00Z",
+            "until": "2026-03-31T00:00:00Z",
+        },
+    )
+    assert shown.status_code == 200
+    fires = shown.json()["fires"]
+    assert [fire["note"] for fire in fires] == [None, "dst_gap", None]
+    assert fires[1]["local"] == "2026-03-29T03:00:00+02:00"
+    bad = await running.http.post(
+        f"{API}/schedules/preview",
+        json={"schedule": {"kind": "cron", "expression": "x"}, "count": 0, "after": "soon"},
+    )
+    assert {error["pointer"] for error in is_problem(bad, 422, "invalid")["errors"]} == {
+        "#/schedule/expression",
+        "#/count",
+        "#/after",
+    }
+
+
+async def test_execute_answers_with_the_execution(running: Running) -> None:
+    task = await create(running)
+    path = f"{API}/tasks/{task['task_id']}"
+    response = await running.http.post(f"{path}/execute", json={"trigger_data": {"x": 1.50}})
+    assert response.status_code == 202
+    execution = response.json()
+    assert (execution["status"], execution["trigger"]) == ("queued", "manual")
+    assert execution["trigger_data"] == {"x": 1.5}
+    assert response.headers["location"] == f"{API}/executions/{execution['execution_id']}"
+    read = await running.http.get(response.headers["location"])
+    assert read.json() == execution
+    listed = await running.http.get(f"{path}/executions", params={"status": "queued"})
+    assert [one["run"] for one in listed.json()["items"]] == [execution["run"]]
+    assert (await running.http.get(path)).json()["status"] == "running"
+    cancelled = await running.http.post(f"{response.headers['location']}/cancel", json={"reason": "enough"})
+    assert cancelled.status_code == 202
+    assert (cancelled.json()["status"], cancelled.json()["reason"]) == ("skipped", "cancelled")
+
+
+@pytest.mark.parametrize("prefer", [False, True])
+async def test_execute_waits_for_the_end(running: Running, prefer: bool) -> None:
+    task_id = (await create(running))["task_id"]
+    heard = len(running.responder.heard)
+
+    async def act() -> None:
+        while len(running.responder.heard) == heard:
+            running.responder.arrived.clear()
+            await running.responder.arrived.wait()
+        command_id = running.responder.heard[-1][2][h.MSG_ID]
+        await running.responder.run_to_end(running.responder.tasks[task_id], f"r-{command_id}")
+
+    acting = asyncio.create_task(act())
+    response = await running.http.post(
+        f"{API}/tasks/{task_id}/execute",
+        params={} if prefer else {"wait": "10"},
+        headers={"Prefer": "wait=10"} if prefer else {},
+    )
+    await acting
+    assert response.status_code == 200, response.text
+    assert response.headers["preference-applied"] == "wait=10"
+    execution = response.json()
+    assert (execution["status"], execution["result"]) == ("completed", {"said": "hello"})
+    task = (await running.http.get(f"{API}/tasks/{task_id}")).json()
+    assert (task["run_count"], task["success_count"]) == (1, 1)
+    assert task["last_execution"]["status"] == "completed"
+
+
+async def test_a_wait_that_is_over_answers_202_with_the_execution_as_it_is(running: Running) -> None:
+    task_id = (await create(running))["task_id"]
+    response = await running.http.post(f"{API}/tasks/{task_id}/execute", params={"wait": "0.1"})
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    is_problem(
+        await running.http.post(f"{API}/tasks/{task_id}/execute", params={"wait": "soon"}), 422, "invalid"
+    )
+
+
+async def test_pages_and_documents_are_served(running: Running) -> None:
+    await create(running, name="<script>alert(1)</script>")
+    page = await running.http.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script>alert(1)" not in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    docs = await running.http.get("/docs")
+    assert "Create a task" in docs.text
+    document = (await running.http.get("/openapi.json")).json()
+    assert "/api/v1/tasks/{task_id}" in document["paths"]
+    for path in ("/livez", "/readyz", "/health"):
+        assert (await running.http.get(path)).status_code == 200
+    assert "gnomon_projected_events_total" in (await running.http.get("/metrics")).text
+    for path in ("/scheduler", "/executors", "/task-types"):
+        assert (await running.http.get(f"{API}{path}")).status_code == 200
