@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.events import Executed, Started
+from tests.harness.events import Seen
 from tests.harness.world import World
 
 TEN_MINUTES_MS = 600_000
+
+
+def _executor(seen: Seen) -> str:
+    assert isinstance(seen.event, Started)
+    return seen.event.executor
 
 
 @pytest.mark.parametrize("offset_ms", [TEN_MINUTES_MS, -TEN_MINUTES_MS], ids=["fast", "slow"])
@@ -21,6 +28,7 @@ async def test_a_scheduler_whose_clock_is_off_does_not_lead(world: World, offset
     await world.commands.create("t", schedule={"kind": "interval", "every_seconds": 1}, overlap="allow")
     executed = await world.events.some(3, "executed", "t")
     for seen in executed:
+        assert isinstance(seen.event, Executed)
         # By the broker's clock, which neither scheduler sets.
         assert 0 <= seen.time_ms - instant_ms(seen.event.scheduled_for) < 5_000
     assert not wrong.has_logged("shard.led")
@@ -36,7 +44,7 @@ async def test_an_executor_whose_clock_is_off_claims_nothing(world: World) -> No
         await world.commands.create("t", schedule={"kind": "interval", "every_seconds": 1}, overlap="allow")
         await world.events.some(3, "executed", "t")
     member = next(m for m in await world.members("executor") if m.pid == right.pid)
-    assert {seen.event.executor for seen in world.events.of("started", "t")} == {member.id}
+    assert {_executor(seen) for seen in world.events.of("started", "t")} == {member.id}
 
 
 async def test_a_revision_keeps_the_calendar_that_it_was_made_with(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gnomon_schemas.events import Missed
 from tests.harness.world import World
 
 BACKLOG = 30
@@ -44,5 +45,6 @@ async def test_work_that_nobody_runs_in_time_is_missed_and_not_forgotten(world: 
         await world.events.one("queued", task, run=run)
         await fake.announce(task_types=("echo", "nothing"))  # any change has the waiting work looked at again
         missed = await world.events.wait_for(lambda: next(iter(world.events.of("missed", task)), None), 20)
+        assert isinstance(missed.event, Missed)
         assert missed.event.reason == "expired"
         assert world.events.chain(task, run) == ["queued", "missed"]

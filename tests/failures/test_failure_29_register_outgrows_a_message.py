@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gnomon_schemas.events import Updated
 from tests.harness.world import World
 
 QUARTER_MIB = 256 * 1024
@@ -43,6 +44,7 @@ async def test_a_change_of_a_large_config_fits_in_its_event(world: World) -> Non
         await world.commands.create(task, config={"blob": "a" * (QUARTER_MIB - 64)})
         await world.commands.ok("update", task, {"config": {"blob": "b" * (QUARTER_MIB - 64)}})
         updated = await world.events.one("updated", task)
+        assert isinstance(updated.event, Updated)
         (change,) = updated.event.changes
         assert set(change.old) == {"omitted_bytes"}
         assert b"bbbb" in bytes(updated.event.task.config)
