@@ -167,7 +167,7 @@ class SlotDesk:
         """Decide a task's backlog from `first` on: spans, cursor and the slot that runs, in one unit."""
         task = first.task
         handled = self._book.memory.handled.get(task.task_id, ())
-        backlog = catch_up(task, first.nominal_s, now_ms, partition=self._book.partition, handled=handled)
+        backlog = catch_up(first, now_ms, partition=self._book.partition, handled=handled)
         notes = [self._book.note(event) for event in backlog.events]
         task.reg = msgspec.structs.replace(task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s))
         runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
+
+import msgspec
+import pytest
 
 from gnomon_core.rules.task_input import parse_create
 from gnomon_scheduler.decisions.command import Command, Surroundings
-from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
+from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
 from gnomon_scheduler.decisions.verbs import decide
-from gnomon_scheduler.memory import Slot, TaskState
+from gnomon_scheduler.memory import ShardMemory, Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
+from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 
 NOW_S = 1_795_000_000
@@ -74,3 +79,45 @@ def test_a_cancel_right_after_a_pause_ends_also_what_the_pause_would_let_go_of()
     for command in (_command("cancel"), _command("cancel_execution", run=run)):
         cancels = decide(task, [], command, _around(NOW_S + 2)).cancels
         assert [(item.run, item.reason) for item in cancels] == [(run, "cancelled")]
+
+
+@pytest.mark.parametrize("jitter", [0, 7, 30, 95])
+@pytest.mark.parametrize("policy", ["latest", "skip"])
+@pytest.mark.parametrize("grace", [200, 100_000])
+def test_a_backlog_gives_every_slot_one_outcome_however_long_the_jitter(
+    jitter: int, policy: str, grace: int
+) -> None:
+    """Slots every 10 s, handed out in order of emission for a while; then an outage; then the backlog is decided."""
+    task = _task(
+        schedule={"kind": "interval", "every_seconds": 10, "jitter_seconds": jitter},
+        overlap="allow",
+        catch_up={"policy": policy, "after_seconds": 60, "grace_seconds": grace},
+    )
+    memory = ShardMemory(0)
+    memory.tasks["t"] = task
+    memory.schedule(task, NOW_S * 1000)
+    before_ms, now_ms = (NOW_S + 333) * 1000, (NOW_S + 1111) * 1000
+    outcomes = Counter(slot.nominal_s for slot in memory.pop_due(before_ms, 10_000))
+    while slots := memory.pop_due(now_ms, 10_000):
+        replanned = False
+        for slot in slots:
+            if replanned:
+                continue
+            if course_of(task, slot.emit_ms, now_ms, runnable=True) is not Course.LATE:
+                outcomes[slot.nominal_s] += 1
+                continue
+            backlog = catch_up(slot, now_ms, partition=0, handled=())
+            for span in backlog.events:
+                start, end = (parse_instant(text).timestamp() for text in (str(span.from_), str(span.to)))
+                covered = range(int(start), int(end))
+                counted = [nominal for nominal in covered if (nominal - NOW_S) % 10 == 0]
+                assert len(counted) == span.count
+                outcomes.update(counted)
+            runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]
+            outcomes.update(run.nominal_s for run in runs)
+            task.reg = msgspec.structs.replace(task.reg, cursor_s=backlog.cursor_s)
+            memory.schedule(task, before_ms)
+            replanned = True
+    waiting = {slot.nominal_s for slot in memory.waiting_for_jitter(task, now_ms)}
+    expected = set(range(NOW_S + 10, NOW_S + 1112, 10)) - waiting
+    assert outcomes == Counter(expected)

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from enum import Enum
 from typing import NamedTuple
 
-from gnomon_core.timing import count_fires, jitter_ms, last_fire
+from gnomon_core.timing import count_fires, fires, jitter_ms, last_fire
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Coalesced, Missed, SlotOutcome
@@ -89,16 +89,18 @@ class Backlog(NamedTuple):
     """Everything up to here is decided."""
 
 
-def catch_up(
-    task: TaskState, first_s: int, now_ms: int, *, partition: int, handled: Collection[int]
-) -> Backlog:
-    """Decide the late slots of a task, from the one at `first_s` on.
+def catch_up(first: Slot, now_ms: int, *, partition: int, handled: Collection[int]) -> Backlog:
+    """Decide the late slots of a task. `first` comes first by its emission time.
 
     `handled` are nominal times that a predecessor handed out already.
     """
+    task, first_s = first.task, first.nominal_s
     reg = task.reg
     schedule, policy = reg.spec.schedule, reg.spec.catch_up
     assert schedule is not None  # only a task with a schedule has slots
+    if schedule.jitter_seconds:
+        first_s, gone = _around(first)
+        handled = {*handled, *gone}
     until_s = max(first_s, (now_ms - int(policy.after_seconds * 1000)) // 1000)
     spans = _Spans(task, now_ms, partition, handled)
     waiting: list[Slot] = []
@@ -119,6 +121,26 @@ def catch_up(
     spans.coalesced(slot_run(newest_s), start_s - 1, newest_s - 1)
     offset = jitter_ms(reg.task_id, newest_s, schedule.jitter_seconds) if schedule.jitter_seconds else 0
     return Backlog(spans.events, Slot(task, newest_s, newest_s * 1000 + offset), waiting, until_s)
+
+
+def _around(first: Slot) -> tuple[int, set[int]]:
+    """Where jitter is longer than the pace, emission times come in another order than nominal ones.
+
+    Given the slot with the earliest emission time of those that are left: the earliest nominal time of those, and the
+    nominal times after that whose slots were handed out before it.
+    """
+    reg, schedule = first.task.reg, first.task.reg.spec.schedule
+    assert schedule is not None  # only a task with a schedule has slots
+    span_s = int(schedule.jitter_seconds or 0) + 1
+    emitted_s = first.emit_ms // 1000
+    first_s, gone = first.nominal_s, set()
+    for nominal in fires(schedule, max(reg.cursor_s, emitted_s - span_s), emitted_s):
+        emit_ms = nominal * 1000 + jitter_ms(reg.task_id, nominal, schedule.jitter_seconds or 0)
+        if (emit_ms, nominal) < (first.emit_ms, first.nominal_s):
+            gone.add(nominal)
+        else:
+            first_s = min(first_s, nominal)
+    return first_s, gone
 
 
 def _newest(task: TaskState, until_s: int, from_s: int, handled: Collection[int]) -> int | None:
