@@ -1,0 +1,103 @@
+"""Migrations: in order, once, by one process at a time, and they lead to the schema as it is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from gnomon_api.readmodels.migrate import MigrationError, apply, migrate, migrations
+from gnomon_api.readmodels.statements import schema_sql
+from gnomon_api.readmodels.writer import Connection
+from gnomon_core.runtime.embedded import EmbeddedPostgres
+
+DESCRIPTIONS = (
+    """select table_name, column_name, data_type, is_nullable, column_default, generation_expression
+       from information_schema.columns where table_schema = $1""",
+    """select c.relname, replace(pg_get_indexdef(c.oid), $1 || '.', '') from pg_class c
+       join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind in ('i', 'I')""",
+    """select t.relname, o.conname, pg_get_constraintdef(o.oid) from pg_constraint o
+       join pg_class t on t.oid = o.conrelid join pg_namespace n on n.oid = t.relnamespace
+       where n.nspname = $1""",
+    """select c.relname, c.relkind::text, c.reloptions::text from pg_class c
+       join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1""",
+)
+
+
+@pytest_asyncio.fixture
+async def fresh(_shared_postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The address of an empty database."""
+    connection = await asyncpg.connect(_shared_postgres.url_of("postgres"))
+    await connection.execute("create database migrations_test")
+    yield _shared_postgres.url_of("migrations_test")
+    await connection.execute("drop database migrations_test with (force)")
+    await connection.close()
+
+
+async def described(connection: Connection, schema: str) -> list[list[tuple[object, ...]]]:
+    """Everything about a schema, in an order that does not depend on how it came to be."""
+    found = []
+    for sql in DESCRIPTIONS:
+        rows = [tuple(row) for row in await connection.fetch(sql, schema)]
+        found.append(sorted(rows, key=str))
+    return found
+
+
+async def test_the_migrations_lead_to_the_schema(fresh: str) -> None:
+    connection = await asyncpg.connect(fresh)
+    shapes = []
+    for schema, how in (("by_migrations", "migrate"), ("by_schema", "schema")):
+        await connection.execute(f"create schema {schema}")
+        await connection.execute(f"set search_path to {schema}")
+        if how == "migrate":
+            await apply(connection, migrations())
+        else:
+            await connection.execute(schema_sql())
+        shapes.append(await described(connection, schema))
+    await connection.close()
+    assert len(shapes[0][0]) > 80
+    assert shapes[0] == shapes[1]
+
+
+async def test_each_migration_is_applied_once_whoever_comes_first(fresh: str) -> None:
+    applied = await asyncio.gather(*(migrate(fresh) for _ in range(6)))
+    names = [f"{one.version:04}_{one.name}" for one in migrations()]
+    assert sorted(applied, reverse=True) == [names, [], [], [], [], []]
+    assert await migrate(fresh) == []
+
+
+async def test_a_migration_that_fails_leaves_nothing(fresh: str) -> None:
+    steps = migrations()
+    broken = type(steps[0])(len(steps) + 1, "broken", "create table half (a int); select 1/0")
+    connection = await asyncpg.connect(fresh)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await apply(connection, [*steps, broken])
+    assert await connection.fetchval("select to_regclass('half')") is None
+    assert await connection.fetchval("select count(*) from gnomon_migrations") == len(steps)
+    await connection.close()
+    assert await migrate(fresh) == []
+
+
+async def test_a_database_of_a_newer_version_is_refused_by_name(fresh: str) -> None:
+    await migrate(fresh)
+    connection = await asyncpg.connect(fresh)
+    await connection.execute("insert into gnomon_migrations (version, name) values (9999, 'from_the_future')")
+    with pytest.raises(MigrationError, match="9999_from_the_future"):
+        await migrate(fresh)
+    await connection.execute("update gnomon_migrations set version = 1, name = 'other' where version = 1")
+    with pytest.raises(MigrationError, match="0001_other"):
+        await migrate(fresh)
+    await connection.close()
+
+
+def test_names_and_numbers_of_migrations_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "0002_second.sql").write_text("select 1")
+    with pytest.raises(MigrationError, match="0001 is missing"):
+        migrations(tmp_path)
+    (tmp_path / "1_first.sql").write_text("select 1")
+    with pytest.raises(MigrationError, match=r"1_first\.sql"):
+        migrations(tmp_path)
