@@ -47,7 +47,7 @@ async def read_inputs(bus: Bus, attempt: Attempt, *, with_previous: bool) -> Inp
     if due.has_input:
         queued = await _read_queued(bus, attempt)
         trigger_data = queued.trigger_data
-        if bytes(queued.config_overrides) != NULL:
+        if queued.config_overrides != NULL:
             config = _merged(config, bytes(queued.config_overrides))
     previous = await _read_previous(bus, attempt) if with_previous and due.previous is not None else None
     return Inputs(config, trigger_data, previous)
