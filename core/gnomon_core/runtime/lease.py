@@ -40,7 +40,7 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.lease_key import LeaseKey
 from gnomon_core.runtime.lease_spread import spread
 from gnomon_core.runtime.lease_suspicion import LeaseSuspicion
-from gnomon_core.runtime.lease_watch import LeaseWatch
+from gnomon_core.runtime.lease_watch import LeaseView, LeaseWatch
 from gnomon_core.runtime.membership import MemberWatch
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
@@ -219,17 +219,20 @@ class _LeaseHolder(Service):
             post = self._posts[number]
             if not post.mine and now >= post.not_before:
                 post.taking = True
-                _ = self.spawn(self._take(post), f"take:{post.key.key}")
+                view = self._watch.views.get(post.key.key)
+                _ = self.spawn(self._take(post, view), f"take:{post.key.key}")
 
-    async def _take(self, post: _Post) -> None:
-        view = self._watch.views.get(post.key.key)
+    async def _take(self, post: _Post, view: LeaseView | None) -> None:
         how = "free"
         if view is not None and view.expired:
             how = "expired"
         elif view is not None and view.lease is not None:
-            how = "suspected" if self._suspicion.is_suspect(post.key.key) else "adopted"
+            # Mine without being held: written by a try whose answer was lost. Another's: not heard of for
+            # too long.
+            lapsed = "adopted" if view.lease.owner == self._me else "unheard"
+            how = "suspected" if self._suspicion.is_suspect(post.key.key) else lapsed
         try:
-            if not await post.key.take():
+            if not await post.key.take(view):
                 post.not_before = self._now() + 0.05
                 return
             lease = post.key.lease

@@ -32,7 +32,7 @@ from gnomon_core.runtime.bus_errors import (
     WrongSequence,
 )
 from gnomon_core.runtime.kv import kv_delete, kv_get, kv_update
-from gnomon_core.runtime.lease_watch import LEAVING_HEADER, LeaseWatch, decode_lease
+from gnomon_core.runtime.lease_watch import EPOCH_HEADER, LEAVING_HEADER, LeaseView, LeaseWatch, decode_lease
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
 from gnomon_schemas.subjects import LEASES_BUCKET
@@ -91,15 +91,16 @@ class LeaseKey:
         """Whether a whole TTL has passed since the last renewal that counts was sent."""
         return self.lease is not None and asyncio.get_running_loop().time() >= self._until
 
-    async def take(self) -> bool:
-        """Try to take the lease over from the state last seen; whether it is held now.
+    async def take(self, view: LeaseView | None) -> bool:
+        """Try to take the lease over from the state `view` (None: nothing was ever there); whether it is
+        held now.
 
+        It must be the view on which this was decided, and not a later one, which may show a new holder.
         False when somebody else was quicker, or when the broker did not answer and the key is not mine.
         """
         async with self._turn:
             if self.lease is not None:
                 return True
-            view = self._watch.views.get(self.key)
             lease = Lease(owner=self._owner, epoch=(view.epoch if view is not None else 0) + 1)
             try:
                 await self._answer_pings(lease.epoch)
@@ -135,7 +136,9 @@ class LeaseKey:
         async with self._turn:
             if self.lease is None:
                 return
-            headers = {LEAVING_HEADER: self._owner} if leaving else None
+            headers = {EPOCH_HEADER: str(self.lease.epoch)}
+            if leaving:
+                headers[LEAVING_HEADER] = self._owner
             try:
                 _ = await kv_delete(
                     self._bus, LEASES_BUCKET, self.key, revision=self.revision, expiring=True, headers=headers

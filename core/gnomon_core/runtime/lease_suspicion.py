@@ -84,35 +84,41 @@ class LeaseSuspicion(Service):
             silent = await self._silent(asked)
             if not silent:
                 continue
-            owners = [owner for owner, keys in holders.items() if silent.intersection(keys)]
+            owners = [owner for owner, keys in holders.items() if silent.keys() & set(keys)]
             await self._confirm([key for owner in owners for key in holders[owner]])
 
     async def _confirm(self, keys: list[str]) -> None:
         first = await self._silent(keys)
         await asyncio.sleep(_CONFIRM_AFTER)
-        for key in await self._silent(first):
+        second = await self._silent(first)
+        for key, revision in second.items():
             view = self._watch.views.get(key)
-            if view is None or view.lease is None or self.is_suspect(key):
+            # The same value all along: a renewal, or a new holder, in between is a sign of life.
+            if view is None or view.lease is None or not revision == first[key] == view.revision:
                 continue
-            self._suspect[key] = view.revision
-            _log.warning(LogEvent.LEASE_SUSPECTED, lease=key, owner=view.lease.owner, epoch=view.lease.epoch)
-            self._on_suspect()
+            if not self.is_suspect(key):
+                self._suspect[key] = revision
+                _log.warning(
+                    LogEvent.LEASE_SUSPECTED, lease=key, owner=view.lease.owner, epoch=view.lease.epoch
+                )
+                self._on_suspect()
 
-    async def _silent(self, keys: Iterable[str]) -> set[str]:
-        """The keys on whose ping subject nobody listens."""
+    async def _silent(self, keys: Iterable[str]) -> dict[str, int]:
+        """Of these keys those on whose ping subject nobody listens, with the revision that was asked
+        about."""
         asked = list(keys)
         answers = await asyncio.gather(*[self._nobody_answers(key) for key in asked])
-        return {key for key, nobody in zip(asked, answers, strict=True) if nobody}
+        return {key: revision for key, revision in zip(asked, answers, strict=True) if revision is not None}
 
-    async def _nobody_answers(self, key: str) -> bool:
+    async def _nobody_answers(self, key: str) -> int | None:
         view = self._watch.views.get(key)
         since = self._bus.connected_since
         if view is None or view.lease is None or since is None or time.monotonic() - since < _CONNECTION_AGE:
-            return False
+            return None
         try:
             _ = await self._bus.request(ping_subject(self._names[key], view.lease.epoch), b"", _PATIENCE)
         except NoResponders:
-            return True
+            return view.revision
         except NoAnswer:
-            return False
-        return False
+            return None
+        return None

@@ -20,10 +20,13 @@ from gnomon_core.runtime.service import Service
 from gnomon_schemas.members import Lease
 from gnomon_schemas.subjects import LEASES_BUCKET
 
-__all__ = ["LEAVING_HEADER", "LeaseView", "LeaseWatch", "decode_lease"]
+__all__ = ["EPOCH_HEADER", "LEAVING_HEADER", "LeaseView", "LeaseWatch", "decode_lease"]
 
 LEAVING_HEADER = "Gnomon-Leaving"
 """On the tombstone of a lease: the id of the member that gave it up because it is leaving for good."""
+
+EPOCH_HEADER = "Gnomon-Epoch"
+"""On the tombstone of a lease: its epoch, for those who never saw the value."""
 
 _decode = msgspec.json.Decoder(Lease).decode
 
@@ -34,6 +37,11 @@ def decode_lease(value: bytes) -> Lease | None:
         return _decode(value)
     except msgspec.DecodeError:
         return None
+
+
+def _epoch_of(entry: KvEntry) -> int:
+    text = entry.headers.get(EPOCH_HEADER, "")
+    return int(text) if text.isdigit() else 0
 
 
 class LeaseView(msgspec.Struct, frozen=True):
@@ -92,7 +100,7 @@ class LeaseWatch(Service):
         self.views[entry.key] = LeaseView(
             revision=entry.revision,
             lease=lease,
-            epoch=max(known_epoch, lease.epoch if lease is not None else 0),
+            epoch=max(known_epoch, lease.epoch if lease is not None else _epoch_of(entry)),
             last_owner=None if lease is not None else last_owner,
             heard=asyncio.get_running_loop().time(),
             expired="Nats-Marker-Reason" in entry.headers,
