@@ -54,6 +54,7 @@ class Leading(Service):
         self._replicas = [Replica(bus, partition) for partition in range(settings.partitions)]
         self._shards: dict[int, Shard] = {}
         self._sweeps: dict[int, Sweep] = {}
+        self._watches: dict[int, list[asyncio.Task[None]]] = {}
         self._reloads: dict[int, asyncio.Task[None]] = {}
         self._leases: Leases | None = None
         types.on_change = self.executors_changed
@@ -113,13 +114,18 @@ class Leading(Service):
         )
         self._sweeps[partition] = sweep
         await sweep.start()
-        _ = self.spawn(self._watch_shard(shard), f"watch-{partition}")
+        self._watches[partition] = [
+            self.spawn(self._watch(service), f"watch-{service.name}") for service in (shard, sweep)
+        ]
         if self._leases is not None:
             await self._leases.raise_epoch(partition, shard.book.epoch)
         self._tell()
 
     async def _lost(self, partition: int) -> None:
         shard, sweep = self._shards.pop(partition, None), self._sweeps.pop(partition, None)
+        # Nothing may keep a shard that is over: it holds the memory of all its tasks.
+        for watch in self._watches.pop(partition, ()):
+            watch.cancel()
         if sweep is not None:
             await sweep.stop()
         if shard is not None:
@@ -139,9 +145,9 @@ class Leading(Service):
         await self.stop_child(replica)
         await self.start_child(replica)
 
-    async def _watch_shard(self, shard: Shard) -> None:
-        """A shard that fails takes its process along: whoever takes over begins from what is stored."""
-        self.fail(await shard.failed())
+    async def _watch(self, service: Service) -> None:
+        """A shard or sweep that fails takes its process along: whoever takes over begins from what is stored."""
+        self.fail(await service.failed())
 
     def _tell(self) -> None:
         self._measures.leads(len(self._shards))

@@ -40,7 +40,7 @@ from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
-from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -153,6 +153,15 @@ class Shard(Service):
     def book(self) -> Book:
         """The shard's book: to be read between turns, changed only inside one."""
         return self._book
+
+    def ended_unseen(self, task: TaskState, flight: Flight) -> None:
+        """Forget an execution whose end was folded before it came into memory. To be called inside a turn."""
+        del task.flights[flight.run]
+        self._book.memory.note_flights(task)
+        self._endings.done(task.task_id, flight.run)
+        if task.cancelling.pop(flight.run, None) is not None or flight.written:
+            self._book.touch(task)
+        self._after_end(task)
 
     @property
     def endings(self) -> EndingDesk:

@@ -4,6 +4,7 @@
 * A due whose execution is over (its acknowledgement was lost, or its executor died between result and ack): deleted.
 * An execution that is written ahead and was handed out, whose due is gone and whose chain has nothing newer than its
   cause, or ends in `started`: its due is published again.
+* One whose chain has ended, and which memory still holds: forgotten, or it would block its task for ever.
 * A tombstone, or the register of a task that ended, older than both retention times and without any chain left: its
   register is removed, exactly (`STREAM.PURGE` up to its sequence), so that a create of the same id meanwhile stays.
 
@@ -118,17 +119,24 @@ class Sweep(Service):
             if _is_over(chains.get((task_id, run))):
                 deleted += await self._bus.delete(DUE_STREAM, seq)
         again = [key for key in lost if not _is_over(chains.get(key[:2]))]
+        ended = [(*key, chains[key[:2]][-1].seq) for key in lost if _is_over(chains.get(key[:2]))]
 
-        def publish_again() -> None:
+        def mend() -> None:
             for task_id, run, attempt in again:
                 task = book.memory.tasks.get(task_id)
                 flight = None if task is None else task.flights.get(run)
                 if flight is not None and flight.emitted and flight.attempt == attempt:
                     flight.emitted = False
                     book.arm(task_id, flight)
+            for task_id, run, attempt, seq in ended:
+                task = book.memory.tasks.get(task_id)
+                flight = None if task is None else task.flights.get(run)
+                # What is not folded yet ends it in the ordinary way.
+                if task and flight and flight.attempt == attempt and seq <= book.memory.position:
+                    self._shard.ended_unseen(task, flight)
 
-        if again:
-            self._shard.request(publish_again)
+        if again or ended:
+            self._shard.request(mend)
         if again or deleted:
             _log.info(LogEvent.SWEEP_ACTED, partition=partition, republished=len(again), deleted=deleted)
 

@@ -167,6 +167,9 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
     """
     over: list[int] = []
     for found in dues:
+        if found.due.task_id in memory.unreadable:
+            # That task stops as it is. A version that can read it goes on from here.
+            continue
         task = memory.tasks.get(found.due.task_id)
         note_handled(memory, found.due.task_id, found.due.run)
         chain = chains.get((found.due.task_id, found.due.run), [])
