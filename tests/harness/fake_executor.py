@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.bus_errors import WrongSequence
 from gnomon_core.runtime.clock import Clock, SystemClock
 from gnomon_core.runtime.kv import kv_delete, kv_put
 from gnomon_schemas import subjects
@@ -99,6 +100,8 @@ class FakeExecutor:
         self._loop: asyncio.Task[None] | None = None
         self.seen: list[Due] = []
         """Every due that was delivered."""
+        self.refused = 0
+        """Claims and results that were refused while running all that comes."""
 
     async def start(self) -> None:
         """Announce, and open the pool's consumer."""
@@ -231,12 +234,18 @@ class FakeExecutor:
     # -- all that comes ----------------------------------------------------------------------------
 
     def run(self, do: Callable[[Work], Awaitable[object]] | None = None) -> None:
-        """From now on do this with everything that is delivered: `complete` unless told otherwise."""
+        """From now on do this with everything that is delivered: `complete` unless told otherwise.
+
+        What is refused since the execution was withdrawn meanwhile is dropped, and counted in `refused`.
+        """
         work_on = do or self.complete
 
         async def loop() -> None:
             while True:
-                await work_on(await self._delivered.get())
+                try:
+                    await work_on(await self._delivered.get())
+                except WrongSequence:
+                    self.refused += 1
 
         self._loop = asyncio.create_task(loop(), name=f"fake executor {self.id}")
 

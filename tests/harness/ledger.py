@@ -82,7 +82,9 @@ class Audit:
     outcomes: Counter[str] = field(default_factory=Counter)
     """Slots by outcome: `executed`, `skipped(overlap)`, `coalesced(span)` …"""
     pending: list[str] = field(default_factory=list)
-    """Begun and not ended, or in a pause that lasts."""
+    """Begun and not ended."""
+    in_pause: int = 0
+    """Slots of a pause that lasts: recorded when it ends."""
     missing: list[str] = field(default_factory=list)
     """Expected, and nothing is recorded."""
     doubled: list[str] = field(default_factory=list)
@@ -108,7 +110,7 @@ class Audit:
         head = f"{self.expected} slots and {self.runs} runs expected; " + ", ".join(
             f"{name} {count}" for name, count in sorted(self.outcomes.items())
         )
-        lines = [head]
+        lines = [f"{head}; {self.in_pause} in a pause" if self.in_pause else head]
         for name in ("pending", "missing", "doubled", "strange"):
             found: list[str] = getattr(self, name)
             if found:
@@ -148,8 +150,10 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int) 
             result.doubled.append(f"{name} {found}")
         if found:
             result.outcomes[found[0]] += 1
-        elif slot_run(slot) in chains or (piece.paused and piece.until_ms == _ENDLESS_MS):
+        elif slot_run(slot) in chains:
             result.pending.append(name)
+        elif piece.paused and piece.until_ms == _ENDLESS_MS:
+            result.in_pause += 1
         else:
             result.missing.append(name)
         _check_revision(result, name, piece, chains.get(slot_run(slot), ()))

@@ -29,6 +29,7 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 import msgspec
+
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import InProcess, NoAnswer, NotCommitted
 from gnomon_core.runtime.client import NatsClient
