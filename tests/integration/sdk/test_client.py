@@ -1,0 +1,220 @@
+"""The client against a real scheduler and executor, over NATS alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from nats.aio.client import Client as Nats
+
+from gnomon import Client, GnomonError, NotAnswered, cron, interval, new_id
+from gnomon.client import RESEND_AFTER_SECONDS
+from gnomon_schemas.events import Created, Executed
+from gnomon_schemas.problems import Code
+from gnomon_schemas.tasks import TaskStatus
+from tests.harness.world import World
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_a_task_from_creation_to_its_events(client: Client) -> None:
+    """As the reference shows it: create with a schedule, follow what is executed."""
+    task = await client.create_task(
+        name="Report", task_type="echo", config={"a": 1}, schedule=cron("*/5 * * * *"), tags=["reports"]
+    )
+    assert (task.name, task.status, task.version, task.user_id) == ("Report", TaskStatus.SCHEDULED, 1, "ann")
+    async with client.events("executed", task_id=task.task_id) as events:
+        execution = await client.run(task.task_id, trigger_data={"why": "test"}, config={"b": 2})
+        event = await asyncio.wait_for(anext(events), 15)
+    assert isinstance(event, Executed)
+    assert (event.execution_id, event.status) == (execution.execution_id, "completed")
+    assert msgspec.json.decode(event.result) == {"a": 1, "b": 2}
+    assert events.position is not None
+
+
+async def test_every_verb(client: Client) -> None:
+    task = await client.create_task(name="N", task_type="echo", schedule=interval(3600), task_id=new_id())
+    task = await client.update(task.task_id, {"name": "M", "tags": ["x"]})
+    assert (task.name, task.tags, task.version) == ("M", ("x",), 2)
+    task = await client.pause(task.task_id, note="later")
+    assert (task.status, task.pause_note) == (TaskStatus.PAUSED, "later")
+    task = await client.resume(task.task_id)
+    assert task.status == TaskStatus.SCHEDULED
+    task = await client.cancel(task.task_id, reason="enough")
+    assert task.status == TaskStatus.CANCELLED
+    outcome = await client.delete(task.task_id)
+    assert outcome.ok
+
+
+async def test_one_execution_is_cancelled(client: Client) -> None:
+    task = await client.create_task(name="N", task_type="sleep", config={"seconds": 60})
+    async with client.events("started", "executed", task_id=task.task_id) as events:
+        execution = await client.run(task.task_id)
+        await asyncio.wait_for(anext(events), 15)
+        assert (await client.cancel_execution(task.task_id, execution.run, reason="no need")).ok
+        ended = await asyncio.wait_for(anext(events), 15)
+    assert isinstance(ended, Executed)
+    assert ended.status == "cancelled"
+
+
+async def test_a_refusal_carries_the_problem(client: Client) -> None:
+    with pytest.raises(GnomonError) as unknown:
+        await client.create_task(name="N", task_type="no_such_type")
+    assert unknown.value.code is Code.UNKNOWN_TASK_TYPE
+    with pytest.raises(GnomonError) as missing:
+        await client.update("no-such-task", {"name": "x"})
+    assert missing.value.code is Code.NOT_FOUND
+    with pytest.raises(GnomonError) as unfit:
+        await client.create_task(name="N", task_type="sleep", config={"seconds": "long"})
+    assert unfit.value.code is Code.INVALID_CONFIG
+    assert unfit.value.problem.errors[0].pointer == "#/config/seconds"
+    assert "#/config/seconds" in str(unfit.value)
+    task = await client.create_task(name="N", task_type="echo")
+    with pytest.raises(GnomonError) as stale:
+        await client.update(task.task_id, {"name": "x"}, if_match=7)
+    assert stale.value.code is Code.VERSION_MISMATCH
+
+
+@pytest.mark.parametrize("task_id", ["a.b", "*", ">", "with space", "x" * 65, "", "_x"])
+async def test_hostile_ids_never_leave_the_client(client: Client, task_id: str) -> None:
+    with pytest.raises(GnomonError) as refused:
+        await client.update(task_id, {"name": "x"})
+    assert refused.value.code is Code.INVALID_ID
+    with pytest.raises(ValueError, match="not an id"):
+        client.events(task_id=task_id)
+
+
+async def test_too_large_a_command_never_leaves_the_client(client: Client) -> None:
+    with pytest.raises(GnomonError) as refused:
+        await client.create_task(name="N", task_type="echo", config={"x": "y" * 1_000_000})
+    assert refused.value.code is Code.TOO_LARGE
+
+
+async def test_another_users_task_does_not_exist(client: Client, world: World) -> None:
+    task = await client.create_task(name="N", task_type="echo")
+    async with Client(world.broker.url, user_id="bob") as other:
+        with pytest.raises(GnomonError) as hidden:
+            await other.pause(task.task_id)
+    assert hidden.value.code is Code.NOT_FOUND
+
+
+async def test_a_lost_answer_is_asked_for_again_and_acts_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first outcome is lost: the same command goes out again with its id, and the run exists once."""
+    task = await client.create_task(name="N", task_type="echo")
+    handed_on = client._outcome_came
+    lost: list[Any] = []
+
+    async def lose_first(message: Any) -> None:
+        if not lost:
+            lost.append(message)
+            return
+        await handed_on(message)
+
+    await _listen_instead(client, lose_first)
+    async with client.events("queued", task_id=task.task_id) as events:
+        begun = asyncio.get_running_loop().time()
+        execution = await client.run(task.task_id)
+        assert asyncio.get_running_loop().time() - begun >= RESEND_AFTER_SECONDS * 0.9
+        queued = await asyncio.wait_for(anext(events), 10)
+        assert getattr(queued, "execution_id", None) == execution.execution_id
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(events), 1)
+    assert len(lost) == 1
+
+
+async def test_the_same_command_id_is_the_same_command(client: Client) -> None:
+    """A caller that repeats a call after its own crash gets the first outcome again."""
+    task = await client.create_task(name="N", task_type="echo")
+    command_id = new_id()
+    first = await client.run(task.task_id, command_id=command_id)
+    again = await client.run(task.task_id, command_id=command_id)
+    assert first.run == again.run == f"r-{command_id}"
+
+
+async def test_without_an_answer_the_caller_learns_that_it_is_unknown(world: World) -> None:
+    """The outcome never comes: the error says how to ask again, and asking again is answered."""
+    async with Client(world.broker.url, user_id="ann", timeout=0.5) as deaf:
+        await _listen_instead(deaf, _hear_nothing)
+        with pytest.raises(NotAnswered, match="command_id=") as unanswered:
+            await deaf.create_task(name="N", task_type="echo", task_id="t-deaf", command_id="c-deaf")
+    assert unanswered.value.command_id == "c-deaf"
+    async with Client(world.broker.url, user_id="ann") as hearing:
+        task = await hearing.create_task(name="N", task_type="echo", task_id="t-deaf", command_id="c-deaf")
+    assert task.version == 1
+
+
+async def test_events_go_on_over_a_restart_of_the_broker(client: Client, world: World) -> None:
+    """Nothing is missed and nothing comes twice, whatever happens to the connection."""
+    task = await client.create_task(name="N", task_type="echo")
+    async with client.events("executed", task_id=task.task_id) as events:
+        runs = []
+        for turn in range(3):
+            if turn == 1:
+                await world.broker.kill()
+                await world.broker.start()
+            runs.append((await _patiently(client, task.task_id)).run)
+            event = await asyncio.wait_for(anext(events), 60)
+            assert isinstance(event, Executed)
+            assert event.run == runs[-1]
+
+
+async def test_events_of_all_tasks_and_from_a_position(client: Client) -> None:
+    """What was stored after a known position is handed out, also when it was stored before the asking."""
+    async with client.events("created") as events:
+        first = await client.create_task(name="one", task_type="echo")
+        second = await client.create_task(name="two", task_type="echo")
+        seen = [await asyncio.wait_for(anext(events), 15) for _ in range(2)]
+        position = events.position
+    assert [event.task_id for event in seen] == [first.task_id, second.task_id]
+    assert position is not None
+    third = await client.create_task(name="three", task_type="echo")
+    later = client.events("created", after_seq=position)
+    event = await asyncio.wait_for(anext(later), 15)
+    await later.aclose()
+    assert isinstance(event, Created)
+    assert event.task.name == third.name
+
+
+async def test_many_events_come_in_order_and_once(client: Client) -> None:
+    """More than one pull brings: no gap between them."""
+    task = await client.create_task(name="N", task_type="echo", overlap="allow")
+    async with client.events("executed", "started", "queued", task_id=task.task_id) as events:
+        runs = await asyncio.gather(*(client.run(task.task_id) for _ in range(150)))
+        seen = [await asyncio.wait_for(anext(events), 30) for _ in range(450)]
+    for run in runs:
+        names = [type(event).__name__ for event in seen if getattr(event, "run", None) == run.run]
+        assert names == ["Queued", "Started", "Executed"]
+
+
+def test_an_unknown_event_is_refused_with_what_there_is() -> None:
+    gnomon = Client()
+    with pytest.raises(RuntimeError, match="not connected"):
+        gnomon.events("executed")
+
+
+async def _hear_nothing(message: Any) -> None:
+    """Lose every outcome."""
+
+
+async def _patiently(client: Client, task_id: str) -> Any:
+    """Run a task, and again with the same id where the broker was just not there."""
+    command_id = new_id()
+    while True:
+        try:
+            return await client.run(task_id, command_id=command_id)
+        except NotAnswered:
+            continue
+
+
+async def _listen_instead(client: Client, take: Any) -> None:
+    """Put another listener in the place of the client's own."""
+    nc = client._nc
+    assert isinstance(nc, Nats)
+    for subscription in list(nc._subs.values()):
+        if subscription.subject == f"{client._inbox}.*":
+            await subscription.unsubscribe()
+    await nc.subscribe(f"{client._inbox}.*", cb=take)
