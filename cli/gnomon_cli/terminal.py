@@ -15,11 +15,21 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 __all__ = ["Terminal"]
 
 _PLAIN_WIDTH = 10_000
 """Without a terminal nothing is cut or wrapped: whoever reads it is a program, or scrolls sideways."""
+
+
+class _Console(Console):
+    """Rich's console, but a reader that has gone is an error like any other, and not the end of the program."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        """Called while the BrokenPipeError is handled: hand it on."""
+        raise BrokenPipeError
 
 
 class Terminal:
@@ -30,7 +40,7 @@ class Terminal:
         self.tty = stream.isatty()
         self._stream = stream
         self._gone = False
-        self._console = Console(
+        self._console = _Console(
             file=stream,
             highlight=False,
             markup=False,
@@ -52,6 +62,8 @@ class Terminal:
 
     def raw(self, content: bytes) -> None:
         """Write what is meant for programs, byte by byte, with a newline at the end."""
+        if self._gone:
+            return
         with self._guarded():
             self._stream.flush()
             self._stream.buffer.write(content.rstrip(b"\n") + b"\n")
@@ -77,6 +89,8 @@ class Terminal:
             yield
 
     def _write(self, what: Text | Table, *, crop: bool) -> None:
+        if self._gone:
+            return
         with self._guarded():
             if crop:
                 self._console.print(what, no_wrap=True, overflow="ellipsis", crop=True)
@@ -86,8 +100,6 @@ class Terminal:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        if self._gone:
-            return
         try:
             yield
         except (OSError, ValueError):
