@@ -17,6 +17,7 @@ from gnomon_scheduler.memory import ShardMemory, Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.limits import ENTRIES_PER_TASK
+from gnomon_schemas.problems import Refused
 
 NOW_S = 1_795_000_000
 
@@ -121,3 +122,12 @@ def test_a_backlog_gives_every_slot_one_outcome_however_long_the_jitter(
     waiting = {slot.nominal_s for slot in memory.waiting_for_jitter(task, now_ms)}
     expected = set(range(NOW_S + 10, NOW_S + 1112, 10)) - waiting
     assert outcomes == Counter(expected)
+
+
+def test_a_jitter_that_holds_more_slots_than_a_register_takes_is_refused() -> None:
+    schedule = {"kind": "interval", "every_seconds": 1, "jitter_seconds": 3600}
+    with pytest.raises(Refused, match="the jitter is too long") as refused:
+        decide(_task(), [], _command("update", schedule=schedule), _around(NOW_S))
+    assert refused.value.problem.errors[0].pointer == "#/schedule/jitter_seconds"
+    schedule["jitter_seconds"] = 90
+    assert decide(_task(), [], _command("update", schedule=schedule), _around(NOW_S)).rescheduled

@@ -21,6 +21,7 @@ from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.slots import check_jitter
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
@@ -104,6 +105,7 @@ def _create(task: TaskState | None, command: Command, around: Surroundings) -> D
         command.data, now_ms=now_ms, created_at_ms=now_ms, default_timezone=around.default_timezone
     )
     _check_type(spec, around)
+    check_jitter(spec, now_ms)
     reg = TaskRegister(
         task_id=command.object_id,
         user_id=command.user,
@@ -289,6 +291,8 @@ def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], ar
         )
     if "config" in fields:
         _check_type(spec, around)
+    if "schedule" in fields:
+        check_jitter(spec, around.now_ms)
 
 
 def _field_change(name: str, old: TaskRegister, new: TaskRegister) -> FieldChange:
