@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
+from gnomon_api.bootstrap import build
 from gnomon_api.commander import RESEND_SECONDS
 from gnomon_core.runtime.bus import connect
+from gnomon_core.runtime.clock import ManualClock, SystemClock
 from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_schemas import headers as h
 from gnomon_schemas.subjects import COMMANDS_STREAM
-from tests.integration.api.conftest import Running
+from tests.integration.api.conftest import Running, settings_for
 from tests.integration.api.test_http_tasks import API, body, fresh_id, is_problem
 
 
@@ -145,3 +148,16 @@ async def test_without_nats_writes_say_503_and_readiness_tells(
         while (await running.http.post(f"{API}/tasks", json=body())).status_code != 201:
             assert not running.responder.silent
     assert (await running.http.get("/readyz")).status_code == 200
+
+
+async def test_a_process_whose_clock_is_off_is_not_ready(nats_url: str, postgres_url: str) -> None:
+    clock = ManualClock(SystemClock().now_ms() - 3_600_000)
+    api = await build(settings_for(nats_url, postgres_url), clock=clock)
+    await api.supervisor.start()
+    try:
+        async with httpx.AsyncClient(base_url=api.http.url) as http:
+            ready = await http.get("/readyz")
+    finally:
+        await api.supervisor.stop()
+    assert ready.status_code == 503
+    assert ready.json()["checks"]["clock"].startswith("off by ")

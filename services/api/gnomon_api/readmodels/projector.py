@@ -156,7 +156,8 @@ class Projector(Service):
             self._dsn,
             timeout=_CONNECT_SECONDS,
             command_timeout=_STATEMENT_SECONDS,
-            server_settings={"application_name": "gnomon-projector"},
+            # The writing statements are always the same: planned once, they need not be planned again.
+            server_settings={"application_name": "gnomon-projector", "plan_cache_mode": "force_generic_plan"},
         )
         follower: Follower | None = None
         try:

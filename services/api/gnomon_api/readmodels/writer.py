@@ -37,11 +37,23 @@ from gnomon_schemas.codec import decode_event
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.subjects import parse_event
 
-__all__ = ["Connection", "Deposed", "Position", "ReadModelWriter", "Unreadable", "ensure_archive_days"]
+__all__ = [
+    "SMALL",
+    "Connection",
+    "Deposed",
+    "Position",
+    "ReadModelWriter",
+    "Unreadable",
+    "ensure_archive_days",
+]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection, with asyncpg's own records as rows."""
 
+SMALL: Final = 64
+"""Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
+
+_ARCHIVE_COLUMNS: Final = ("seq", "stored_at", "subject", "headers", "payload")
 _STAGES: Final = ("stage_tasks", "stage_definitions", "stage_executions", "stage_commands")
 _MERGES: Final = {
     "definitions": "merge_definitions",
@@ -103,10 +115,6 @@ class ReadModelWriter:
 
         Raises Deposed; asyncpg's errors and OSError when the database is away: then nothing is written.
         """
-        if not self._staged:
-            for name in _STAGES:
-                await self._connection.execute(statement(name))
-            self._staged = True
         if self._archive:
             await self._ensure_days(batch)
         try:
@@ -117,7 +125,7 @@ class ReadModelWriter:
 
     async def _write(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
         try:
-            return await self._transaction(batch, unfit)
+            return await self._commit(batch, unfit)
         except _UNFIT as error:
             self._fold.forget()
             if len(batch) > 1:
@@ -128,22 +136,66 @@ class ReadModelWriter:
             await self._write(batch, frozenset({batch[0].seq}))
             return [Unreadable(batch[0].seq, batch[0].subject, f"fits no row: {error}")]
 
-    async def _transaction(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
+    async def _commit(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
         last = batch[-1]
         reached = Position(self.position.stream_created, last.seq, _instant(last.time_ms))
+        if len(batch) <= SMALL:
+            unreadable = await self._commit_small(batch, unfit, reached)
+        else:
+            unreadable = await self._commit_large(batch, unfit, reached)
+        self.position = reached
+        self._trim()
+        return unreadable
+
+    async def _commit_small(
+        self, batch: Sequence[Stored], unfit: frozenset[int], reached: Position
+    ) -> list[Unreadable]:
+        """One statement, for little latency: somebody waits to read what was just written."""
+        # Read before the position is locked: should it have moved since, the statement changes nothing.
+        await self._load(batch)
+        unreadable = self._apply(batch, unfit)
+        fold = self._fold
+        defined = [
+            (*astuple(definition), *astuple(fold.tasks_changed[task_id])[1:])
+            for task_id, definition in fold.definitions.items()
+        ]
+        ran = [astuple(row) for key, row in fold.tasks_changed.items() if key not in fold.definitions]
+        columns = [
+            *_columns(_ARCHIVE_COLUMNS, self._archive_records(batch)),
+            *_columns((*TaskDefinition.__struct_fields__, *TaskRow.__struct_fields__[1:]), defined),
+            *_columns(TaskRow.__struct_fields__, ran),
+            *_columns(
+                ExecutionRow.__struct_fields__, [row.record() for row in fold.executions_changed.values()]
+            ),
+            *_columns(SpanRow._fields, fold.spans),
+            *_columns(HistoryRow._fields, fold.history),
+            *_columns(CommandRow._fields, list(fold.commands.values())),
+        ]
+        moved = await self._connection.fetchval(
+            statement("write_batch"), *self.position[:2], *reached[1:], *columns
+        )
+        if moved is None:
+            raise Deposed(f"the position is not {self.position.sequence} any more")
+        return unreadable
+
+    async def _commit_large(
+        self, batch: Sequence[Stored], unfit: frozenset[int], reached: Position
+    ) -> list[Unreadable]:
+        """Copied to temporary tables and merged from there, for throughput."""
+        if not self._staged:
+            for name in _STAGES:
+                await self._connection.execute(statement(name))
+            self._staged = True
         async with self._connection.transaction():
             moved = await self._connection.execute(
-                statement("move_position"), self.position.stream_created, self.position.sequence, *reached[1:]
+                statement("move_position"), *self.position[:2], *reached[1:]
             )
             if moved != "UPDATE 1":
                 raise Deposed(f"the position is not {self.position.sequence} any more")
-            if self._archive:
-                await self._archive_events(batch)
+            await self._copy("event_archive", _ARCHIVE_COLUMNS, self._archive_records(batch))
             await self._load(batch)
             unreadable = self._apply(batch, unfit)
             await self._store()
-        self.position = reached
-        self._trim()
         return unreadable
 
     def _apply(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
@@ -162,15 +214,13 @@ class ReadModelWriter:
         self._fold.finish()
         return unreadable
 
-    async def _archive_events(self, batch: Sequence[Stored]) -> None:
-        await self._connection.copy_records_to_table(
-            "event_archive",
-            columns=("seq", "stored_at", "subject", "headers", "payload"),
-            records=[
-                (stored.seq, _instant(stored.time_ms), stored.subject, _headers(stored), stored.data)
-                for stored in batch
-            ],
-        )
+    def _archive_records(self, batch: Sequence[Stored]) -> list[tuple[Any, ...]]:
+        if not self._archive:
+            return []
+        return [
+            (stored.seq, _instant(stored.time_ms), stored.subject, json_text(stored.headers), stored.data)
+            for stored in batch
+        ]
 
     async def _ensure_days(self, batch: Sequence[Stored]) -> None:
         days = {_instant(stored.time_ms).date() for stored in batch}
@@ -201,24 +251,22 @@ class ReadModelWriter:
 
     async def _store(self) -> None:
         fold = self._fold
-        await self._copy("staged_tasks", TaskRow, [astuple(row) for row in fold.tasks_changed.values()])
-        await self._copy(
-            "staged_definitions", TaskDefinition, [astuple(row) for row in fold.definitions.values()]
-        )
-        await self._copy(
-            "staged_executions", ExecutionRow, [row.record() for row in fold.executions_changed.values()]
-        )
-        await self._copy("staged_commands", CommandRow, list(fold.commands.values()))
-        await self._copy("slot_spans", SpanRow, fold.spans)
-        await self._copy("task_history", HistoryRow, fold.history)
+        tasks = [astuple(row) for row in fold.tasks_changed.values()]
+        await self._copy("staged_tasks", TaskRow.__struct_fields__, tasks)
+        definitions = [astuple(row) for row in fold.definitions.values()]
+        await self._copy("staged_definitions", TaskDefinition.__struct_fields__, definitions)
+        executions = [row.record() for row in fold.executions_changed.values()]
+        await self._copy("staged_executions", ExecutionRow.__struct_fields__, executions)
+        await self._copy("staged_commands", CommandRow._fields, list(fold.commands.values()))
+        await self._copy("slot_spans", SpanRow._fields, fold.spans)
+        await self._copy("task_history", HistoryRow._fields, fold.history)
         for table, name in _MERGES.items():
             if getattr(fold, table):
                 await self._connection.execute(statement(name))
         await self._connection.execute(statement("clear_stage"))
 
-    async def _copy(self, table: str, kind: type[Any], records: Sequence[tuple[Any, ...]]) -> None:
+    async def _copy(self, table: str, columns: Sequence[str], records: Sequence[tuple[Any, ...]]) -> None:
         if records:
-            columns = getattr(kind, "_fields", None) or kind.__struct_fields__
             await self._connection.copy_records_to_table(table, columns=columns, records=records)
 
     def _trim(self) -> None:
@@ -254,5 +302,6 @@ def _instant(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def _headers(stored: Stored) -> str:
-    return json_text(stored.headers)
+def _columns(names: Sequence[str], records: Sequence[tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    """Records turned on their side: one sequence of values per column."""
+    return list(zip(*records, strict=True)) if records else [()] * len(names)
