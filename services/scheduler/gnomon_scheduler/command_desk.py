@@ -8,7 +8,7 @@ out after the batch is stored, acknowledgements after the answers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -79,8 +79,11 @@ class CommandDesk:
         """Whether there is a command to decide."""
         return bool(self.commands or self.strays)
 
-    def decide(self, now_ms: int) -> list[Unit]:
-        """Decide what waits, at `now_ms`: every slot up to then has been handed out."""
+    def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
+        """Decide what waits, at `now_ms`: every slot up to then has been handed out.
+
+        Of the tasks in `ahead` every slot up to the instant given there was handed out.
+        """
         units: list[Unit] = []
         size = 0
         while self.strays and len(units) < _COMMANDS_A_TURN:
@@ -93,7 +96,7 @@ class CommandDesk:
             units.append(self._refuse(received, refused.problem, now_ms, None, position=0))
         while self.commands and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
             received = self.commands.popleft()
-            unit = self._decide(received, now_ms)
+            unit = self._decide(received, max(now_ms, ahead.get(received.command.object_id, 0)))
             if unit is not None:
                 units.append(unit)
                 size += unit.size

@@ -268,7 +268,7 @@ class Shard(Service):
             self._requests.popleft()()
         now_ms = self._book.now_ms()
         units, until_ms, handed_out = await self._slots.hand_out(now_ms)
-        units += self._commands.decide(until_ms)
+        units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._book.flush()
         before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)

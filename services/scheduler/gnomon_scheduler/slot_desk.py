@@ -41,6 +41,11 @@ class SlotDesk:
         self._bus, self._book, self._types = bus, book, types
         self._after_end = after_end
         self._parked: set[tuple[str, str]] = set()
+        self.ahead: dict[str, int] = {}
+        """Tasks of which a slot after the instant that `hand_out` told was handed out, and when that slot was due.
+
+        A turn may end among the slots of one instant. The revision of these tasks lasts until theirs, or a change
+        decided before it would take the slot for one of its own."""
 
     async def hand_out(self, now_ms: int) -> tuple[list[Unit], int, bool]:
         """Publish the plain slots up to `now_ms` and decide the others.
@@ -57,6 +62,7 @@ class SlotDesk:
             count += len(slots)
             replanned: set[str] = set()
             for slot in slots:
+                self.ahead[slot.task.task_id] = slot.emit_ms
                 if self._was_handled(slot):
                     # It may have ended before this leader began, and have been its task's last.
                     self._after_end(slot.task)
@@ -64,6 +70,7 @@ class SlotDesk:
                     await self._look_at(slot, now_ms, plain, units, replanned)
         due_ms = self._book.memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
+        self.ahead = {task_id: at_ms for task_id, at_ms in self.ahead.items() if at_ms > until_ms}
         await self._emit(plain)
         return units, until_ms, count > 0
 
