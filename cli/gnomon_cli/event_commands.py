@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -42,9 +43,9 @@ class ServerSentEvent(NamedTuple):
 def events_command(options: argparse.Namespace, terminal: Terminal) -> int:
     """Show events. Raises `CliError` when they cannot be read."""
     params = filters(options.filter)
-    show = _Show(terminal, as_json=options.json)
     target = find_target(options.url, options.data)
     api = ApiClient(target)
+    show = _Show(terminal, api, as_json=options.json)
     if options.follow:
         told = Terminal(sys.stderr)
         welcome = f"events of {target.url}, until Ctrl-C"
@@ -100,8 +101,9 @@ def read_stream(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
 class _Show:
     """Shows events, each as lines for people or as one JSON object a line."""
 
-    def __init__(self, terminal: Terminal, *, as_json: bool) -> None:
+    def __init__(self, terminal: Terminal, api: ApiClient, *, as_json: bool) -> None:
         self._terminal = terminal
+        self._api = api
         self._as_json = as_json
         self._names = TaskNames()
 
@@ -114,8 +116,18 @@ class _Show:
             return
         event = msgspec.json.decode(received.data, type=dict[str, Any])
         self._names.learn(event)
+        task_id = str(event.get("task_id"))
+        if self._names.find(task_id) is None:
+            self._names.remember(task_id, self._look_up(task_id))
         for line in event_lines(received.event.removeprefix("task."), event, self._names):
             self._terminal.line(*line)
+
+    def _look_up(self, task_id: str) -> str:
+        """The name of a task, asked once; its id where nobody can tell."""
+        try:
+            return str(self._api.get(f"/tasks/{quote(task_id, safe='')}").body["name"])
+        except (CliError, KeyError):
+            return task_id
 
 
 def _follow(

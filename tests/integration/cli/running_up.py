@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,12 +75,14 @@ async def gnomon(*arguments: str, cwd: Path | None = None, **extra: str) -> Said
 class RunningUp:
     """One `gnomon up` on a folder. `lines` is what its terminal shows so far."""
 
-    def __init__(self, data: Path, *flags: str, cwd: Path | None = None, **extra: str) -> None:
+    def __init__(
+        self, data: Path, *flags: str, cwd: Path | None = None, extra: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self.lines: list[str] = []
         self._flags = flags
         self._cwd = cwd
-        self._extra = extra
+        self._extra = dict(extra or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._grown = asyncio.Event()

@@ -181,7 +181,7 @@ async def test_events_follow_shows_what_happens_from_now_on(shell: Shell) -> Non
     async with shell.following("executed", "task_id=live") as lines:
         assert (await shell("task", "run", "live", "--wait")).code == 0
         line = (await lines.readline()).decode()
-        assert line.split()[1:3] == ["executed", "live"]
+        assert line.split()[1:3] == ["executed", "Live"]
 
 
 async def test_with_json_a_refusal_is_the_problem_object(shell: Shell) -> None:

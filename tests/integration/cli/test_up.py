@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from gnomon_core.runtime.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.integration.cli.running_up import RunningUp, alive, gnomon, held_locks
 from tests.servers import reachable_folder
 
@@ -150,6 +151,30 @@ async def test_a_server_of_one_s_own_that_does_not_answer_is_told_at_once(folder
         assert f"{variable} is set" in said.err
         assert "answers at 127.0.0.1:9" in said.err
         assert f"unset {variable}" in said.err
+
+
+async def test_servers_of_one_s_own_are_used_and_left_running(
+    nats_server: EmbeddedNats, postgres_server: EmbeddedPostgres, folder: Path
+) -> None:
+    own = {"GNOMON_NATS_URL": nats_server.url, "GNOMON_DATABASE_URL": postgres_server.url}
+    up = RunningUp(folder / "data", "--demo", extra=own)
+    await up.start()
+    await up.shows("executed", "Echo every 2 s")
+    assert [entry.name for entry in up.run_file.processes] == ["api", "executor-1", "scheduler-1"]
+    await up.shows("durability", "as your own NATS server is set up")
+    password = postgres_server.url.partition("@")[0].rpartition(":")[2]
+    assert password not in up.terminal
+    assert await up.stop() == 0
+    assert nats_server.nodes[0].running
+    assert postgres_server.running
+
+
+async def test_a_closed_terminal_ends_it_cleanly(folder: Path) -> None:
+    up = RunningUp(folder / "data")
+    await up.start()
+    up.send(signal.SIGHUP)
+    assert await up.ended() == 0
+    assert held_locks(up.data) == []
 
 
 async def test_own_task_types_run_and_are_loaded_again_when_their_file_changes(folder: Path) -> None:
