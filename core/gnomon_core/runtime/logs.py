@@ -32,7 +32,10 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
         shared += [structlog.processors.ExceptionRenderer(without_locals)]
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        # Plain tracebacks too: the colourful ones take a quarter of a second each, during which nothing else
+        # runs.
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -10,7 +10,15 @@ import pytest_asyncio
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.embedded import EmbeddedNats
+from gnomon_core.runtime.logs import configure_logging
 from tests.integration.runtime.connecting import open_bus
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging() -> None:
+    """As in a process: what structlog does by itself takes longer to print an error than a lease takes to
+    move."""
+    configure_logging("info", "console", process="test")
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.cluster)], ids=["R1", "R3"])
