@@ -169,6 +169,8 @@ class Intake(Service):
             _ = self.spawn(self._let_go(before), "let-go")
 
     async def _let_go(self, subscription: Subscription) -> None:
+        if not self._bus.connected:
+            return  # nothing is on its way, and nobody would answer
         try:
             await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py gives it no types
         except NatsError as error:

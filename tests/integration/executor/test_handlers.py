@@ -177,8 +177,11 @@ async def test_a_process_runs_elsewhere_and_is_kept(lab: Lab, tmp_path: Path) ->
 async def test_a_process_is_killed_at_its_timeout(lab: Lab, tmp_path: Path) -> None:
     """A worker process that is deaf to everything is ended, and the next job gets another one."""
     trace = tmp_path / "trace"
+    first = make_due("test_process", {"trace": str(tmp_path / "first")})
     due = make_due("test_process", {"trace": str(trace), "seconds": 60}, timeout_seconds=1.5)
     async with lab.worker() as worker:
+        await lab.emit(first)  # so that a process is up, and the timeout is the handler's alone
+        await lab.ended(first)
         await lab.emit(due)
         result = await lab.ended(due)
         await until(lambda: _idle(worker))
@@ -307,11 +310,13 @@ async def test_a_cancel_is_heard_and_recorded(lab: Lab, tmp_path: Path) -> None:
 
 
 async def test_a_handler_that_blocks_its_loop_runs_once(lab: Lab, tmp_path: Path) -> None:
-    """Blocking for three ack waits: the claim is kept, and a function in a thread goes on beside it."""
+    """Blocking for three ack waits: the claim is kept, the message never comes again, and a function in a thread
+    goes on beside it."""
     trace = tmp_path / "trace"
     due = make_due("test_block", {"trace": str(trace), "seconds": 6.0})
     beside = make_due("test_thread", {"trace": str(tmp_path / "beside")})
     async with lab.worker(ack_wait=2.0):
+        before = await _deliveries(lab)
         await lab.emit(due)
         await until(lambda: _said(trace, "begin"))
         await lab.emit(beside)
@@ -319,6 +324,7 @@ async def test_a_handler_that_blocks_its_loop_runs_once(lab: Lab, tmp_path: Path
         assert words(trace) == ["begin"]
         await lab.ended(due)
         await lab.queue_empty()
+        assert await _deliveries(lab) == before + 2
     assert words(trace) == ["begin", "end"]
     assert names(await lab.chain(due)) == ["started", "executed"]
 
@@ -424,6 +430,12 @@ async def _idle(worker: Any) -> bool:
 
 async def _said(trace: Path, word: str) -> bool:
     return word in words(trace)
+
+
+async def _deliveries(lab: Lab) -> int:
+    """How many messages the lane's consumer has delivered, each delivery counted."""
+    info = await lab.bus.api(f"CONSUMER.INFO.{DUE_STREAM}.exec_default_medium")
+    return int(info["delivered"]["consumer_seq"])
 
 
 async def _seen(lab: Lab) -> bool:
