@@ -42,6 +42,7 @@ from gnomon_core.runtime.lease_spread import spread
 from gnomon_core.runtime.lease_suspicion import LeaseSuspicion
 from gnomon_core.runtime.lease_watch import LeaseView, LeaseWatch
 from gnomon_core.runtime.membership import MemberWatch
+from gnomon_core.runtime.metrics import LEASES_GAINED
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
@@ -237,6 +238,7 @@ class _LeaseHolder(Service):
                 return
             lease = post.key.lease
             assert lease is not None
+            LEASES_GAINED.add(how=how)
             _log.info(LogEvent.LEASE_GAINED, lease=post.key.key, epoch=lease.epoch, how=how)
             post.gain = self.spawn(self._gain(post, lease), f"gain:{post.key.key}")
         finally:
@@ -253,7 +255,9 @@ class _LeaseHolder(Service):
             self._end(post, "failed", give_up=True)
 
     def _end(self, post: _Post, why: str, *, give_up: bool) -> None:
-        """Begin to let go of a lease: `lost` is awaited, then, with `give_up`, the key is deleted."""
+        """Begin to let go of a held lease: `lost` is awaited, then, with `give_up`, the key is deleted."""
+        if post.taking:
+            return  # its outcome comes first: what is still wanted then is decided anew
         if post.ending:
             if not give_up:
                 _ = self.spawn(post.key.forget(), f"forget:{post.key.key}")

@@ -99,6 +99,8 @@ class Cluster:
 
     def settled(self, *counts: int) -> bool:
         """Whether all partitions are led, once each, spread as said."""
+        if any(s.leading.keys() != s.leases.held().keys() for s in self.schedulers):
+            return False  # somebody leads without a lease, or has one without leading
         led = sorted(partition for scheduler in self.schedulers for partition in scheduler.leading)
         return led == list(range(PARTITIONS)) and self.counts() == sorted(counts)
 
