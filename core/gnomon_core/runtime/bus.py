@@ -41,7 +41,6 @@ from gnomon_core.runtime.bus_errors import (
 from gnomon_core.runtime.client import NatsClient
 from gnomon_core.runtime.frames import Answer
 from gnomon_core.runtime.messages import BatchAck, Outgoing, PubAck, Stored, StreamInfo
-from gnomon_core.runtime.metrics import NATS_CONNECTED, NATS_RECONNECTS
 from gnomon_core.runtime.stream_reads import StreamReads
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.wire import Wire, encode_publish
@@ -250,7 +249,6 @@ class NatsBus:
         await self.wire.open()
         self._connected_since = time.monotonic()
         self._up.set()
-        NATS_CONNECTED.set(1)
 
     @property
     def generation(self) -> int:
@@ -276,7 +274,6 @@ class NatsBus:
     def lost(self) -> None:
         """The connection broke: nothing unsent may come out later, and nobody waits for an answer of it."""
         self._connected_since = None
-        NATS_CONNECTED.set(0)
         self._up.clear()
         self.wire.connection_lost()
         self._tell()
@@ -284,8 +281,6 @@ class NatsBus:
     def back(self) -> None:
         """The connection was made anew."""
         self._generation += 1
-        NATS_CONNECTED.set(1)
-        NATS_RECONNECTS.add()
         self._connected_since = time.monotonic()
         self._up.set()
         self._tell()

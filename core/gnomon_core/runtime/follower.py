@@ -36,7 +36,6 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.frames import Answer, Sink, parse_headers
 from gnomon_core.runtime.messages import Stored
-from gnomon_core.runtime.metrics import FOLLOWER_RESTARTS
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 
@@ -212,7 +211,6 @@ class Follower(Service):
             except _Broken as reason:
                 if self._position > position:
                     backoff.reset()
-                FOLLOWER_RESTARTS.add(follower=self.name)
                 _log.warning(
                     LogEvent.FOLLOWER_RESTARTED,
                     follower=self.name,

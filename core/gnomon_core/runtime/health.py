@@ -1,138 +1,70 @@
-"""Health over HTTP: `/livez`, `/readyz` and `/metrics` of processes that serve no other HTTP.
+"""The health port of a process without HTTP of its own: `/livez`, `/readyz`, `/metrics`.
 
-*Live* means that the event loop turns and nothing that this process cannot do without has failed; who is not
-live should be restarted. *Ready* means that it can do its work now: connected, clock right, everything
-loaded. Each check tells for itself, and an answer names all of them:
-
-    {"status": "unavailable", "checks": {"nats": {"ok": false, "detail": "not connected"}, "clock": {"ok":
-    true, …}}}
-
-Only GET, only these paths, one request per connection: as little as can be wrong.
+`/livez` answers as long as the event loop runs: an orchestrator that hears nothing restarts the process.
+`/readyz` asks each check and answers 503 with what is wrong while one of them objects. GET and HEAD only,
+one answer a connection; nothing that comes in is read beyond the request's head, and a client has five
+seconds to send that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
 from typing_extensions import override
 
-from gnomon_core.runtime.bus import Bus
-from gnomon_core.runtime.clock import ClockGuard
-from gnomon_core.runtime.metrics import CONTENT_TYPE, LOOP_DELAY, METRICS, Registry
+from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 
-__all__ = [
-    "Check",
-    "HealthServer",
-    "LoopWatch",
-    "Report",
-    "Verdict",
-    "clock_check",
-    "nats_check",
-    "run_checks",
-]
+__all__ = ["Check", "HealthServer", "readiness"]
 
-_REQUEST_SECONDS = 5.0
-_CHECK_SECONDS = 2.0
-_REQUEST_BYTES = 16 * 1024
-_BLOCKED_SECONDS = 0.5
+Check = Callable[[], str | Awaitable[str | None] | None]
+"""What is wrong, or None; at once or after a moment."""
+
 _log = structlog.get_logger(__name__)
+_HEAD_MAX = 16 * 1024
+_HEAD_SECONDS = 5.0
+_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What one check found."""
-
-    ok: bool
-    detail: str = ""
-    """What is wrong, or anything worth knowing."""
-
-
-Check = Callable[[], Verdict | Awaitable[Verdict]]
-"""One check. One that raises or takes longer than 2 s counts as failed, with its error as the detail."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What all checks found."""
-
-    status: str
-    """`ok` when every check is, else `unavailable`."""
-    checks: dict[str, Verdict]
-
-
-async def run_checks(checks: Mapping[str, Check]) -> Report:
-    """Run all checks at once."""
-    verdicts = await asyncio.gather(*[_run(check) for check in checks.values()])
-    status = "ok" if all(verdict.ok for verdict in verdicts) else "unavailable"
-    return Report(status, dict(zip(checks, verdicts, strict=True)))
-
-
-async def _run(check: Check) -> Verdict:
-    try:
-        async with asyncio.timeout(_CHECK_SECONDS):
-            verdict = check()
-            return await verdict if inspect.isawaitable(verdict) else verdict
-    except TimeoutError:
-        return Verdict(False, f"no answer within {_CHECK_SECONDS:g} s")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the check found
-        return Verdict(False, f"{type(error).__name__}: {error}")
-
-
-def nats_check(bus: Bus) -> Check:
-    """Whether the connection to NATS is up."""
-
-    def check() -> Verdict:
-        return Verdict(True) if bus.connected else Verdict(False, "not connected to NATS")
-
-    return check
-
-
-def clock_check(guard: ClockGuard) -> Check:
-    """Whether the own clock agrees with the broker's."""
-
-    def check() -> Verdict:
-        if guard.off:
-            return Verdict(False, f"the clock is {guard.offset_ms / 1000:+.1f} s off the broker's")
-        return Verdict(True)
-
-    return check
+async def readiness(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
+    """Whether all checks agree, and what each says (`ok` or what is wrong)."""
+    said: dict[str, str] = {}
+    for name, check in checks.items():
+        words = check()
+        said[name] = (words if words is None or isinstance(words, str) else await words) or "ok"
+    return all(words == "ok" for words in said.values()), said
 
 
 class HealthServer(Service):
-    """Answers on `host:port`; port 0 takes a free one, which `port` then tells."""
+    """Serves the health port. Without a port it does nothing."""
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        ready: Mapping[str, Check],
-        live: Mapping[str, Check] | None = None,
-        metrics: Registry = METRICS,
+        self, host: str, port: int | None, *, checks: Mapping[str, Check], meter: Meter | None = None
     ) -> None:
         super().__init__("health")
-        self._host = host
-        self._asked = port
-        self._ready = ready
-        self._live = live or {}
-        self._metrics = metrics
+        self._host, self._wanted = host, port
+        self._checks = checks
+        self._meter = meter
         self._server: asyncio.Server | None = None
-        self.port = port
-        """Where it listens, once started."""
+        self.port: int | None = None
+        """The port it listens on; None: it does not."""
 
     @override
     async def on_start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, self._host, self._asked, limit=_REQUEST_BYTES)
+        if self._wanted is None:
+            return
+        self._server = await asyncio.start_server(self._serve, self._host, self._wanted, limit=_HEAD_MAX)
         self.port = self._server.sockets[0].getsockname()[1]
+        _log.info(LogEvent.HEALTH_LISTENING, host=self._host, port=self.port)
 
     @override
     async def on_stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -140,63 +72,37 @@ class HealthServer(Service):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
+            async with asyncio.timeout(_HEAD_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-                method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-                status, kind, body = await self._answer(method, path.partition("?")[0])
-                writer.write(_response(status, kind, body))
-                await writer.drain()
+            method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+            status, kind, body = await self._answer(method, path.partition("?")[0])
+            writer.write(
+                f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n".encode()
+                + (b"" if method == "HEAD" else body)
+            )
+            await writer.drain()
         except (
+            TimeoutError,
             ValueError,
             asyncio.IncompleteReadError,
             asyncio.LimitOverrunError,
-            TimeoutError,
-            OSError,
+            ConnectionError,
         ) as error:
-            _log.debug(LogEvent.HEALTH_REQUEST_FAILED, error=repr(error))
+            # Not an HTTP client, or one that went away: nobody to answer.
+            _log.debug(LogEvent.HEALTH_REFUSED, error=repr(error))
         finally:
             writer.close()
 
     async def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
-        if path not in ("/livez", "/readyz", "/metrics"):
-            return 404, "text/plain", b"not found\n"
-        if method != "GET":
-            return 405, "text/plain", b"only GET\n"
-        if path == "/metrics":
-            return 200, CONTENT_TYPE, self._metrics.render().encode()
-        report = await run_checks(self._live if path == "/livez" else self._ready)
-        return 200 if report.status == "ok" else 503, "application/json", msgspec.json.encode(report)
-
-
-_WORDS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
-
-
-def _response(status: int, kind: str, body: bytes) -> bytes:
-    head = (
-        f"HTTP/1.1 {status} {_WORDS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-class LoopWatch(Service):
-    """Measures how late the event loop is, and says so when something held it up."""
-
-    def __init__(self, every: float = 0.25) -> None:
-        super().__init__("loop-watch")
-        self._every = every
-
-    @override
-    async def on_start(self) -> None:
-        """Begin to measure."""
-        _ = self.spawn(self._watch(), "watch")
-
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + self._every
-            await asyncio.sleep(self._every)
-            late = max(0.0, loop.time() - due)
-            LOOP_DELAY.record(late)
-            if late > _BLOCKED_SECONDS:
-                _log.warning(LogEvent.LOOP_BLOCKED, seconds=round(late, 3))
+        if method not in {"GET", "HEAD"}:
+            return 405, "text/plain", b"GET or HEAD\n"
+        if path == "/livez":
+            return 200, "application/json", b'{"status":"ok"}\n'
+        if path == "/readyz":
+            ready, said = await readiness(self._checks)
+            body = msgspec.json.encode({"status": "ready" if ready else "not ready", "checks": said})
+            return (200 if ready else 503), "application/json", body + b"\n"
+        if path == "/metrics" and self._meter is not None:
+            return 200, "text/plain; version=0.0.4; charset=utf-8", self._meter.render()
+        return 404, "text/plain", b"/livez, /readyz or /metrics\n"

@@ -42,7 +42,6 @@ from gnomon_core.runtime.lease_spread import spread
 from gnomon_core.runtime.lease_suspicion import LeaseSuspicion
 from gnomon_core.runtime.lease_watch import LeaseView, LeaseWatch
 from gnomon_core.runtime.membership import MemberWatch
-from gnomon_core.runtime.metrics import LEASES_GAINED
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
@@ -238,7 +237,6 @@ class _LeaseHolder(Service):
                 return
             lease = post.key.lease
             assert lease is not None
-            LEASES_GAINED.add(how=how)
             _log.info(LogEvent.LEASE_GAINED, lease=post.key.key, epoch=lease.epoch, how=how)
             post.gain = self.spawn(self._gain(post, lease), f"gain:{post.key.key}")
         finally:

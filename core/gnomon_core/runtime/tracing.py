@@ -1,151 +1,110 @@
-"""Traces: the `traceparent` that travels with commands, dues and events, and spans for those who collect
+"""Traces: W3C Trace Context carried in the `traceparent` header from command or fire to result, and spans of
 them.
 
-A trace goes from a command, or from a fire, to the execution and its events, by the W3C header `traceparent`
-on the messages. That costs next to nothing and is always done. Spans are made and exported (OTLP over HTTP)
-only when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; the rest of the `OTEL_*` variables have the meaning that
-OpenTelemetry gives them.
+What travels is the header alone, made and parsed here without any library, since the hot paths make
+thousands a second. Spans are recorded only where `OTEL_EXPORTER_OTLP_ENDPOINT` says where they should go
+(OTLP over HTTP). See https://www.w3.org/TR/trace-context/.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
-import msgspec
-from typing_extensions import override
-
-from gnomon_core.runtime.service import Service
+from opentelemetry import trace
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-__all__ = ["TRACEPARENT", "Trace", "Tracer", "new_trace", "parse_traceparent"]
+__all__ = ["Tracing", "child_traceparent", "new_traceparent", "trace_id_of"]
 
-TRACEPARENT = "traceparent"
-"""Name of the header."""
-
-_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
 
 
-class Trace(msgspec.Struct, frozen=True):
-    """A place in a trace: what `traceparent` says."""
-
-    trace_id: str
-    """32 hexadecimal digits, not all zero."""
-    span_id: str
-    """16 hexadecimal digits, not all zero."""
-    sampled: bool = True
-    """Whoever began the trace wants it recorded."""
-
-    def child(self) -> Trace:
-        """A new span of the same trace."""
-        return Trace(self.trace_id, secrets.token_hex(8), self.sampled)
-
-    @property
-    def header(self) -> str:
-        """The value of `traceparent`."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+def new_traceparent() -> str:
+    """A `traceparent` that begins a trace of its own, sampled."""
+    return f"00-{token_hex(16)}-{token_hex(8)}-01"
 
 
-def new_trace() -> Trace:
-    """The first span of a trace of its own."""
-    return Trace(secrets.token_hex(16), secrets.token_hex(8))
+def child_traceparent(parent: str) -> str:
+    """A `traceparent` of the same trace with a new span; a new trace where `parent` cannot be read."""
+    match = _TRACEPARENT.fullmatch(parent)
+    return new_traceparent() if match is None else f"00-{match[1]}-{token_hex(8)}-{match[3]}"
 
 
-def parse_traceparent(text: str | None) -> Trace | None:
-    """The place that a header names; None when there is none or it is not valid, which starts a trace
-    anew."""
-    match = _FORM.fullmatch(text.strip().lower()) if text else None
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace id of a `traceparent`, 32 hex digits; None where there is none to read."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return None if match is None else match[1]
+
+
+def _context(traceparent: str | None) -> SpanContext | None:
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None:
         return None
-    version, trace_id, span_id, flags = match.groups()
-    if version == "ff" or not trace_id.strip("0") or not span_id.strip("0"):
-        return None
-    return Trace(trace_id, span_id, bool(int(flags, 16) & 1))
+    return SpanContext(
+        int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16))
+    )
 
 
-class Tracer(Service):
-    """Makes spans and exports them, or only passes traces on where nobody collects them."""
+class Tracing:
+    """Records the spans of one process, or nothing at all."""
 
-    def __init__(self, process: str, endpoint: str | None, *, version: str = "") -> None:
-        """`endpoint`: the setting `otlp_endpoint`; None exports nothing."""
-        super().__init__("tracing")
-        self._process = process
-        self._version = version
-        self._provider: TracerProvider | None = _provider(process, version) if endpoint else None
+    def __init__(self, process: str, endpoint: str | None) -> None:
+        """`endpoint`: where OTLP goes, such as http://collector:4318; None: spans are not recorded."""
+        self._provider: TracerProvider | None = None
+        if endpoint:
+            # Only here: the exporter and what it needs cost every process a third of a second to import.
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            self._provider = TracerProvider(resource=Resource.create({"service.name": f"gnomon-{process}"}))
+            exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
 
     @property
-    def exports(self) -> bool:
-        """Whether spans are exported."""
+    def recording(self) -> bool:
+        """Whether spans go anywhere."""
         return self._provider is not None
 
     @contextmanager
     def span(
         self,
         name: str,
-        parent: Trace | None = None,
+        traceparent: str | None,
         *,
-        links: Sequence[Trace] = (),
+        link: str | None = None,
         attributes: Mapping[str, str | int | float | bool] | None = None,
-    ) -> Iterator[Trace]:
-        """A span for the length of a block, under `parent` or as the first of a new trace; where it is in
-        its trace.
+    ) -> Iterator[str]:
+        """A span below `traceparent`, linked to another trace by `link`; yields the `traceparent` to hand on.
 
-        `links` name other traces that belong to it without being above it. What the block raises is noted
-        and goes on.
+        An exception that passes through marks the span as failed.
         """
         if self._provider is None:
-            yield parent.child() if parent is not None else new_trace()
+            yield child_traceparent(traceparent) if traceparent else new_traceparent()
             return
-        from opentelemetry import trace as api
-
-        context = (
-            api.set_span_in_context(api.NonRecordingSpan(_context(parent))) if parent is not None else None
-        )
-        tracer = self._provider.get_tracer("gnomon", self._version)
-        with tracer.start_as_current_span(
+        parent, linked = _context(traceparent), _context(link)
+        with self._provider.get_tracer("gnomon").start_as_current_span(
             name,
-            context=context,
-            links=[api.Link(_context(link)) for link in links],
-            attributes=dict(attributes or {}),
+            context=trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None,
+            kind=SpanKind.CONSUMER,
+            links=[Link(linked)] if linked else None,
+            attributes=attributes,
         ) as span:
-            here = span.get_span_context()
-            yield Trace(f"{here.trace_id:032x}", f"{here.span_id:016x}", here.trace_flags.sampled)
+            context = span.get_span_context()
+            try:
+                yield f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+            except Exception as error:
+                span.set_status(Status(StatusCode.ERROR, str(error)))
+                raise
 
-    @override
-    async def on_stop(self) -> None:
-        """Export what is left. The exporter blocks, so a thread waits for it."""
+    def close(self) -> None:
+        """Send what is still here. Blocks for a moment: call it last."""
         if self._provider is not None:
-            await asyncio.to_thread(self._provider.shutdown)
-
-
-def _context(place: Trace) -> Any:
-    from opentelemetry.trace import SpanContext, TraceFlags
-
-    return SpanContext(
-        trace_id=int(place.trace_id, 16),
-        span_id=int(place.span_id, 16),
-        is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED if place.sampled else TraceFlags.DEFAULT),
-    )
-
-
-def _provider(process: str, version: str) -> TracerProvider:
-    """OpenTelemetry's machinery, imported only where it is used: it takes a fifth of a second."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say is put over these by `create`.
-    named = Resource.create({"service.namespace": "gnomon", "service.version": version})
-    if named.attributes.get("service.name", "unknown_service").startswith("unknown_service"):  # type: ignore[union-attr]
-        named = named.merge(Resource({"service.name": f"gnomon-{process}"}))
-    provider = TracerProvider(resource=named)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+            self._provider.shutdown()
