@@ -1,7 +1,7 @@
-"""`python -m gnomon_api.migrate`: brings the database of `GNOMON_DATABASE_URL` to this version's schema, and ends.
+"""`python -m gnomon_api.migrate`: bring the database at `GNOMON_DATABASE_URL` to the current schema, and
+exit.
 
-The api does the same at its start. This is for those who want it done before, or by a database user of more rights.
-Exit codes: 0 done, 1 not possible, 2 a setting cannot be used; the last two are told in one line.
+The api does the same when it starts; this is for deployments that want the schema in place before it does.
 """
 
 from __future__ import annotations
@@ -20,24 +20,21 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Migrate; the exit code."""
+    """Migrate; the exit code: 0 done, 1 the database cannot be migrated, 2 settings that cannot be used."""
     try:
-        settings = ApiSettings.load(os.environ)
+        applied = asyncio.run(migrate(ApiSettings.load(os.environ).database_url))
     except SettingsError as error:
-        return _refuse(str(error), 2)
-    try:
-        applied = asyncio.run(migrate(settings.database_url))
-    except (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        return _refuse(str(error) or "the database does not answer", 1)
-    sys.stdout.write(
-        "".join(f"applied {name}\n" for name in applied) or "nothing to do: the database is current\n"
-    )
+        sys.stderr.write(f"gnomon migrate: {error}\n")
+        return 2
+    except (MigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        words = " ".join(str(error).split()) or "the database does not answer"
+        sys.stderr.write(f"gnomon migrate: {type(error).__name__}: {words}\n")
+        return 1
+    for name in applied:
+        sys.stdout.write(f"applied {name}\n")
+    if not applied:
+        sys.stdout.write("nothing to do: the database is current\n")
     return 0
-
-
-def _refuse(words: str, code: int) -> int:
-    sys.stderr.write(f"gnomon migrate: {words}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -156,8 +156,14 @@ class Projector(Service):
             self._dsn,
             timeout=_CONNECT_SECONDS,
             command_timeout=_STATEMENT_SECONDS,
-            # The writing statements are always the same: planned once, they need not be planned again.
-            server_settings={"application_name": "gnomon-projector", "plan_cache_mode": "force_generic_plan"},
+            server_settings={
+                "application_name": "gnomon-projector",
+                # The writing statements are always the same: planned once, they need not be planned again.
+                "plan_cache_mode": "force_generic_plan",
+                # What a power cut takes from Postgres is still in the stream, and the position goes back
+                # with it.
+                "synchronous_commit": "off",
+            },
         )
         follower: Follower | None = None
         try:
