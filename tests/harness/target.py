@@ -38,7 +38,9 @@ class Call:
 class Target:
     """The service; `async with` runs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float = 0.0) -> None:
+        """`seconds`: how long it works on a call before it answers."""
+        self._seconds = seconds
         self.calls: list[Call] = []
         """In the order in which they came."""
         self._open = False
@@ -128,5 +130,6 @@ class Target:
             self.calls.append(call)
             self._changed.notify_all()
         await call.released.wait()
+        await asyncio.sleep(self._seconds)
         writer.write(_ANSWER)
         await writer.drain()
