@@ -68,11 +68,11 @@ def _up(options: argparse.Namespace) -> int:
         )
     from gnomon_cli.terminal import Terminal
     from gnomon_cli.up.machine import run_up
-    from gnomon_cli.up.plan import UpOptions
+    from gnomon_cli.up.plan import UpOptions, port_of
 
     asked = UpOptions(
         data=options.data,
-        http_port=options.http_port,
+        http_port=port_of(os.environ) if options.http_port is None else options.http_port,
         nats_port=options.nats_port,
         schedulers=options.schedulers,
         executors=options.executors,

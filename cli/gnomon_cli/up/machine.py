@@ -71,6 +71,11 @@ async def run_up(options: UpOptions, terminal: Terminal, environ: Mapping[str, s
         machine = Machine(options, folder, terminal, environ)
         try:
             return await machine.run(signals)
+        except OSError as error:
+            raise CliError(
+                f"{error.filename or folder}: {error.strerror or error}",
+                hint="the data folder must be writable, and all below it what `gnomon up` has made",
+            ) from None
         except EmbeddedServerError as error:
             first, *rest = str(error).splitlines() or [""]
             raise CliError(

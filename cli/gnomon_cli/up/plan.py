@@ -16,7 +16,15 @@ from gnomon_cli.up.children import ServiceChild
 from gnomon_cli.up.data_folder import log_folder
 from gnomon_core.runtime.embedded.ports import LOOPBACK, free_port, is_free
 
-__all__ = ["DEFAULT_HTTP_PORT", "HttpAddress", "Plan", "UpOptions", "check_options", "choose_http_port"]
+__all__ = [
+    "DEFAULT_HTTP_PORT",
+    "HttpAddress",
+    "Plan",
+    "UpOptions",
+    "check_options",
+    "choose_http_port",
+    "port_of",
+]
 
 DEFAULT_HTTP_PORT = 8080
 MOST_PROCESSES = 16
@@ -68,6 +76,16 @@ def choose_http_port() -> int:
     return free_port()
 
 
+def port_of(environ: Mapping[str, str]) -> int | None:
+    """The port of the api that the environment asks for. Raises `UsageError` for one that is none."""
+    text = environ.get("GNOMON_HTTP_PORT", "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"GNOMON_HTTP_PORT is {text!r}: allowed is 1 to 65535")
+    return int(text)
+
+
 def check_options(options: UpOptions) -> None:
     """Refuse what cannot be meant or cannot be had, before anything is started or written.
 
@@ -77,11 +95,13 @@ def check_options(options: UpOptions) -> None:
         raise UsageError(f"--schedulers is {options.schedulers}: allowed is 1 to {MOST_PROCESSES}")
     if not 0 <= options.executors <= MOST_PROCESSES:
         raise UsageError(f"--executors is {options.executors}: allowed is 0 to {MOST_PROCESSES}")
+    if options.demo and options.executors == 0:
+        raise UsageError("--demo needs an executor, and --executors is 0")
     if options.reload and not options.tasks:
         raise UsageError(
             "--reload watches the modules of --tasks, and none is named", hint="add --tasks MODULE"
         )
-    _check_port("--http-port", options.http_port)
+    _check_port("--http-port or GNOMON_HTTP_PORT", options.http_port)
     _check_port("--nats-port", options.nats_port)
 
 
@@ -92,8 +112,8 @@ def _check_port(flag: str, port: int | None) -> None:
         raise UsageError(f"{flag} is {port}: allowed is 1 to 65535")
     if not is_free(port):
         raise CliError(
-            f"port {port} ({flag}) is taken by another process",
-            hint=f"`lsof -i :{port}` names it; choose another port, or leave {flag} out to get a free one",
+            f"port {port}, asked for by {flag}, is taken by another process",
+            hint=f"`lsof -i :{port}` names it; choose another port, or none to get a free one",
         )
 
 

@@ -136,7 +136,8 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_how_
         for flag in ("--http-port", "--nats-port"):
             said = await gnomon("up", "--data", str(folder / "data"), flag, str(port))
             assert said.code == 1
-            assert f"port {port} ({flag}) is taken by another process" in said.err
+            assert f"port {port}, asked for by {flag}" in said.err
+            assert "is taken by another process" in said.err
             assert "choose another port" in said.err
     assert not (folder / "data").exists()
 

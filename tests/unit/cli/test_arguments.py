@@ -113,7 +113,8 @@ def test_arguments_that_are_not_understood_end_with_2_and_help(
     [
         (["--schedulers", "0"], "--schedulers is 0: allowed is 1 to 16"),
         (["--executors", "99"], "--executors is 99: allowed is 0 to 16"),
-        (["--http-port", "70000"], "--http-port is 70000: allowed is 1 to 65535"),
+        (["--http-port", "70000"], "is 70000: allowed is 1 to 65535"),
+        (["--demo", "--executors", "0"], "--demo needs an executor"),
         (["--reload"], "--reload watches the modules of --tasks"),
     ],
 )
@@ -169,3 +170,19 @@ def test_filters_of_events_are_names_and_fields() -> None:
     }
     with pytest.raises(UsageError, match="there is no event 'exploded'"):
         filters(["exploded"])
+
+
+def test_up_refuses_a_port_of_the_environment_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GNOMON_HTTP_PORT", "eighty")
+    assert main(["up", "--data", str(tmp_path / "data")]) == 2
+    assert "GNOMON_HTTP_PORT is 'eighty': allowed is 1 to 65535" in capsys.readouterr().err
+
+
+def test_up_says_which_file_of_its_folder_is_in_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nats").write_text("no folder")
+    assert main(["up", "--data", str(tmp_path)]) == 1
+    assert f"error: {tmp_path / 'nats'}" in capsys.readouterr().err
