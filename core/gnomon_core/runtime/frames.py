@@ -128,13 +128,15 @@ class FrameParser(Parser):
         """Deliver the message whose line is `buffer[at:end]`; where the next one begins, or -1 when it is
         incomplete."""
         fields = buffer[at:end].split()
+        headed = fields[0] == b"HMSG"
+        least = 5 if headed else 4  # operation, subject, subscription, sizes; a reply subject is one more
         try:
-            size = int(fields[-1])
-            headed = fields[0] == b"HMSG"
+            if not least <= len(fields) <= least + 1:
+                raise ValueError
+            size, sid = int(fields[-1]), int(fields[2])
             head = int(fields[-2]) if headed else 0
-            sid = int(fields[2])
-            reply = fields[3] if len(fields) == (6 if headed else 5) else b""
-        except (ValueError, IndexError):
+            reply = fields[3] if len(fields) > least else b""
+        except ValueError:
             raise ProtocolError(f"nats: malformed line {buffer[at:end]!r}") from None
         begin = end + 2
         following = begin + size + 2

@@ -27,16 +27,29 @@ Check = Callable[[], str | Awaitable[str | None] | None]
 _log = structlog.get_logger(__name__)
 _HEAD_MAX = 16 * 1024
 _HEAD_SECONDS = 5.0
+_CHECK_SECONDS = 2.0
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 async def readiness(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
-    """Whether all checks agree, and what each says (`ok` or what is wrong)."""
-    said: dict[str, str] = {}
-    for name, check in checks.items():
-        words = check()
-        said[name] = (words if words is None or isinstance(words, str) else await words) or "ok"
-    return all(words == "ok" for words in said.values()), said
+    """Whether all checks agree, and what each says (`ok` or what is wrong).
+
+    A check that raises, or takes longer than 2 s, says so: it must not take the whole answer with it.
+    """
+    words = await asyncio.gather(*[_ask(check) for check in checks.values()])
+    said = dict(zip(checks, words, strict=True))
+    return all(word == "ok" for word in words), said
+
+
+async def _ask(check: Check) -> str:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            words = check()
+            return (words if words is None or isinstance(words, str) else await words) or "ok"
+    except TimeoutError:
+        return f"no answer within {_CHECK_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the check found
+        return f"{type(error).__name__}: {error}"
 
 
 class HealthServer(Service):

@@ -81,8 +81,8 @@ def format_duration(seconds: float) -> str:
     """A duration in the largest unit that leaves a whole number."""
     for unit in ("d", "h", "m", "s"):
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+            return f"{seconds / _UNITS[unit]:.12g}{unit}"
+    return f"{seconds * 1000:.12g}ms" if seconds else "0s"
 
 
 def _known_zone(name: str) -> bool:

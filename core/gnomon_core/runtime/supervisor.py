@@ -31,6 +31,8 @@ from gnomon_core.runtime.topology import TopologyError
 __all__ = ["BusService", "Restart", "Supervisor", "run_process"]
 
 _log = structlog.get_logger(__name__)
+_LOOP_CHECK_SECONDS = 0.25
+_LOOP_BLOCKED_SECONDS = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -94,6 +96,7 @@ class Supervisor:
         """Start, wait, stop; the exit code. Raises what a service's start raised, after undoing the
         others."""
         loop = asyncio.get_running_loop()
+        watching = asyncio.create_task(_watch_loop(), name="loop-watch")
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
         try:
@@ -101,6 +104,7 @@ class Supervisor:
             await self._ending.wait()
             await self.stop()
         finally:
+            watching.cancel()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
         return 0 if self._failure is None else 1
@@ -197,6 +201,16 @@ class Supervisor:
             return
         _log.info(LogEvent.PROCESS_STOPPING, why=number.name)
         self.end()
+
+
+async def _watch_loop() -> None:
+    """Say when something has held the event loop up: nothing may, since leases and acks wait meanwhile."""
+    while True:
+        due = time.monotonic() + _LOOP_CHECK_SECONDS
+        await asyncio.sleep(_LOOP_CHECK_SECONDS)
+        late = time.monotonic() - due
+        if late > _LOOP_BLOCKED_SECONDS:
+            _log.warning(LogEvent.LOOP_BLOCKED, seconds=round(late, 3))
 
 
 Build = Callable[[], Awaitable[Supervisor]]

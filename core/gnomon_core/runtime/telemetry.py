@@ -32,9 +32,6 @@ class LogEvent(StrEnum):
     LOOP_BLOCKED = "loop.blocked"
     """The event loop was held up. seconds."""
 
-    HEALTH_REQUEST_FAILED = "health.request_failed"
-    """A request to the health port could not be read or answered. error."""
-
     NATS_CONNECTED = "nats.connected"
     """First connection made. server, url."""
     NATS_LOST = "nats.lost"
