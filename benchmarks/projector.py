@@ -19,7 +19,7 @@ import uvloop
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.migrate import migrate
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.readmodels.writer import Position, ReadModelWriter
+from gnomon_api.readmodels.writer import WRITER_SETTINGS, Position, ReadModelWriter
 from gnomon_core.runtime.embedded import EmbeddedPostgres
 from gnomon_core.runtime.messages import Stored
 from tests.integration.api.stories import START_MS, Story, a_task
@@ -27,7 +27,6 @@ from tests.servers import reachable_folder
 
 TASKS = 1000
 SINGLE = 500
-SETTINGS = {"plan_cache_mode": "force_generic_plan", "synchronous_commit": "off"}
 
 
 def made_up(count: int) -> list[Stored]:
@@ -50,7 +49,7 @@ def made_up(count: int) -> list[Stored]:
 
 async def main(count: int, batch: int) -> None:
     with reachable_folder() as folder:
-        postgres = EmbeddedPostgres(folder / "postgres")
+        postgres = EmbeddedPostgres(folder / "postgres", fast="--fast" in sys.argv)
         await postgres.start()
         try:
             await measure(postgres.url_of("postgres"), made_up(count), batch)
@@ -60,7 +59,7 @@ async def main(count: int, batch: int) -> None:
 
 async def measure(dsn: str, events: list[Stored], batch: int) -> None:
     await migrate(dsn)
-    connection = await asyncpg.connect(dsn, server_settings=SETTINGS)
+    connection = await asyncpg.connect(dsn, server_settings=WRITER_SETTINGS)
     await connection.execute(statement("begin_position"), "benchmark")
     writer = ReadModelWriter(connection, Position("benchmark", 0, datetime.fromtimestamp(0, UTC)))
     begun, cpu = time.perf_counter(), time.process_time()
@@ -90,5 +89,5 @@ async def measure(dsn: str, events: list[Stored], batch: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(text) for text in sys.argv[1:]]
+    given = [int(text) for text in sys.argv[1:] if text.isdigit()]
     uvloop.run(main(*(given + [60_000, 2_000][len(given) :])))

@@ -15,7 +15,14 @@ from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.checksum import READ_MODELS, checksums
 from gnomon_api.readmodels.migrate import migrate
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.readmodels.writer import SMALL, Connection, Deposed, Position, ReadModelWriter
+from gnomon_api.readmodels.writer import (
+    SMALL,
+    WRITER_SETTINGS,
+    Connection,
+    Deposed,
+    Position,
+    ReadModelWriter,
+)
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant
@@ -28,7 +35,7 @@ CREATED = "2026-09-21T13:00:00Z"
 async def connection(postgres_url: str) -> AsyncIterator[Connection]:
     """A connection to empty, migrated read models."""
     await migrate(postgres_url)
-    connection = await asyncpg.connect(postgres_url)
+    connection = await asyncpg.connect(postgres_url, server_settings=WRITER_SETTINGS)
     await empty(connection)
     yield connection
     await connection.close()

@@ -34,7 +34,7 @@ from gnomon_api.database import AWAY
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.readmodels.migrate import MigrationError, migrate
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.readmodels.writer import Connection, Deposed, Position, ReadModelWriter
+from gnomon_api.readmodels.writer import WRITER_SETTINGS, Connection, Deposed, Position, ReadModelWriter
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusError
@@ -156,14 +156,7 @@ class Projector(Service):
             self._dsn,
             timeout=_CONNECT_SECONDS,
             command_timeout=_STATEMENT_SECONDS,
-            server_settings={
-                "application_name": "gnomon-projector",
-                # The writing statements are always the same: planned once, they need not be planned again.
-                "plan_cache_mode": "force_generic_plan",
-                # What a power cut takes from Postgres is still in the stream, and the position goes back
-                # with it.
-                "synchronous_commit": "off",
-            },
+            server_settings={**WRITER_SETTINGS, "application_name": "gnomon-projector"},
         )
         follower: Follower | None = None
         try:

@@ -28,7 +28,13 @@ import msgspec
 
 from gnomon_api.readmodels.checksum import READ_MODELS, checksums
 from gnomon_api.readmodels.statements import schema_sql, statement
-from gnomon_api.readmodels.writer import Connection, Position, ReadModelWriter, Unreadable
+from gnomon_api.readmodels.writer import (
+    WRITER_SETTINGS,
+    Connection,
+    Position,
+    ReadModelWriter,
+    Unreadable,
+)
 from gnomon_core.runtime.messages import Stored
 
 __all__ = ["RebuildError", "Rebuilt", "check", "rebuild", "replace"]
@@ -67,7 +73,9 @@ async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
             raise RebuildError("nothing has been projected yet: there is no position")
         await _fresh_schema(live, schema)
         home = await live.fetchval("select current_schema()")
-        copy = await asyncpg.connect(dsn, server_settings={"search_path": f"{schema},{home}"})
+        copy = await asyncpg.connect(
+            dsn, server_settings={**WRITER_SETTINGS, "search_path": f"{schema},{home}"}
+        )
         try:
             return await _fold_archive(copy, row["stream_created"], row["sequence"])
         finally:

@@ -39,6 +39,7 @@ from gnomon_schemas.subjects import parse_event
 
 __all__ = [
     "SMALL",
+    "WRITER_SETTINGS",
     "Connection",
     "Deposed",
     "Position",
@@ -52,6 +53,17 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 SMALL: Final = 64
 """Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
+
+WRITER_SETTINGS: Final = {
+    # The statements are always the same: planned once, they need not be planned again. The plan is made
+    # while the tables are small and must be right when they are large, so it goes by the keys.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
+    # What a power cut takes from Postgres is still in the stream, and the position goes back with it.
+    "synchronous_commit": "off",
+}
+"""Settings of a connection that a `ReadModelWriter` writes through."""
 
 _ARCHIVE_COLUMNS: Final = ("seq", "stored_at", "subject", "headers", "payload")
 _STAGES: Final = ("stage_tasks", "stage_definitions", "stage_executions", "stage_commands")
