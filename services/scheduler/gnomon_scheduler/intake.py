@@ -3,7 +3,9 @@
 Each leader reads its partition by a durable consumer of its own epoch, `cmd-<p>-<epoch>`. A consumer shared by
 successive leaders would reorder: what the dead leader had fetched would come after what it had not. The broker lets
 only one consumer have a filter of a work queue, so opening one means deleting those of lower epochs first; finding
-one of a higher epoch means being deposed. Only the leader of an epoch creates its consumer.
+one of a higher epoch means being deposed. Only the leader of an epoch creates its consumer, and not before it has
+looked at the shard register: a leader whose consumer was deleted by its successor, who is about to open one, would
+otherwise put its own back, and the two would take it in turns for as long as the first does not know.
 
 **Nothing is passed over.** What the broker has delivered into a connection that broke comes again only after the ack
 wait, behind commands that came later, and would then pass for decided. So after a reconnect, and when the broker's
@@ -31,8 +33,10 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import trace_id_of
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Command
+from gnomon_scheduler.registers import ShardRegister
 from gnomon_schemas import headers as h
-from gnomon_schemas.subjects import COMMANDS_STREAM, parse_command
+from gnomon_schemas.codec import decode
+from gnomon_schemas.subjects import COMMANDS_STREAM, EVENTS_STREAM, parse_command, shard_register
 
 __all__ = ["Intake", "Received"]
 
@@ -67,11 +71,17 @@ class Intake(Service):
     """Pulls the commands of one filter and hands them over in order, at most `_MAX_ACK_PENDING` unacknowledged."""
 
     def __init__(
-        self, bus: NatsBus, prefix: str, epoch: int, filter_subject: str, take: Callable[[Received], None]
+        self,
+        bus: NatsBus,
+        partition: int,
+        prefix: str,
+        epoch: int,
+        filter_subject: str,
+        take: Callable[[Received], None],
     ) -> None:
         super().__init__(f"intake-{prefix}-{epoch}")
         self._bus = bus
-        self._prefix, self._epoch = prefix, epoch
+        self._partition, self._prefix, self._epoch = partition, prefix, epoch
         self._consumer = f"{prefix}-{epoch}"
         self._filter = filter_subject
         self._take = take
@@ -139,6 +149,7 @@ class Intake(Service):
         request = {"stream_name": COMMANDS_STREAM, "config": config}
         while True:
             try:
+                await self._check_epoch()
                 await self._delete_former()
                 await self._bus.api(f"CONSUMER.DURABLE.CREATE.{COMMANDS_STREAM}.{self._consumer}", request)
             except BusRefused as error:
@@ -150,6 +161,13 @@ class Intake(Service):
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
                 return
+
+    async def _check_epoch(self) -> None:
+        """Raises Deposed when the shard register is of a higher epoch: its leader opens a consumer after that."""
+        last = await self._bus.last(EVENTS_STREAM, shard_register(self._partition))
+        epoch = self._epoch if last is None else decode(last.data, ShardRegister).epoch
+        if epoch > self._epoch:
+            raise Deposed(f"the shard register is of epoch {epoch}, the consumer would be of {self._epoch}")
 
     async def _delete_former(self) -> None:
         offset = 0

@@ -215,7 +215,7 @@ class Shard(Service):
             queue.append(received)
             self.wake()
 
-        intake = Intake(self._bus, prefix, self._book.epoch, filter_subject, take)
+        intake = Intake(self._bus, self.partition, prefix, self._book.epoch, filter_subject, take)
         await self.start_child(intake)
         self._intakes.append(intake)
 
