@@ -232,6 +232,14 @@ def test_a_once_that_was_accepted_before_is_not_refused_for_being_past() -> None
     assert past == normalise(past, created_at=NOW, default_timezone="UTC", now=None)
 
 
+def test_a_once_at_this_very_second_is_past() -> None:
+    """Slots are after the instant of the decision, so this one would never come."""
+    now = NOW.replace(microsecond=0)
+    with pytest.raises(ScheduleError, match="not after now"):
+        _stored({"kind": "once", "at": "2026-03-01T12:00:00Z"}, now=now)
+    assert isinstance(_stored({"kind": "once", "at": "2026-03-01T12:00:01Z"}, now=now), Once)
+
+
 def test_messages_stay_short_whatever_is_sent() -> None:
     """A fault goes into an event and an answer, which have a limit."""
     long = "x" * 100_000
