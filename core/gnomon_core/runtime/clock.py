@@ -80,6 +80,8 @@ class ClockGuard:
         self._tolerance_ms = tolerance_ms
         self._strikes = 0
         self._offset_ms = 0
+        self.observations = 0
+        """How often the broker's clock has been looked at."""
 
     @property
     def off(self) -> bool:
@@ -95,6 +97,7 @@ class ClockGuard:
     def told(self, sent_ms: int, broker_ms: int, acked_ms: int) -> bool:
         """Take one observation in. Returns whether it changed `off`."""
         before = self.off
+        self.observations += 1
         if broker_ms < sent_ms - self._tolerance_ms:
             self._strikes += 1
             self._offset_ms = sent_ms - broker_ms

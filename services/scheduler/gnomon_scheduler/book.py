@@ -7,6 +7,7 @@ and what may be armed only when it is in a register, goes along with the next un
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import secrets
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ import msgspec
 import structlog
 
 from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_core.runtime.telemetry import LogEvent
@@ -204,6 +206,11 @@ class Book:
         for index, batch in enumerate(batches or [Batch()]):
             last = index >= len(batches) - 1
             await self._store_batch(batch, until_ms if last else self.watermark_ms)
+        # Only now, after the last batch: what these change in memory must not be taken for stored with a snapshot of
+        # the same task that was made before.
+        for unit in units:
+            for work in unit.stored:
+                work()
         self._stored_at, self._handed_out = self._clock.monotonic(), False
         self._advance(until_ms)
 
@@ -258,9 +265,6 @@ class Book:
         for offset, note in enumerate(batch.notes):
             if note.on_seq is not None:
                 note.on_seq(first_note + offset)
-        for unit in batch.units:
-            for work in unit.stored:
-                work()
 
     def _oldest_unfinished(self) -> int:
         """Looked up at most once a second: an old answer stays true, and with many in flight it is not free."""
@@ -280,6 +284,7 @@ class Book:
                 return await self._committer.store(register, batch.messages(self.partition))
             except ChainMoved:
                 batch.notes = [note for note in batch.notes if not await self._has_moved(note.message)]
+                await asyncio.sleep(IN_PROCESS_PAUSE)
 
     async def _has_moved(self, message: Outgoing) -> bool:
         if message.expected is None or message.expected_subject is None:

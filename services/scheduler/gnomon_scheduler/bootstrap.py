@@ -9,7 +9,6 @@ from importlib.metadata import version
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.health import HealthServer
-from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
 from gnomon_core.runtime.metrics import Meter
@@ -17,11 +16,12 @@ from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_core.runtime.tracing import Tracing
 from gnomon_core.timing import calendar_fingerprint
-from gnomon_scheduler.janitor import Janitor
+from gnomon_scheduler.janitor import Janitor, JanitorPost
 from gnomon_scheduler.leading import Leading
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.settings import SchedulerSettings
 from gnomon_scheduler.shard import ShardOptions
+from gnomon_scheduler.steady_clock import SteadyClock
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 
 __all__ = ["bootstrap"]
@@ -53,13 +53,12 @@ async def bootstrap(
         fingerprint=calendar_fingerprint(),
         cancel_grace_ms=int(settings.cancel_grace * 1000),
     )
-    leading = Leading(bus, types, members, membership, clock, settings, options, measures)
+    steady = SteadyClock(clock, guard, membership.look)
+    leading = Leading(bus, types, members, membership, steady, settings, options, measures)
     janitor = Janitor(
         bus, settings.partitions, event_ttl=settings.event_ttl, every_seconds=settings.janitor_every
     )
-    janitor_lease = SingletonLease(
-        bus, member_id, "janitor", settings.lease_ttl, on_gain=janitor.start, on_lose=janitor.stop
-    )
+    janitor_post = JanitorPost(bus, member_id, settings.lease_ttl, janitor)
     health = HealthServer(
         settings.health_host,
         settings.health_port,
@@ -70,4 +69,4 @@ async def bootstrap(
             "leading": lambda: None if leading.running else "still loading",
         },
     )
-    return Supervisor([BusService(bus), health, membership, members, types, leading, janitor_lease])
+    return Supervisor([BusService(bus), health, membership, members, types, leading, janitor_post])

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.identity import check_identity
@@ -21,7 +23,7 @@ from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
-from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry
+from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas.clock_text import format_instant
@@ -36,6 +38,10 @@ __all__ = ["CommandDesk"]
 _COMMANDS_A_TURN = 300
 _BYTES_A_TURN = 3 * 1024 * 1024
 _INVALID_TASK = "_invalid"
+_CLOSING_NOTHING = frozenset({"create", "run", "cancel_execution"})
+"""Verbs that leave the task's schedule as it is."""
+
+_log = structlog.get_logger(__name__)
 _WORDS_MAX = 2048
 """Characters of a text of the caller's that a refusal repeats."""
 _ERRORS_MAX = 50
@@ -96,12 +102,24 @@ class CommandDesk:
             units.append(self._refuse(received, refused.problem, now_ms, None, position=0))
         while self.commands and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
             received = self.commands.popleft()
-            unit = self._decide(received, max(now_ms, ahead.get(received.command.object_id, 0)))
+            unit = self._decide(received, self._instant(received.command, now_ms, ahead))
             if unit is not None:
                 units.append(unit)
                 size += unit.size
                 self._decided = max(self._decided, received.command.seq)
         return units
+
+    def _instant(self, command: Command, now_ms: int, ahead: Mapping[str, int]) -> int:
+        """At which instant a command is decided.
+
+        What closes a revision waits for the slots before it: while a backlog is handed out, that is some time ago.
+        What closes none need not: a task made, or run, in the middle of a backlog belongs to the present.
+        """
+        if command.verb in _CLOSING_NOTHING:
+            return self._book.now_ms()
+        task = self._book.memory.tasks.get(command.object_id)
+        made_ms = 0 if task is None else task.reg.revision_from_ms
+        return max(now_ms, made_ms, ahead.get(command.object_id, 0))
 
     def _decide(self, received: Received, now_ms: int) -> Unit | None:
         """Decide one command; None where it had been decided before, and is only answered."""
@@ -138,6 +156,11 @@ class CommandDesk:
         except Refused as refusal:
             self._book.measures.command(command.verb, refusal.problem.code)
             return self._refuse(received, refusal.problem, now_ms, task, position=command.seq)
+        except Exception:  # noqa: BLE001 - logged whole; one command must not stop its shard, leader after leader
+            _log.exception(LogEvent.COMMAND_FAILED, subject=command.subject[:_WORDS_MAX], seq=command.seq)
+            self._book.measures.command(command.verb, Code.INTERNAL)
+            fault = problem(Code.INTERNAL, "deciding this command failed; nothing was changed")
+            return self._refuse(received, fault, now_ms, task, position=command.seq)
         self._book.measures.command(command.verb, "ok")
         return self._apply(task, decision, received)
 
@@ -182,7 +205,7 @@ class CommandDesk:
         self._replies.append(
             _Reply(
                 received,
-                lambda: self._outcome(command, None, decision.run, created=decision.created),
+                lambda: self._outcome(command, None, decision.run, reg=reg, created=decision.created),
             )
         )
         self._note_answer(command, notes[0], None)
@@ -244,9 +267,11 @@ class CommandDesk:
         found: Problem | None,
         run: str | None,
         *,
+        reg: TaskRegister | None = None,
         replayed: bool = False,
         created: bool = False,
     ) -> Outcome:
+        """The answer to a command. `reg` is the task right after it; None: as it is now."""
         command_id = (command.command_id or "")[:_WORDS_MAX]
         answer = self._book.memory.answer(command_id)
         seq = 0 if answer is None else answer[0]
@@ -256,7 +281,7 @@ class CommandDesk:
         if task is None:
             return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
         shown = view(
-            task.reg,
+            reg or task.reg,
             partition=self._book.partition,
             running=task.running,
             now_ms=self._book.now_ms(),

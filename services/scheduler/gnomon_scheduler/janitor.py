@@ -21,6 +21,7 @@ import structlog
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.kv import kv_get, kv_put
+from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.registers import ShardRegister
@@ -37,7 +38,7 @@ from gnomon_schemas.subjects import (
     PURGE_FLOOR_KEY,
 )
 
-__all__ = ["Janitor", "floor_sequences", "oldest_needed_ms"]
+__all__ = ["Janitor", "JanitorPost", "floor_sequences", "oldest_needed_ms"]
 
 _log = structlog.get_logger(__name__)
 
@@ -132,3 +133,23 @@ class Janitor(Service):
             else:
                 low = event.seq + 1
         return low
+
+
+class JanitorPost(Service):
+    """The duty of being the janitor: taken with its lease, given up with it. A janitor that fails fails the post."""
+
+    def __init__(self, bus: NatsBus, member_id: str, lease_ttl: float, janitor: Janitor) -> None:
+        super().__init__("janitor-post")
+        self._janitor = janitor
+        self._lease = SingletonLease(
+            bus,
+            member_id,
+            "janitor",
+            lease_ttl,
+            on_gain=lambda: self.start_child(janitor),
+            on_lose=lambda: self.stop_child(janitor),
+        )
+
+    async def on_start(self) -> None:
+        """Take part in the lease."""
+        await self.start_child(self._lease)

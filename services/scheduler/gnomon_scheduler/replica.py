@@ -106,7 +106,7 @@ class Replica(Service):
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
             elif message.subject.startswith("state.task."):
                 self.memory.apply_task(message.seq, decode(message.data, TaskRegister))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             task_id = message.subject.rpartition(".")[2]
             # That task stops, never the shard.
             self.memory.unreadable[task_id] = message.seq
@@ -141,6 +141,6 @@ def read_event(message: Stored) -> Delivered | None:
         return None
     try:
         return message.seq, subject.run, decode_event(message.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         _log.error(LogEvent.EVENT_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error))
         return None
