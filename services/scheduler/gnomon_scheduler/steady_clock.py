@@ -3,8 +3,8 @@
 A wall clock that is set an hour ahead would have a shard hand out an hour of slots at once, and a fire that was early
 cannot be taken back. So a jump (the wall clock went more than 2 s further than the monotonic one) is not believed at
 first: time goes on at the monotonic clock's pace until the broker's clock has been looked at twice since. If that
-agrees, the jump was right (a machine that was suspended, a clock that was behind) and is taken over; if not, the guard has the
-process give its shards up. A jump back needs no care: a shard's time never goes behind its watermark.
+agrees, the jump was right (a machine that was suspended, a clock that was behind) and is taken over; if not, the guard
+has the process give its shards up. A jump back needs no care: a shard's time never goes behind its watermark.
 """
 
 from __future__ import annotations
