@@ -29,6 +29,7 @@ from nats.nuid import NUID
 
 from gnomon_core.runtime.bus_errors import (
     IN_PROCESS_PAUSE,
+    NO_RESPONDERS,
     BusError,
     BusRefused,
     InProcess,
@@ -36,7 +37,7 @@ from gnomon_core.runtime.bus_errors import (
     NoResponders,
     NotCommitted,
     WrongSequence,
-    publish_error,
+    publish_answer,
 )
 from gnomon_core.runtime.client import NatsClient
 from gnomon_core.runtime.frames import Answer
@@ -74,7 +75,6 @@ BATCH_MAX = 1000
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _NOT_FOUND = 404
-_NO_RESPONDERS = "503"
 _DELETE_FAILED = 10057
 _SEQUENCE_GONE = 10043
 _log = structlog.get_logger(__name__)
@@ -210,21 +210,6 @@ class NatsAddress(Protocol):
         """Path of a credentials file; None for none."""
 
 
-class _PubAnswerError(msgspec.Struct, frozen=True):
-    code: int
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAnswer(msgspec.Struct, frozen=True):
-    stream: str = ""
-    seq: int = 0
-    count: int = 0
-    duplicate: bool = False
-    error: _PubAnswerError | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_PubAnswer).decode
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -335,7 +320,7 @@ class NatsBus:
                     headers[_EXPECTED_SUBJECT] = expected_subject
             if msg_ttl is not None:
                 headers["Nats-TTL"] = f"{msg_ttl:g}s"
-        answer = _answer(await self.wire.request(subject, data, headers, timeout=timeout), subject)
+        answer = publish_answer(await self.wire.request(subject, data, headers, timeout=timeout), subject)
         return PubAck(answer.seq, answer.stream, answer.duplicate)
 
     async def store(
@@ -389,7 +374,7 @@ class NatsBus:
         except BaseException:
             self.wire.forget(reply)
             raise
-        answer = _answer(await self.wire.answer(reply, future, timeout), messages[0].subject)
+        answer = publish_answer(await self.wire.answer(reply, future, timeout), messages[0].subject)
         return BatchAck(answer.seq, answer.count, answer.stream)
 
     async def last(self, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
@@ -461,7 +446,7 @@ class NatsBus:
             message = await self.wire.request(f"$JS.API.{verb}", data, timeout=timeout)
         except NotCommitted as error:
             raise NoAnswer(str(error)) from None
-        if message.status == _NO_RESPONDERS:
+        if message.status == NO_RESPONDERS:
             raise NoAnswer(f"nobody answers $JS.API.{verb}: is JetStream enabled?")
         answer = _decode_any(message.data)
         refusal = answer.get("error")
@@ -480,7 +465,7 @@ class NatsBus:
             message = await self.wire.request(subject, data, headers, timeout=timeout)
         except NotCommitted as error:
             raise NoAnswer(str(error)) from None
-        if message.status == _NO_RESPONDERS:
+        if message.status == NO_RESPONDERS:
             raise NoResponders(f"nobody listens on {subject}")
         return message
 
@@ -515,21 +500,6 @@ class NatsBus:
             listener()
 
 
-def _answer(message: Answer, subject: str) -> _PubAnswer:
-    """The broker's answer to a publish. Raises what it refused with."""
-    if message.status == _NO_RESPONDERS:
-        raise NotCommitted(f"no stream takes {subject} just now")
-    try:
-        answer = _decode_answer(message.data)
-    except msgspec.DecodeError:
-        raise NoAnswer(
-            f"the answer to a publish on {subject} makes no sense: {message.data[:200]!r}"
-        ) from None
-    if answer.error is not None:
-        raise publish_error(answer.error.code, answer.error.err_code, answer.error.description)
-    return answer
-
-
 async def connect(
     settings: NatsAddress,
     *,
@@ -562,7 +532,12 @@ async def connect(
     async def back() -> None:
         bus.back()
         outage = round(time.monotonic() - down_since, 3)
-        _log.info(LogEvent.NATS_BACK, server=_server(nc), generation=bus.generation, outage_seconds=outage)
+        _log.info(
+            LogEvent.NATS_BACK,
+            server=nc.connected_url and nc.connected_url.netloc,
+            generation=bus.generation,
+            outage_seconds=outage,
+        )
         if on_reconnect is not None:
             await on_reconnect()
 
@@ -593,9 +568,7 @@ async def connect(
         **credentials,
     )
     await bus.open()
-    _log.info(LogEvent.NATS_CONNECTED, server=_server(nc), url=settings.nats_url)
+    _log.info(
+        LogEvent.NATS_CONNECTED, server=nc.connected_url and nc.connected_url.netloc, url=settings.nats_url
+    )
     return bus
-
-
-def _server(nc: NatsClient) -> str:
-    return nc.connected_url.netloc if nc.connected_url is not None else "?"

@@ -15,20 +15,30 @@ is what counts, so the errors are cut along that line and not along the broker's
 
 from __future__ import annotations
 
+import msgspec
+
+from gnomon_core.runtime.frames import Answer
+
 __all__ = [
     "IN_PROCESS_PAUSE",
+    "NO_RESPONDERS",
     "BusError",
     "BusRefused",
     "InProcess",
     "NoAnswer",
     "NoResponders",
     "NotCommitted",
+    "PublishAnswer",
     "WrongSequence",
+    "publish_answer",
     "publish_error",
 ]
 
 IN_PROCESS_PAUSE = 0.005
 """Seconds to wait before trying again after `InProcess`."""
+
+NO_RESPONDERS = "503"
+"""Status by which the server says that nobody listens."""
 
 
 class BusError(Exception):
@@ -101,3 +111,38 @@ def publish_error(code: int, err_code: int, description: str) -> BusError:
     if err_code in _NOT_COMMITTED:
         return NotCommitted(f"{description} (error {err_code})")
     return BusRefused(code, err_code, description)
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class PublishAnswer(msgspec.Struct, frozen=True):
+    """The broker's answer to a publish or to a whole batch, as it comes."""
+
+    stream: str = ""
+    seq: int = 0
+    count: int = 0
+    duplicate: bool = False
+    error: _Refusal | None = None
+
+
+_decode = msgspec.json.Decoder(PublishAnswer).decode
+
+
+def publish_answer(message: Answer, subject: str) -> PublishAnswer:
+    """The broker's answer to a publish on `subject`. Raises what it refused with, or NoAnswer when
+    unreadable."""
+    if message.status == NO_RESPONDERS:
+        raise NotCommitted(f"no stream takes {subject} just now")
+    try:
+        answer = _decode(message.data)
+    except msgspec.DecodeError:
+        raise NoAnswer(
+            f"the answer to a publish on {subject} makes no sense: {message.data[:200]!r}"
+        ) from None
+    if answer.error is not None:
+        raise publish_error(answer.error.code, answer.error.err_code, answer.error.description)
+    return answer

@@ -110,7 +110,7 @@ class _Reader:
     def _delivered(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
         if self.broken is not None:
             return
-        tokens = reply.split(".")
+        tokens = reply.split(".", 11)
         at = 5 if len(tokens) == _ACK_TOKENS else 7
         number = int(tokens[at + 1])
         if number != self.delivered + 1:
@@ -121,7 +121,7 @@ class _Reader:
         self.pending = int(tokens[at + 3])
         seq = int(tokens[at])
         if seq > self._after:
-            time_ms = int(tokens[at + 2]) // 1_000_000
+            time_ms = int(tokens[at + 2][:-6])  # told in nanoseconds
             self.messages.append(Stored(subject, seq, time_ms, parse_headers(head) if head else {}, data))
         self.arrived.set()
 

@@ -27,6 +27,7 @@ Take = Callable[[str, str, bytes, bytes], None]
 block."""
 
 _HEADER_LINE = b"NATS/1.0"
+_H = ord("H")
 
 
 def parse_headers(block: bytes) -> dict[str, str]:
@@ -34,8 +35,14 @@ def parse_headers(block: bytes) -> dict[str, str]:
 
     The status of a message that the server made is not among them; see `Answer.status`.
     """
+    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
+    try:
+        # As every client and the server write them, `Name: value`, with two empty lines at the end.
+        return dict([line.split(": ", 1) for line in lines[:-2]])
+    except ValueError:
+        pass  # written in another way, which is allowed too
     headers: dict[str, str] = {}
-    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+    for line in lines:
         name, separator, value = line.partition(":")
         if separator:
             headers[name] = value.strip()
@@ -128,16 +135,16 @@ class FrameParser(Parser):
         """Deliver the message whose line is `buffer[at:end]`; where the next one begins, or -1 when it is
         incomplete."""
         fields = buffer[at:end].split()
-        headed = fields[0] == b"HMSG"
-        least = 5 if headed else 4  # operation, subject, subscription, sizes; a reply subject is one more
+        count = len(fields)
+        least = 5 if buffer[at] == _H else 4  # operation, subject, subscription, sizes; a reply is one more
+        if not least <= count <= least + 1:
+            raise ProtocolError(f"nats: malformed line {buffer[at:end]!r}")
         try:
-            if not least <= len(fields) <= least + 1:
-                raise ValueError
             size, sid = int(fields[-1]), int(fields[2])
-            head = int(fields[-2]) if headed else 0
-            reply = fields[3] if len(fields) > least else b""
+            head = int(fields[-2]) if least == 5 else 0
         except ValueError:
             raise ProtocolError(f"nats: malformed line {buffer[at:end]!r}") from None
+        reply = fields[3] if count > least else b""
         begin = end + 2
         following = begin + size + 2
         if following > len(buffer):
@@ -147,7 +154,7 @@ class FrameParser(Parser):
         if subscription is None:
             return following
         sink = subscription._future
-        headers, payload = buffer[begin : begin + head], buffer[begin + head : begin + size]
+        headers, payload = buffer[begin : begin + head], buffer[begin + head : following - 2]
         if type(sink) is Sink:
             subscription._received += 1
             sink.take(fields[1].decode(), reply.decode(), headers, payload)

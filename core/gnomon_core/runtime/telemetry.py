@@ -92,7 +92,8 @@ class LogEvent(StrEnum):
     COMMAND_FAILED = "command.failed"
     """Deciding a command raised what nobody foresaw: it was refused. subject, seq, error."""
     CLOCK_JUMPED = "clock.jumped"
-    """The wall clock went ahead of the monotonic one: time stands until the broker's clock confirms it. ms."""
+    """The wall clock went ahead of the monotonic one: time stands until the broker's clock confirms it.
+    ms."""
     SWEEP_ACTED = "sweep.acted"
     """The sweep found something to mend. partition, expired, republished, deleted."""
     JANITOR_PURGED = "janitor.purged"
