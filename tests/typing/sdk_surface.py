@@ -1,0 +1,117 @@
+"""The sdk's public surface as code that a strict type checker must accept. It is checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gnomon import (
+    Client,
+    Context,
+    DoNotRetry,
+    GnomonError,
+    NotAnswered,
+    Previous,
+    Retry,
+    cron,
+    interval,
+    once,
+    task_type,
+)
+from gnomon.testing import FakeContext, HandlerRun, run_handler
+from gnomon_schemas.commands import AcceptedExecution, Outcome
+from gnomon_schemas.events import Event
+from gnomon_schemas.problems import Code
+from gnomon_schemas.tasks import RetryPolicy, Task
+
+
+class InvoiceConfig(msgspec.Struct):
+    """What to send."""
+
+    amount: int
+
+
+class Receipt(msgspec.Struct):
+    """That it was sent."""
+
+    number: str
+
+
+@task_type("send_invoice", pool="mail", timeout_seconds=60, retry=RetryPolicy(max_attempts=3))
+async def send_invoice(config: InvoiceConfig, ctx: Context) -> Receipt:
+    """A coroutine with a context."""
+    if ctx.cancelled:
+        raise DoNotRetry("cancelled")
+    if ctx.deadline < datetime.now(UTC):
+        raise Retry(after=timedelta(seconds=5))
+    await ctx.progress(0.5, "half")
+    ctx.add_usage(tokens=1, api_calls=2, credits=0.5)
+    ctx.log.info("sent", amount=config.amount)
+    previous: Previous | None = ctx.previous
+    await ctx.cancelled.wait()
+    return Receipt(f"{ctx.idempotency_key}-{ctx.fencing_token}-{previous is None}-{ctx.trigger_data}")
+
+
+@task_type("shrink", isolation="process")
+def shrink(config: dict[str, Any]) -> int:
+    """A plain function without one."""
+    return len(config)
+
+
+async def direct() -> Receipt:
+    """A decorated function keeps its own type."""
+    return await send_invoice(InvoiceConfig(3), FakeContext())
+
+
+async def caller() -> None:
+    """Every verb."""
+    async with Client("nats://127.0.0.1:4222", user_id="u1", roles=("admin",)) as gnomon:
+        task: Task = await gnomon.create_task(
+            name="Ping",
+            task_type="http_request",
+            config={"url": "https://example.org"},
+            schedule=cron("*/5 * * * *"),
+        )
+        await gnomon.create_task(name="a", task_type="echo", schedule=interval(minutes=5), overlap="queue")
+        await gnomon.create_task(
+            name="b", task_type="echo", schedule=once(datetime.now(UTC)), config=InvoiceConfig(1)
+        )
+        task = await gnomon.update(task.task_id, {"name": "Pong"}, if_match=task.version)
+        task = await gnomon.pause(task.task_id, note="why")
+        task = await gnomon.resume(task.task_id)
+        run: AcceptedExecution = await gnomon.run(task.task_id, trigger_data={"a": 1}, config={"b": 2})
+        outcome: Outcome = await gnomon.cancel_execution(task.task_id, run.run)
+        task = await gnomon.cancel(task.task_id)
+        outcome = await gnomon.delete(task.task_id)
+        async for event in gnomon.events("executed", task_id=task.task_id, after_seq=outcome.seq):
+            seen: Event = event
+            assert seen.task_id
+
+
+async def careful(gnomon: Client) -> str:
+    """Errors carry what a caller needs."""
+    try:
+        await gnomon.run("t")
+    except NotAnswered as unknown:
+        return unknown.command_id
+    except GnomonError as refused:
+        code: Code = refused.code
+        return code + refused.problem.detail + refused.command_id
+    return ""
+
+
+async def tested() -> None:
+    """A handler in a test."""
+    run: HandlerRun = await run_handler(send_invoice, {"amount": 3}, attempt=2)
+    context: Context = run.context
+    assert run.result and context.attempt
+
+
+async def followed(gnomon: Client) -> AsyncIterator[Event]:
+    """A stream of events as an iterator."""
+    async with gnomon.events() as events:
+        async for event in events:
+            yield event
