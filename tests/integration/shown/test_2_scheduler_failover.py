@@ -110,17 +110,11 @@ async def test_every_slot_has_one_outcome_and_firing_hardly_pauses(broker: Embed
         dues = await Dues.listen(broker.url)
         fleet = Fleet(world, dues)
         await fleet.start()
-        tell(f"started at {now_ms() % 1000_000}")
         after_kill = [await fleet.gap(Process.kill) for _ in range(3)]
         after_stop = [await fleet.gap(Process.stop) for _ in range(3)]
-        tell(f"gaps at {now_ms() % 1000_000}")
         await fleet.freeze_a_leader()
-        tell(f"frozen at {now_ms() % 1000_000}")
         await fleet.all_away()
-        tell(f"away at {now_ms() % 1000_000}")
-        tell(f"audit at {now_ms() % 1000_000}")
         audit = await world.settled(within=60)
-        tell(f"settled at {now_ms() % 1000_000}")
         await dues.close()
     tell(
         f"gaps after kill -9 {after_kill}, after a clean stop {after_stop}; {audit}; repeated dues {dues.repeated}"

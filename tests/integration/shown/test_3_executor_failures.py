@@ -36,6 +36,17 @@ async def target() -> AsyncIterator[Target]:
         yield target
 
 
+async def _executor(world: World, tasks: str = "") -> Process:
+    """Start an executor, with the task types of a module besides the built-in ones."""
+    return await world.executor(GNOMON_EXECUTOR_CONCURRENCY=str(SLOTS), GNOMON_EXECUTOR_TASKS=tasks)
+
+
+async def _start(world: World, tasks: str = "") -> tuple[Process, Process]:
+    """A scheduler, and two executors, which it returns."""
+    _, one, other = await asyncio.gather(world.scheduler(), _executor(world, tasks), _executor(world, tasks))
+    return one, other
+
+
 async def _run_held(world: World, target: Target, count: int = RUNS) -> list[str]:
     """Run a task so often that calls the target and waits for its answer; the execution ids, all called."""
     target.hold()
@@ -89,8 +100,7 @@ async def _ended(
 
 async def test_a_killed_executors_work_finishes_elsewhere(world: World, target: Target) -> None:
     """After kill -9 of an executor its executions finish elsewhere within the ack wait and 3 s; the others' go on."""
-    await world.scheduler()
-    executors = [await world.executor(GNOMON_EXECUTOR_CONCURRENCY=str(SLOTS)) for _ in range(2)]
+    executors = [*await _start(world)]
     delays: list[float] = []
     for _ in range(3):
         executions = await _run_held(world, target)
@@ -101,13 +111,13 @@ async def test_a_killed_executors_work_finishes_elsewhere(world: World, target: 
         await victim.kill()
         target.open()
         ended = await _ended(world, executions)
+        executors.append(await _executor(world))
         delays.append((max(ended[execution][0] for execution in orphans) - killed_at) / 1000)
         for execution in executions:
             expected = 2 if execution in orphans else 1
             assert len(target.of(execution)) == expected, f"{execution} ran {len(target.of(execution))} times"
             assert _chain(world, execution) == ["queued", *["started"] * expected, "executed"]
             assert ended[execution][1].status == "completed"
-        executors.append(await world.executor(GNOMON_EXECUTOR_CONCURRENCY=str(SLOTS)))
     audit = await world.settled()
     tell(f"finished elsewhere after {delays} s; {audit}")
     assert audit.outcomes == {"executed": 3 * RUNS}, audit
@@ -118,10 +128,8 @@ async def test_a_frozen_executors_results_are_refused_and_unheard(world: World, 
     """An executor that stands still past its ack wait and goes on: one terminal event per execution, its own results
     refused, and nobody hears of them - whether its successor has finished by then or is still at it."""
     live = await Live.open(world.broker.url, "task.>")
-    await world.scheduler()
-    executors = [await world.executor(GNOMON_EXECUTOR_CONCURRENCY=str(SLOTS)) for _ in range(2)]
+    zombie, successor = await _start(world)
     executions = await _run_held(world, target)
-    zombie, successor = executors
     taken_over = await _run_by(world, zombie, executions)
     assert len(taken_over) >= 2, "the frozen executor had too little work"
     finished, unfinished = taken_over[::2], taken_over[1::2]
@@ -161,9 +169,7 @@ async def test_a_handler_that_blocks_for_three_ack_waits_runs_once(
     computing all the time."""
     types = ("shown_block_loop", "shown_block_thread", "shown_block_process", "shown_spin")
     async with World(broker, settings={"GNOMON_ACK_WAIT": "5s"}) as world:
-        await world.scheduler()
-        for _ in range(2):
-            await world.executor(GNOMON_EXECUTOR_TASKS="tests.integration.shown.task_types")
+        await _start(world, "tests.integration.shown.task_types")
         for name in types:
             config = {"trace": str(tmp_path / name), "seconds": 15}
             await world.commands.create(name, task_type=name, config=config)
@@ -177,13 +183,11 @@ async def test_a_handler_that_blocks_for_three_ack_waits_runs_once(
         assert (await world.settled()).outcomes == {"executed": len(types)}
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.chaos)])
 async def test_the_broker_away_for_longer_than_the_ack_wait(world: World, target: Target, how: str) -> None:
     """nats-server is away for longer than the ack wait while handlers run: each runs once, those that finish meanwhile
     and those that finish later."""
-    await world.scheduler()
-    for _ in range(2):
-        await world.executor(GNOMON_EXECUTOR_CONCURRENCY=str(SLOTS))
+    await _start(world)
     every_second = {"kind": "interval", "every_seconds": 1}
     await world.commands.create("clock", schedule=every_second, overlap="allow")
     executions = await _run_held(world, target)
