@@ -107,7 +107,8 @@ async def tested() -> None:
     """A handler in a test."""
     run: HandlerRun = await run_handler(send_invoice, {"amount": 3}, attempt=2)
     context: Context = run.context
-    assert run.result and context.attempt
+    assert run.result
+    assert context.attempt
 
 
 async def followed(gnomon: Client) -> AsyncIterator[Event]:

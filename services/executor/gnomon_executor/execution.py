@@ -85,14 +85,7 @@ class Executions:
 
     async def carry_out(self, attempt: Attempt) -> None:
         """Do everything for one attempt, to the ack. Raises only for a fault of this program."""
-        due = attempt.due
-        attributes: dict[str, str | int | float | bool] = {
-            "gnomon.execution_id": due.execution_id,
-            "gnomon.attempt": due.attempt,
-        }
-        with self._measures.tracing.span(
-            f"execute {due.task_type}", attempt.traceparent, attributes=attributes
-        ) as traceparent:
+        with self._measures.carrying_out(attempt) as traceparent:
             attempt.traceparent = traceparent
             await self._claim_and_carry_on(attempt)
 

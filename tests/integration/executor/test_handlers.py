@@ -267,6 +267,22 @@ async def test_the_context_says_what_the_run_is(lab: Lab) -> None:
     assert (result.tokens_used, result.api_calls_made, result.credits_consumed) == (10, 2, 2.5)
 
 
+async def test_trigger_data_without_overrides_leaves_the_config_alone(lab: Lab) -> None:
+    due = make_due("test_context", {"a": 1}, trigger=Trigger.MANUAL)
+    queued = Queued(
+        **{field: getattr(due, field) for field in _SHARED},
+        partition=lab.partition(due),
+        occurred_at=due.scheduled_for,
+        reason="manual",
+        trigger_data=msgspec.Raw(b"[1,2]"),
+    )
+    cause = await lab.put(due, queued, 0)
+    async with lab.worker():
+        await lab.emit(msgspec.structs.replace(due, cause_seq=cause, has_input=True))
+        seen = msgspec.json.decode((await lab.ended(due)).result)
+    assert (seen["config"], seen["trigger_data"]) == ({"a": 1}, [1, 2])
+
+
 async def test_progress_is_heard_on_core_nats(lab: Lab, tmp_path: Path) -> None:
     """From a worker process too."""
     due = make_due("test_process", {"trace": str(tmp_path / "t"), "seconds": 0.3})
