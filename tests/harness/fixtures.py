@@ -14,7 +14,7 @@ import pytest_asyncio
 from gnomon_core.runtime.embedded import EmbeddedNats
 from tests.harness.world import World
 
-__all__ = ["BOTH", "CLUSTER", "broker", "replicas", "world"]
+__all__ = ["BOTH", "CLUSTER", "CLUSTER_IN_CHAOS", "broker", "replicas", "world"]
 
 _R3 = pytest.param(3, id="R3", marks=pytest.mark.cluster)
 
@@ -22,6 +22,13 @@ BOTH = pytest.mark.parametrize("replicas", [pytest.param(1, id="R1"), _R3], indi
 """A module's tests on one node, then on three."""
 CLUSTER = pytest.mark.parametrize("replicas", [_R3], indirect=True, scope="module")
 """A module's tests on three nodes only."""
+CLUSTER_IN_CHAOS = pytest.mark.parametrize(
+    "replicas",
+    [pytest.param(1, id="R1"), pytest.param(3, id="R3", marks=[pytest.mark.cluster, pytest.mark.chaos])],
+    indirect=True,
+    scope="module",
+)
+"""A module's tests on one node, and in `make chaos` on three too."""
 
 
 @pytest.fixture(scope="module")

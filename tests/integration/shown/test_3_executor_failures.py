@@ -15,13 +15,14 @@ import pytest_asyncio
 from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_schemas.events import Executed, Started
 from tests.harness.commands import fresh_id
+from tests.harness.fixtures import CLUSTER_IN_CHAOS
 from tests.harness.live import Live
 from tests.harness.processes import Process
 from tests.harness.target import Target
 from tests.harness.waiting import until_time
 from tests.harness.world import World, now_ms, tell
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), CLUSTER_IN_CHAOS]
 
 ACK_WAIT: Final = 3
 RUNS: Final = 20
@@ -163,12 +164,12 @@ async def test_a_frozen_executors_results_are_refused_and_unheard(world: World, 
 
 
 async def test_a_handler_that_blocks_for_three_ack_waits_runs_once(
-    broker: EmbeddedNats, tmp_path: Path
+    broker: EmbeddedNats, replicas: int, tmp_path: Path
 ) -> None:
     """A handler that blocks 15 s under an ack wait of 5 s runs once: on a loop, in a thread, in a worker process, or
     computing all the time."""
     types = ("shown_block_loop", "shown_block_thread", "shown_block_process", "shown_spin")
-    async with World(broker, settings={"GNOMON_ACK_WAIT": "5s"}) as world:
+    async with World(broker, replicas=replicas, settings={"GNOMON_ACK_WAIT": "5s"}) as world:
         await _start(world, "tests.integration.shown.task_types")
         for name in types:
             config = {"trace": str(tmp_path / name), "seconds": 15}
