@@ -39,17 +39,12 @@ class HandlerLoop:
         self._loop.call_soon_threadsafe(self._cancel, job)
         return True
 
-    async def responsive(self, timeout: float) -> bool:
-        """Whether the loop gets round to new work within `timeout` seconds: no handler blocks it."""
+    async def turn(self) -> None:
+        """Return when the loop has got round to new work: at once, unless a handler blocks it."""
         here = asyncio.get_running_loop()
         answered = asyncio.Event()
         self._loop.call_soon_threadsafe(here.call_soon_threadsafe, answered.set)
-        try:
-            async with asyncio.timeout(timeout):
-                await answered.wait()
-        except TimeoutError:
-            return False
-        return True
+        await answered.wait()
 
     async def close(self) -> None:
         """See `Runner`. A handler that blocks keeps the thread, which ends with the process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,8 +20,9 @@ from gnomon_executor.mailbox import Mailbox
 
 __all__ = ["Runners"]
 
-RESPONSIVE_SECONDS: Final = 5.0
+BLOCKED_SECONDS: Final = 5.0
 """A handler loop that does not get round to new work for this long is reported as blocked."""
+_LOOK_EVERY_SECONDS: Final = 1.0
 
 
 class Runners(Service):
@@ -30,6 +32,8 @@ class Runners(Service):
         super().__init__("handlers")
         self._new_loop = new_loop
         self._runners: dict[Isolation, Runner] = {}
+        self._asked_at: float | None = None
+        """When the handler loop was asked for a turn that it has not taken yet."""
 
     async def on_start(self) -> None:
         """Start the handler loop; threads and processes come with the first job that needs one."""
@@ -38,6 +42,7 @@ class Runners(Service):
         self._threads = HandlerThreads(ended)
         self._processes = HandlerProcesses(self._tell, self.spawn)
         self._runners = {"loop": self._loop, "thread": self._threads, "process": self._processes}
+        _ = self.spawn(self._watch_loop(), "watch-loop")
 
     async def on_stop(self) -> None:
         """Let go of everything. Handlers that are still running are killed or left behind."""
@@ -58,9 +63,17 @@ class Runners(Service):
         """Make the handler end, where that can be done from outside; whether it can."""
         return self._runners[job.task_type.isolation].interrupt(job)
 
-    async def responsive(self) -> bool:
-        """Whether the handler loop takes new work, or a handler blocks it."""
-        return await self._loop.responsive(RESPONSIVE_SECONDS)
+    @property
+    def blocked(self) -> bool:
+        """Whether a handler holds up the handler loop, and has done so for a while."""
+        return self._asked_at is not None and time.monotonic() - self._asked_at > BLOCKED_SECONDS
+
+    async def _watch_loop(self) -> None:
+        while True:
+            self._asked_at = time.monotonic()
+            await self._loop.turn()
+            self._asked_at = None
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     def _ended(self, item: tuple[Job, HandlerEnd]) -> None:
         job, end = item

@@ -117,12 +117,9 @@ class Worker(Service):
         """Whether it is up and asks for work."""
         return (self.state is ServiceState.RUNNING) and not self._stopping
 
-    async def check_handlers(self) -> str | None:
-        """For readiness: what is wrong with the place where coroutine handlers run; None while they get their
-        turn."""
-        if not self.taking_work or await self._runners.responsive():
-            return None
-        return "a handler blocks the handler loop"
+    def check_handlers(self) -> str | None:
+        """For readiness: what is wrong with the place where coroutine handlers run; None while they get their turn."""
+        return "a handler blocks the handler loop" if self._runners.blocked else None
 
     async def on_start(self) -> None:
         """Able to run and to answer first, then asking for work."""
