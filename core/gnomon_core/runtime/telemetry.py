@@ -113,6 +113,8 @@ class LogEvent(StrEnum):
     """A request raised something unforeseen; its caller got 500. method, path, trace_id, error."""
     COMMAND_UNANSWERED = "command.unanswered"
     """A command's outcome did not come within the wait. command_id, subject, stored."""
+    EXECUTION_UNREAD = "execution.unread"
+    """NATS was away when the answer to an accepted command was put together. execution_id, error."""
     READER_CUT = "events.reader_cut"
     """A reader of /events was too slow and was cut off. waiting."""
 

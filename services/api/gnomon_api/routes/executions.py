@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import structlog
 from litestar import get, post
 from litestar.params import FromPath
 
@@ -28,11 +29,15 @@ from gnomon_api.routes.commands import identity_of, no_params, pending_response,
 from gnomon_api.services import ApiServices
 from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.run_input import parse_run
+from gnomon_core.runtime.bus_errors import BusError
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.commands import AcceptedExecution, CancelExecution
 from gnomon_schemas.subjects import EVENTS_STREAM, chain, partition_of
 from gnomon_schemas.tasks import ExecutionStatus
 
 __all__ = ["EXECUTION_ROUTES"]
+
+_log = structlog.get_logger(__name__)
 
 
 class _Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,8 +133,15 @@ async def _until_ended(api: ApiServices, ended: asyncio.Future[int], wait: float
 async def _execution(
     api: ApiServices, execution_id: str, accepted: AcceptedExecution | None
 ) -> Execution | AcceptedExecution:
-    """The execution as the read models have it; from its own events where they are behind or away."""
-    told = await _from_events(api, execution_id)
+    """The execution as the read models have it; from its own events where they are behind or away.
+
+    The command is decided by now, so its caller is answered even where nothing can be read: with what the shard said.
+    """
+    try:
+        told = await _from_events(api, execution_id)
+    except BusError as error:
+        _log.warning(LogEvent.EXECUTION_UNREAD, execution_id=execution_id, error=str(error))
+        told = None
     try:
         found = await api.executions.find(execution_id)
     except DatabaseAway:
