@@ -17,6 +17,8 @@ from tests.integration.shown.load import Load
 pytestmark = pytest.mark.timeout(240)
 
 AWAY_SECONDS: Final = 20
+UNDER_WAY_SECONDS: Final = 3
+"""So long the load goes on between one restart and the next."""
 
 
 async def _start(world: World, dsn: str) -> Process:
@@ -45,7 +47,7 @@ async def test_the_broker_restarted_under_load(world: World, postgres_url: str) 
             for end in (world.broker.stop, world.broker.kill):
                 await end()
                 await world.broker.start()
-                await load.fires_after(now_ms())
+                await load.fires_after(now_ms() + UNDER_WAY_SECONDS * 1000)
         await _end(world, load, postgres_url)
 
 
