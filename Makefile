@@ -35,7 +35,7 @@ check: dev ## formatting, lint, types, import walls, generated files
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	test ! -e schemas/gnomon_schemas/generate.py || $(BIN)/python -m gnomon_schemas.generate --check
+	$(BIN)/python -m gnomon_schemas.generate --check
 	$(BIN)/python -m gnomon_cli.env_example --check
 
 format: dev ## format the code, and mend what ruff can mend
@@ -49,9 +49,7 @@ e2e: dev ## tests that need more than pip can install
 	@$(BIN)/python -m pytest -m e2e $(ARGS) || { test $$? -eq 5 && echo "make e2e: there is no such test in this tree"; }
 
 bench: dev ## the benchmarks, one after the other
-	@for each in benchmarks/*/run.py; do \
-		test -e "$$each" || { echo "make bench: there is no benchmark in this tree"; break; }; \
-		$(BIN)/python "$$each" $(ARGS) || exit 1; done
+	@for each in benchmarks/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python "$$each" || exit 1; done
 
 chaos: dev ## the long runs and the whole matrix of failures
 	@$(BIN)/python -m pytest -m chaos $(ARGS) || { test $$? -eq 5 && echo "make chaos: there is no such test in this tree"; }

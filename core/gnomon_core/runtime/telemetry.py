@@ -149,6 +149,8 @@ class LogEvent(StrEnum):
     """A consumer for work cannot be made sure of just now. error."""
     TYPE_NOT_ANNOUNCED = "type.not_announced"
     """A task type cannot be announced just now. type, error."""
+    KEYS_KEPT = "request.keys_kept"
+    """Old idempotency keys were not removed now. error."""
     KEY_UNCHECKED = "request.key_unchecked"
     """Postgres was away: the body of a request was not compared with that of its key. request_id, error."""
 

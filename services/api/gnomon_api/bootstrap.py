@@ -13,7 +13,7 @@ from gnomon_api.database import Database
 from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.http_server import HttpServer
-from gnomon_api.idempotency import Requests
+from gnomon_api.idempotency import Forgetting, Requests
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
@@ -119,6 +119,7 @@ async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clo
             cluster,
             database,
             projection,
+            Forgetting(database),
             commander,
             lease,
             hub,

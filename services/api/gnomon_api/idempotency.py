@@ -24,14 +24,16 @@ import structlog
 from gnomon_api.database import Database, DatabaseAway
 from gnomon_api.identity import Caller
 from gnomon_api.readmodels.statements import statement
+from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["KEY_HEADER", "RequestIdentity", "Requests", "new_id"]
+__all__ = ["KEY_HEADER", "Forgetting", "RequestIdentity", "Requests", "new_id"]
 
 KEY_HEADER: Final = "idempotency-key"
 _KEY_MAX_CHARS: Final = 255
 _CLAIM_SECONDS: Final = 1.0
+_FORGET_EVERY_SECONDS: Final = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -116,3 +118,24 @@ class Requests:
                 )
         except (DatabaseAway, TimeoutError) as error:
             _log.info(LogEvent.KEY_UNCHECKED, request_id=command_id, error=str(error))
+
+
+class Forgetting(Service):
+    """Removes the keys of requests that nobody repeats any more, each hour. Every replica does; it is harmless."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__("forgetting")
+        self._database = database
+
+    async def on_start(self) -> None:
+        """Begin; the first time at once."""
+        _ = self.spawn(self._loop(), "loop")
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                await self._database.execute(statement("forget_requests"))
+            except DatabaseAway as error:
+                # They go an hour later.
+                _log.debug(LogEvent.KEYS_KEPT, error=str(error))
+            await asyncio.sleep(_FORGET_EVERY_SECONDS)
