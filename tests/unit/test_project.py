@@ -51,7 +51,7 @@ def _locked(lock: str) -> dict[str, Requirement]:
 
 @cache
 def _distributions() -> dict[str, set[str]]:
-    """Map dotted module names, four levels deep, to the locked distributions that have a file there."""
+    """Map dotted module names, six levels deep, to the locked distributions that have a file there."""
     found: dict[str, set[str]] = {}
     for name, requirement in _locked("runtime").items():
         if requirement.marker is not None and not requirement.marker.evaluate():
@@ -59,7 +59,7 @@ def _distributions() -> dict[str, set[str]]:
         for file in metadata.distribution(name).files or []:
             if file.suffix in (".py", ".so"):
                 parts = [part.partition(".")[0] for part in file.parts if part != "__init__.py"]
-                for depth in range(1, min(len(parts), 4) + 1):
+                for depth in range(1, min(len(parts), 6) + 1):
                     found.setdefault(".".join(parts[:depth]), set()).add(name)
     return found
 
