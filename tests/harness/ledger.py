@@ -137,12 +137,7 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int) 
         if seen.run != TASK_RUN:
             chains[seen.run].append(seen)
     wanted = {slot: piece for piece in pieces for slot in piece.slots(until_ms)}
-    recorded: defaultdict[int, list[str]] = defaultdict(list)
-    for event in (seen.event for seen in events if seen.run == TASK_RUN):
-        if isinstance(event, SlotOutcome):
-            _take_span(result, event, pieces, recorded)
-    for run, chain in chains.items():
-        _take_chain(result, f"{task_id}.{run}", run, chain, recorded)
+    recorded = _recorded(result, task_id, events, pieces, chains)
     result.expected += len(wanted)
     for slot, piece in wanted.items():
         name, found = f"{task_id}.{slot_run(slot)}", recorded.pop(slot, [])
@@ -160,6 +155,19 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int) 
     for slot, found in recorded.items():
         if slot * 1000 <= until_ms:
             result.strange.append(f"{task_id}.{slot_run(slot)} is no slot and has {found}")
+
+
+def _recorded(
+    result: Audit, task_id: str, events: list[Seen], pieces: list[Stretch], chains: dict[str, list[Seen]]
+) -> defaultdict[int, list[str]]:
+    """The outcomes recorded for each nominal time, from spans and from chains."""
+    recorded: defaultdict[int, list[str]] = defaultdict(list)
+    for event in (seen.event for seen in events if seen.run == TASK_RUN):
+        if isinstance(event, SlotOutcome):
+            _take_span(result, event, pieces, recorded)
+    for run, chain in chains.items():
+        _take_chain(result, f"{task_id}.{run}", run, chain, recorded)
+    return recorded
 
 
 def _take_span(
