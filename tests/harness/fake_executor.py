@@ -150,8 +150,10 @@ class FakeExecutor:
     async def stop(self) -> None:
         """Take no more."""
         if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
+            while not self._loop.done():
+                # Python 3.11's `wait_for`, in which nats-py waits, may swallow a cancellation.
+                self._loop.cancel()
+                await asyncio.wait([self._loop], timeout=0.2)
             if not self._loop.cancelled() and (error := self._loop.exception()) is not None:
                 raise error
             self._loop = None
