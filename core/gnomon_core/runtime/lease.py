@@ -20,8 +20,9 @@ first).
 
 **Who takes a free one.** Members spread them evenly (`lease_spread`), each from its own view. A lease that
 nobody picks up within a moment is taken by anybody with room, and soon by anybody at all. A member that let
-its leases lapse is not counted on until it has announced itself again, or two schedulers would wait out the
-ten seconds in which a dead third one is still listed.
+its leases lapse is not counted on until it has announced itself again, nor one that has fallen silent while
+others announce themselves, or two schedulers would wait out the ten seconds in which a dead third one is still
+listed.
 
 **Epochs.** A lease taken over gets the highest epoch seen on its key, plus one. When the key has gone
 altogether (all schedulers were away), that may be too low: the shard register
@@ -31,6 +32,7 @@ remembers, and the shard corrects it by `raise_epoch`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -41,7 +43,7 @@ from gnomon_core.runtime.lease_key import LeaseKey
 from gnomon_core.runtime.lease_spread import spread
 from gnomon_core.runtime.lease_suspicion import LeaseSuspicion
 from gnomon_core.runtime.lease_watch import LeaseView, LeaseWatch
-from gnomon_core.runtime.membership import MemberWatch
+from gnomon_core.runtime.membership import RENEW_EVERY, MemberWatch
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
@@ -54,6 +56,8 @@ _ANYBODY = 1.5
 """Seconds after which a free lease is taken by whoever sees it."""
 _NOT_COUNTED_ON = 10.0
 """Seconds for which a member that did not pick up what fell to it is left out."""
+_BEHIND_SECONDS = 2.5 * RENEW_EVERY
+"""A member whose announcements are so far behind those of others is not counted on."""
 _AFTER_FAILED_START = 2.0
 """Seconds for which a lease whose work could not be begun here is left to others."""
 
@@ -380,9 +384,24 @@ class Leases(_LeaseHolder):
         for member_id, renewed in [*self._let_lapse.items()]:
             if self._members.renewed_ms(member_id) > renewed:
                 del self._let_lapse[member_id]
-        live = {member.id for member in self._members.of_kind("scheduler") if not member.draining}
+        live = {
+            member.id
+            for member in self._members.of_kind("scheduler")
+            if not member.draining and not self._fell_silent(member.id)
+        }
         left_out = {member_id for member_id, until in self._left_out.items() if now < until}
         return (live - self._watch.leaving - self._let_lapse.keys() - left_out) | {self._me}
+
+    def _fell_silent(self, member_id: str) -> bool:
+        """Whether a listed member does not announce itself any more, though others do.
+
+        Whoever was there saw its leases lapse; a scheduler that came later did not, and without this would keep
+        a share free for it until its entry expires.
+        """
+        since = self._bus.connected_since
+        if self._bus.generation > 0 and (since is None or time.monotonic() - since < _BEHIND_SECONDS):
+            return False  # after an outage the others' announcements are on their way
+        return self._members.behind_ms(member_id) > _BEHIND_SECONDS * 1000
 
     def _leave_out_idle(self, owners: dict[int, str], candidates: set[str], now: float) -> None:
         """Leave the poorest of the others out for a while: what fell to it stayed where it was."""

@@ -175,6 +175,11 @@ class MemberWatch(Service):
         """Broker time of the member's last announcement; 0 when it is not there."""
         return self._renewed.get(member_id, 0)
 
+    def behind_ms(self, member_id: str) -> int:
+        """By how many milliseconds of the broker's time the member's last announcement is older than the newest of
+        anybody. One that lives is hardly more than `RENEW_EVERY` behind, however long the watcher has been there."""
+        return max(self._renewed.values(), default=0) - self.renewed_ms(member_id)
+
     def types_live(self, pool: str) -> frozenset[str]:
         """Task types that some executor of the pool announces and which takes work."""
         return frozenset(

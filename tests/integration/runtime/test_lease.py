@@ -12,7 +12,7 @@ import pytest
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.embedded import EmbeddedNats
-from gnomon_core.runtime.kv import bucket_stream, key_subject, kv_create, kv_get
+from gnomon_core.runtime.kv import bucket_stream, key_subject, kv_create, kv_get, kv_put
 from gnomon_core.runtime.lease import Leases, SingletonLease, shard_key
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
@@ -259,6 +259,25 @@ async def test_a_shard_that_cannot_be_begun_goes_to_another(cluster: Cluster) ->
     second = await cluster.add()
     await until(lambda: len(second.leading) == PARTITIONS, within=15)
     assert first.leases.failure is None
+
+
+async def test_a_newcomer_does_not_count_on_the_dead(cluster: Cluster) -> None:
+    """Members that are listed and fell silent before a scheduler came do not keep it from what is free."""
+    staying = await cluster.add()
+    await until(lambda: cluster.settled(8))
+    for _ in range(3):
+        dead = this_process("scheduler", fresh("dead"), "test")
+        await kv_put(staying.bus, MEMBERS_BUCKET, f"scheduler.{dead.id}", msgspec.json.encode(dead), ttl=60)
+    await until(lambda: len(staying.members.members) == 4)
+    await until(
+        lambda: all(staying.members.behind_ms(m) > 5000 for m in staying.members.members if m != staying.id)
+    )
+    newcomer = await cluster.add()
+    await until(lambda: cluster.settled(4, 4))
+    stopped = time.monotonic()
+    await staying.stop()
+    await until(lambda: len(newcomer.leading) == PARTITIONS)
+    assert time.monotonic() - stopped < 0.4, "what was free waited for the dead"
 
 
 async def test_the_broker_restarts_and_everything_stays_where_it_was(
