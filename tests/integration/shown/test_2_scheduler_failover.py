@@ -16,7 +16,7 @@ from tests.harness.processes import Process
 from tests.harness.waiting import until_async, until_time
 from tests.harness.world import World, now_ms, tell
 
-pytestmark = [pytest.mark.timeout(240), CLUSTER_IN_CHAOS]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.alone, CLUSTER_IN_CHAOS]
 
 SCHEDULERS: Final = 3
 PARTITIONS: Final = 6

@@ -22,7 +22,7 @@ from tests.harness.target import Target
 from tests.harness.waiting import until_time
 from tests.harness.world import World, now_ms, tell
 
-pytestmark = [pytest.mark.timeout(120), CLUSTER_IN_CHAOS]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.alone, CLUSTER_IN_CHAOS]
 
 ACK_WAIT: Final = 3
 RUNS: Final = 20
