@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.harness.ledger import Audit
+from tests.harness.stage import Stage, at_every_write
+from tests.harness.stopping import Trap
 from tests.harness.waiting import until_time
 from tests.harness.world import World, now_ms
 
@@ -43,3 +46,42 @@ async def test_the_brokers_window_is_as_short_as_it_may_be(world: World) -> None
     """A longer one would swallow retries, and the caller would wait for an answer that never comes."""
     info = await world.bus.stream_info("TASK_COMMANDS")
     assert info.config["duplicate_window"] == DUPLICATE_WINDOW_MS * 10**6
+
+
+async def test_a_caller_whose_scheduler_died_before_the_reply_is_answered_by_the_next(world: World) -> None:
+    """The command is not acknowledged before the reply, so it comes again, and is not decided again."""
+    await world.fake_executor()
+    first = await world.scheduler(traps=[Trap(subject="_INBOX.*", on="send", do="kill")])
+    command, _ = await world.commands.post("create", "t", {"name": "t", "task_type": "echo"})
+    assert await first.ended() == -9
+    assert world.commands.outcomes_waiting(command) == 0
+    await world.events.one("created", "t")
+    await world.scheduler()
+    outcome = await world.commands.outcome(command)
+    assert outcome["ok"]
+    assert outcome["task"]["task_id"] == "t"
+    assert [seen.name for seen in world.events.of(task_id="t")] == ["created"]
+
+
+async def test_every_command_is_answered_whatever_write_the_leader_dies_at(world: World) -> None:
+    """By exactly one event with its id, and by an outcome that says what that event says."""
+    await world.fake_executor()
+
+    async def scene(stage: Stage) -> None:
+        create = await stage.commands.create(stage.task)
+        paused = await stage.commands.ok("pause", stage.task, {"note": "for now"})
+        refused = await stage.commands.send("update", stage.task, {"name": ""})
+        same = await stage.commands.ok("update", stage.task, {"name": stage.task})
+        versions = [outcome["task"]["version"] for outcome in (create, paused, same)]
+        # Told again by a successor, `task` is the state by then: never older than the command made it.
+        assert versions[0] in {1, 2}
+        assert versions[1:] == [2, 2]
+        assert refused["error"]["code"] == "invalid"
+
+    def check(stage: Stage, audit: Audit) -> None:
+        answered = [seen.event.command_id for seen in world.events.of(task_id=stage.task)]
+        names = [seen.name for seen in world.events.of(task_id=stage.task) if seen.name != "status_changed"]
+        assert names == ["created", "updated", "rejected", "unchanged"], names
+        assert len(set(answered)) >= 4
+
+    assert await at_every_write(world, scene, check=check) >= 8

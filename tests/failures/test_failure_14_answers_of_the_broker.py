@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from gnomon_core.runtime.bus import WrongSequence
 from tests.harness.fixtures import BOTH
+from tests.harness.stopping import Do
 from tests.harness.world import World
 
 pytestmark = BOTH
@@ -52,3 +54,31 @@ async def test_a_write_that_comes_late_out_of_a_buffer_is_refused(world: World) 
                 await late
         await world.commands.ok("pause", task)
         assert len(await world.events.some(2, "updated", task)) == 2
+
+
+@pytest.mark.parametrize("do", ["lose", "late"])
+async def test_a_lost_batch_that_another_leader_outran_deposes(world: World, do: Do) -> None:
+    """The leader cannot tell by the timeout; the register it then writes, or finds, does."""
+    await world.fake_executor()
+    task = world.task_in(0)
+    first = await (await world.leader().connect()).lead()
+    await world.commands.create(task)
+    trap = first.bus.trap("task.updated.*", on="batch", do=do)
+    # The probe that settles the loss is held, so that the successor comes between.
+    probe = first.bus.trap("state.shard.*", on="batch", without="task.*")
+    command, _ = await world.commands.post("update", task, {"description": "once"})
+    await trap.reached.wait()
+    await probe.reached.wait()
+    second = await (await world.leader().connect()).lead()
+    outcome = await world.commands.outcome(command)
+    assert outcome["ok"]
+    probe.release()
+    trap.release()
+    await first.shard.deposed.wait()
+    for late in trap.late:
+        with pytest.raises(WrongSequence):
+            await late
+    await world.events.catch_up()
+    assert len(world.events.of("updated", task)) == 1
+    assert (await world.commands.ok("update", task, {"description": "twice"}))["task"]["version"] == 3
+    assert not second.shard.deposed.is_set()

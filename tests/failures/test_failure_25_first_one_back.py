@@ -33,3 +33,16 @@ async def test_silence_on_a_young_connection_proves_nothing(world: World, broker
     assert not [line for line in first.lines[lines:] if line.get("event") == "lease.suspected"]
     assert [(await world.shard_register(p))[1].epoch for p in range(world.partitions)] == before
     await world.settled()
+
+
+async def test_a_leader_that_is_killed_is_suspected_long_before_its_lease_ends(world: World) -> None:
+    """What the suspicion is for: it must not be so careful that it never comes."""
+    await world.fake_executor()
+    first = await world.scheduler(GNOMON_LEASE_TTL="20s")
+    await world.leading(first)
+    second = await world.scheduler(GNOMON_LEASE_TTL="20s")
+    await world.leading(second, 1)
+    mark = len(first.lines)
+    await second.kill()
+    await first.logged("lease.suspected", after=mark, within=5)
+    await first.logged("shard.led", after=mark, within=5)

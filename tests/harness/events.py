@@ -53,6 +53,7 @@ class Events:
     def __init__(self, bus: NatsBus) -> None:
         self.all: list[Seen] = []
         """In the order of the stream."""
+        self._bus = bus
         self._changed = asyncio.Condition()
         self._follower = Follower(
             bus, EVENTS_STREAM, [EVENTS_FILTER], start_seq=1, handler=self._take, name="test-events"
@@ -87,6 +88,14 @@ class Events:
             raise TimeoutError(
                 f"{what or 'what was waited for'} did not come within {within:g} s\n{self.tail()}"
             ) from None
+
+    async def catch_up(self) -> None:
+        """Wait until everything that is stored by now has been heard. A command's outcome may come before its event."""
+        last = await self._bus.last(EVENTS_STREAM, EVENTS_FILTER)
+        if last is not None:
+            await self.wait_for(
+                lambda: bool(self.all) and self.all[-1].seq >= last.seq, what=f"the event at {last.seq}"
+            )
 
     async def more(self, than: int, within: float = 15.0) -> None:
         """Wait until there are more than so many events."""

@@ -58,6 +58,7 @@ class Stage:
     async def settle(self, until_ms: int | None = None, within: float = 20.0) -> Audit:
         """Let time pass until every slot up to an instant (now) has its outcome; the audit."""
         until = self.clock.now_ms() if until_ms is None else until_ms
+        await self.world.events.catch_up()
         async with asyncio.timeout(within):
             while not (found := self.audit(until)).settled:
                 assert not found.doubled, found

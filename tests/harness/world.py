@@ -282,6 +282,7 @@ class World:
         Raises AssertionError with the audit where it is not sound, or not settled in time.
         """
         until = now_ms() if until_ms is None else until_ms
+        await self.events.catch_up()
         try:
             async with asyncio.timeout(within):
                 while True:
