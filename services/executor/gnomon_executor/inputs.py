@@ -7,10 +7,10 @@ and the handler can use them.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 
+from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.runtime.bus import Bus, NoAnswer
 from gnomon_core.runtime.messages import Stored
 from gnomon_executor.attempt import Attempt
@@ -21,7 +21,7 @@ from gnomon_schemas.events import Executed, Queued
 from gnomon_schemas.subjects import EVENTS_STREAM
 from gnomon_schemas.tasks import NULL
 
-__all__ = ["InputMissing", "Inputs", "merge_patch", "read_inputs"]
+__all__ = ["InputMissing", "Inputs", "read_inputs"]
 
 _queued = msgspec.json.Decoder(Queued).decode
 _executed = msgspec.json.Decoder(Executed).decode
@@ -51,19 +51,6 @@ async def read_inputs(bus: Bus, attempt: Attempt, *, with_previous: bool) -> Inp
             config = _merged(config, bytes(queued.config_overrides))
     previous = await _read_previous(bus, attempt) if with_previous and due.previous is not None else None
     return Inputs(config, trigger_data, previous)
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7396: `patch` merged into `target`; null removes, anything but an object replaces."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value)
-    return merged
 
 
 def _merged(config: bytes, overrides: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gnomon_executor.inputs import merge_patch
+from gnomon_core.rules.merge_patch import merge_patch
 
 
 @pytest.mark.parametrize(

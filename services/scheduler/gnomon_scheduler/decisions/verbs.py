@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from gnomon_core.rules.decoding import parse_body
+from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.timing import count_fires, next_fire
@@ -511,7 +512,7 @@ def _check_run(task: TaskState, payload: RunTask, around: Surroundings) -> None:
     if len(task.flights) >= ENTRIES_PER_TASK:
         raise Refused(Code.LIMIT, f"{len(task.flights)} executions wait; at most {ENTRIES_PER_TASK} may")
     if payload.config:
-        merged = {**msgspec.json.decode(bytes(task.reg.spec.config)), **payload.config}
+        merged = merge_patch(msgspec.json.decode(bytes(task.reg.spec.config)), payload.config)
         _check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around)
 
 
