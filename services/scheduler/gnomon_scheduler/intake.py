@@ -36,9 +36,17 @@ from gnomon_scheduler.decisions.command import Command
 from gnomon_scheduler.registers import ShardRegister
 from gnomon_schemas import headers as h
 from gnomon_schemas.codec import decode
-from gnomon_schemas.subjects import COMMANDS_STREAM, EVENTS_STREAM, parse_command, shard_register
+from gnomon_schemas.subjects import CMD_PATTERN, COMMANDS_STREAM, EVENTS_STREAM, parse_command, shard_register
 
-__all__ = ["Intake", "Received"]
+__all__ = ["STRAYS", "Intake", "Received"]
+
+STRAYS = (CMD_PATTERN, "gnomon.cmd.*.*")
+"""Filters for the commands that were stored without a partition.
+
+The second one matches nothing. It is there because the broker takes a consumer whose one filter is the stream's one
+subject for a consumer of everything: it would wait for this consumer before it removes any acknowledged command, so
+that none was ever removed, and would not show it a command whose id is `>`.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +76,7 @@ class Received:
 
 
 class Intake(Service):
-    """Pulls the commands of one filter and hands them over in order, at most `_MAX_ACK_PENDING` unacknowledged."""
+    """Pulls the commands that match a filter and hands them over in order, a bounded number of them unacknowledged."""
 
     def __init__(
         self,
@@ -76,14 +84,14 @@ class Intake(Service):
         partition: int,
         prefix: str,
         epoch: int,
-        filter_subject: str,
+        filters: tuple[str, ...],
         take: Callable[[Received], None],
     ) -> None:
         super().__init__(f"intake-{prefix}-{epoch}")
         self._bus = bus
         self._partition, self._prefix, self._epoch = partition, prefix, epoch
         self._consumer = f"{prefix}-{epoch}"
-        self._filter = filter_subject
+        self._filters = filters
         self._take = take
         self._pulled = asyncio.Event()
         self._left = 0
@@ -144,7 +152,7 @@ class Intake(Service):
             "ack_wait": _ACK_WAIT_SECONDS * 10**9,
             "max_ack_pending": _MAX_ACK_PENDING,
             "max_waiting": 8,
-            "filter_subject": self._filter,
+            "filter_subjects": self._filters,
         }
         request = {"stream_name": COMMANDS_STREAM, "config": config}
         while True:

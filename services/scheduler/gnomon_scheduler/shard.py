@@ -38,7 +38,7 @@ from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.ending_desk import EndingDesk
-from gnomon_scheduler.intake import Intake, Received
+from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.replica import Replica, note_answer, read_event
@@ -112,10 +112,12 @@ class Shard(Service):
         self._set_up(command)
         await self._remember(command)
         partition = self.partition
-        await self._open(f"cmd-{partition}", subjects.partition_commands(partition), self._commands.commands)
+        await self._open(
+            f"cmd-{partition}", (subjects.partition_commands(partition),), self._commands.commands
+        )
         if partition == 0:
             # Commands whose id got them no partition are refused by whoever leads the first one.
-            await self._open("cmd-invalid", subjects.CMD_PATTERN, self._commands.strays)
+            await self._open("cmd-invalid", STRAYS, self._commands.strays)
         self._lead_task = self.spawn(self._lead(), "lead")
         seconds = self._clock.monotonic() - started
         self._measures.took_over(seconds)
@@ -210,12 +212,12 @@ class Shard(Service):
             cancel_grace_ms=options.cancel_grace_ms,
         )
 
-    async def _open(self, prefix: str, filter_subject: str, queue: deque[Received]) -> None:
+    async def _open(self, prefix: str, filters: tuple[str, ...], queue: deque[Received]) -> None:
         def take(received: Received) -> None:
             queue.append(received)
             self.wake()
 
-        intake = Intake(self._bus, self.partition, prefix, self._book.epoch, filter_subject, take)
+        intake = Intake(self._bus, self.partition, prefix, self._book.epoch, filters, take)
         await self.start_child(intake)
         self._intakes.append(intake)
 
