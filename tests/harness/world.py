@@ -160,7 +160,12 @@ class World:
     async def api(self, database_url: str, *, ready: bool = True, **settings: str) -> Process:
         """Start an api and wait until it is ready."""
         return await self._service(
-            "gnomon_api", "api", (), 0, ready, {"GNOMON_DATABASE_URL": database_url, **settings}
+            "gnomon_api",
+            "api",
+            (),
+            0,
+            ready,
+            {"GNOMON_DATABASE_URL": database_url, "GNOMON_HTTP_PORT": "0", **settings},
         )
 
     async def _service(
