@@ -23,7 +23,7 @@ async def test_a_successor_that_may_ask_a_replica_which_lags_records_no_slot_twi
     await world.commands.create(task, schedule=schedule, overlap="allow", catch_up={"after_seconds": 1})
     for _ in range(ROUNDS):
         leading = (await world.bus.stream_info(EVENTS_STREAM)).leader
-        # Not the node that the test's own executor is connected to: what was delivered to it would wait out its ack wait.
+        # Not the node of the test's own executor: what was delivered to it would wait out its ack wait.
         port = world.bus.nc.connected_url.port if world.bus.nc.connected_url else 0
         lagging = next(
             node for node in broker.nodes if node.name != leading and not node.url.endswith(f":{port}")
