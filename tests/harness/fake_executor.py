@@ -16,9 +16,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from gnomon_core.runtime.bus import NatsBus
-from gnomon_core.runtime.bus_errors import WrongSequence
+from gnomon_core.runtime.bus_errors import BusError, WrongSequence
 from gnomon_core.runtime.clock import Clock, SystemClock
 from gnomon_core.runtime.kv import kv_delete, kv_put
+from gnomon_core.runtime.membership import RENEW_EVERY
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, decode, encode
@@ -100,6 +101,8 @@ class FakeExecutor:
         self._loop: asyncio.Task[None] | None = None
         self.seen: list[Due] = []
         """Every due that was delivered."""
+        self._renewing: asyncio.Task[None] | None = None
+        self._announced: dict[str, Any] = {}
         self.refused = 0
         """Claims and results that were refused while running all that comes."""
 
@@ -109,9 +112,11 @@ class FakeExecutor:
             await announce_type(self._bus, name, pool=self._pool)
         await self.open()
         await self.announce()
+        self._renewing = asyncio.create_task(self._renew(), name=f"fake executor {self.id} renews")
 
     async def announce(self, **fields: Any) -> None:
         """Say that this executor is there; `fields` of its `Member` may differ."""
+        self._announced = fields
         member = Member(
             id=self.id,
             kind="executor",
@@ -143,20 +148,39 @@ class FakeExecutor:
         self._bus.listen(self._connection_changed)
         await self._pull()
 
+    async def _renew(self) -> None:
+        """Members that nothing is heard of for a while count as gone, whatever their key says."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            try:
+                await self.announce(**self._announced)
+            except BusError:
+                continue  # the broker is away, as in some tests: it is told again in a moment
+
     async def leave(self) -> None:
         """Say good-bye, as a deploy that removes its types does."""
+        await self._end(self._renewing)
         await kv_delete(self._bus, MEMBERS_BUCKET, f"executor.{self.id}", expiring=True)
 
-    async def stop(self) -> None:
-        """Take no more."""
+    async def rest(self) -> None:
+        """Do no more of itself what `run` told it; what is delivered waits for `next`."""
         if self._loop is not None:
-            while not self._loop.done():
-                # Python 3.11's `wait_for`, in which nats-py waits, may swallow a cancellation.
-                self._loop.cancel()
-                await asyncio.wait([self._loop], timeout=0.2)
+            await self._end(self._loop)
             if not self._loop.cancelled() and (error := self._loop.exception()) is not None:
                 raise error
             self._loop = None
+
+    @staticmethod
+    async def _end(task: asyncio.Task[None] | None) -> None:
+        while task is not None and not task.done():
+            # Python 3.11's `wait_for`, in which nats-py waits, may swallow a cancellation.
+            task.cancel()
+            await asyncio.wait([task], timeout=0.2)
+
+    async def stop(self) -> None:
+        """Take no more."""
+        await self.rest()
+        await self._end(self._renewing)
         self._bus.unlisten(self._connection_changed)
         if self._subscription is not None and self._bus.connected:
             await self._subscription.unsubscribe()
