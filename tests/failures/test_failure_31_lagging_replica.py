@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_schemas.subjects import EVENTS_STREAM
 from tests.harness.fixtures import CLUSTER
 from tests.harness.world import World
 
-pytestmark = CLUSTER
+pytestmark = [CLUSTER, pytest.mark.timeout(240)]
 
 ROUNDS = 3
+PATIENCE = 60.0
+"""Seconds: whoever is connected to the node that stands still finds out after several."""
 
 
 async def test_a_successor_that_may_ask_a_replica_which_lags_records_no_slot_twice(
@@ -30,12 +34,12 @@ async def test_a_successor_that_may_ask_a_replica_which_lags_records_no_slot_twi
         )
         lagging.pause()
         before = len(world.events.of("executed", task))
-        await world.events.some(before + 2, "executed", task)
+        await world.events.some(before + 2, "executed", task, within=PATIENCE)
         # The register says nothing of the slots since: the dues are out, their outcomes stored, the watermark old.
         await leader.die()
         lagging.resume()
         leader = await world.leader().__aenter__()
-        await world.events.some(before + 4, "executed", task)
+        await world.events.some(before + 4, "executed", task, within=PATIENCE)
     audit = await world.settled()
     assert not audit.doubled
     assert not audit.missing
