@@ -171,7 +171,7 @@ async def _settled_run(led: Led, task: str) -> dict[str, Any]:
 
     async def folded() -> bool:
         shown.update((await led.commands.ok("update", task, {}))["task"])
-        return shown["run_count"] != 0
+        return bool(shown["run_count"] != 0)
 
     await until_async(folded)
     return shown
