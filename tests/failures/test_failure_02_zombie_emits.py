@@ -12,6 +12,7 @@ from gnomon_schemas.codec import decode
 from gnomon_schemas.dues import Due
 from tests.harness.fixtures import BOTH
 from tests.harness.stopping import Trap
+from tests.harness.waiting import until_async
 from tests.harness.world import World
 
 pytestmark = BOTH
@@ -53,6 +54,11 @@ async def test_the_trap_without_the_fence_the_due_would_be_stored(world: World) 
     first = await (await world.leader().connect()).lead()
     await world.commands.create(task)
     await world.commands.ok("run", task)
+
+    async def emitted() -> bool:
+        return bool(await world.dues(task))
+
+    await until_async(emitted)
     ((stored, due),) = await world.dues(task)
     old_fence, _ = await world.due_fence()
     await first.die()

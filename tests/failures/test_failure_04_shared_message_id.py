@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gnomon_core.runtime.bus import WrongSequence
 from gnomon_schemas.events import Started
 from tests.harness.fixtures import BOTH
 from tests.harness.stopping import Trap
@@ -50,3 +53,28 @@ async def test_a_claim_whose_answer_is_lost_is_not_taken_for_anothers(world: Wor
     audit = await world.settled()
     assert (audit.runs, audit.executed()) == (1, 1), audit
     assert world.events.chain("t", run) == ["queued", "started", "executed"]
+
+
+async def test_the_trap_with_an_id_that_two_claimants_share_the_loser_is_told_of_success(
+    world: World,
+) -> None:
+    """On three nodes the broker looks at the id before the expectation; with ids of their own the second is refused."""
+    stream = {"name": "SCRATCH", "subjects": ["scratch.>"], "num_replicas": world.replicas}
+    await world.bus.api("STREAM.CREATE.SCRATCH", stream)
+
+    async def claim(run: str, msg_id: str) -> bool:
+        ack = await world.bus.publish(
+            f"scratch.started.{run}",
+            b"",
+            {"Nats-Msg-Id": msg_id},
+            expected=0,
+            expected_subject=f"scratch.*.{run}",
+        )
+        return ack.duplicate
+
+    assert not await claim("r-1", "shared")
+    if world.replicas > 1:
+        assert await claim("r-1", "shared"), "an acknowledgement: who does not look at it runs it twice"
+    assert not await claim("r-2", "instance-a:1")
+    with pytest.raises(WrongSequence):
+        await claim("r-2", "instance-b:1")

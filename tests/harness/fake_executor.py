@@ -12,14 +12,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from gnomon_core.runtime.bus import NatsBus
-from gnomon_core.runtime.bus_errors import BusError, WrongSequence
+from gnomon_core.runtime.bus_errors import (
+    IN_PROCESS_PAUSE,
+    BusError,
+    InProcess,
+    NoAnswer,
+    NotCommitted,
+    WrongSequence,
+)
 from gnomon_core.runtime.clock import Clock, SystemClock
 from gnomon_core.runtime.kv import kv_delete, kv_put
 from gnomon_core.runtime.membership import RENEW_EVERY
+from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, decode, encode
@@ -103,6 +112,8 @@ class FakeExecutor:
         """Every due that was delivered."""
         self._renewing: asyncio.Task[None] | None = None
         self._announced: dict[str, Any] = {}
+        self.unanswered = 0
+        """Acknowledgements that the broker did not answer."""
         self.refused = 0
         """Claims and results that were refused while running all that comes."""
 
@@ -247,8 +258,11 @@ class FakeExecutor:
         )
 
     async def ack(self, work: Work) -> None:
-        """Take the due off the queue."""
-        await work.message.ack_sync(timeout=5)
+        """Take the due off the queue. When the broker does not answer it is delivered again, and this said again."""
+        try:
+            await work.message.ack_sync(timeout=5)
+        except nats.errors.Error:
+            self.unanswered += 1
 
     async def complete(self, work: Work, status: str = "completed") -> int:
         """Claim, finish and acknowledge; the sequence of `executed`."""
@@ -268,10 +282,13 @@ class FakeExecutor:
 
         async def loop() -> None:
             while True:
+                work = await self._delivered.get()
                 try:
-                    await work_on(await self._delivered.get())
+                    await work_on(work)
                 except WrongSequence:
                     self.refused += 1
+                    if work.message.metadata.num_delivered > 1:
+                        await self.ack(work)  # the acknowledgement of an earlier delivery was lost
 
         self._loop = asyncio.create_task(loop(), name=f"fake executor {self.id}")
 
@@ -316,8 +333,27 @@ class FakeExecutor:
         )
         subject = subjects.event("task", event_name(event), work.partition, due.task_id, due.run)
         headers = cloud_event_headers(event, ce_id=secrets.token_hex(8), source=f"gnomon/executor/{self.id}")
-        ack = await self._bus.store(
-            subject, encode(event), headers, expected=work.last, expected_subject=work.chain
-        )
-        work.last = ack.seq
-        return ack.seq
+        work.last = await self._stored(work, subject, encode(event), headers)
+        return work.last
+
+    async def _stored(self, work: Work, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        """Have an event stored as the chain's next, through whatever the broker does meanwhile; its sequence."""
+        while True:
+            try:
+                ack = await self._bus.store(
+                    subject, data, headers, expected=work.last, expected_subject=work.chain
+                )
+                return ack.seq
+            except (InProcess, NotCommitted):
+                await asyncio.sleep(IN_PROCESS_PAUSE)
+            except NoAnswer:
+                last = await self._last(work)
+                if last is not None and last.data == data:
+                    return last.seq
+
+    async def _last(self, work: Work) -> Stored | None:
+        while True:
+            try:
+                return await self._bus.last(subjects.EVENTS_STREAM, work.chain)
+            except NoAnswer:
+                await asyncio.sleep(IN_PROCESS_PAUSE)
