@@ -51,8 +51,9 @@ test: dev ## every test that needs nothing but pip; options for pytest in ARGS
 		$(BIN)/python -m pytest -m "not chaos and not e2e" --last-failed --last-failed-no-failures none $(ARGS); failed=$$?; \
 	fi; exit $$failed
 
-e2e: dev ## tests that need more than pip can install
-	@$(BIN)/python -m pytest -m e2e $(ARGS) || { test $$? -eq 5 && echo "make e2e: there is no such test in this tree"; }
+e2e: dev ## tests that need more than pip can install; says what, and what was skipped
+	@$(BIN)/python tests/e2e/tools.py
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 bench: dev ## the benchmarks, one after the other
 	@for each in benchmarks/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python "$$each" || exit 1; done
