@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from types import FrameType
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings as hypothesis_settings
 
 from gnomon_core.runtime.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.servers import (
@@ -18,6 +25,53 @@ from tests.servers import (
     make_template,
     reachable_folder,
 )
+
+# Several workers share the machine: how long an example takes says nothing.
+hypothesis_settings.register_profile("shared machine", deadline=None)
+hypothesis_settings.load_profile("shared machine")
+
+TEARDOWN_SECONDS = 60.0
+"""The longest that the fixtures of a test may take to end; pytest-timeout watches no teardown after a failure."""
+GIVE_UP_AGAIN_SECONDS = 20.0
+"""The same for each further fixture, once one of them did not end."""
+SESSION_SECONDS = 40 * 60.0
+"""The longest that one call of pytest may take before it is ended from outside of its event loops."""
+SESSION_GIVEN_UP = 70
+"""Exit code of a call that was ended so; none of pytest's own, so that nothing takes it for failed tests."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Whatever hangs, a call of pytest ends, says where every thread stood, and is not green."""
+
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+
+    def give_up() -> None:
+        if capture is not None:
+            capture.suspend_global_capture()
+        faulthandler.dump_traceback(sys.stderr.fileno())
+        os._exit(SESSION_GIVEN_UP)
+
+    limit = threading.Timer(SESSION_SECONDS, give_up)
+    limit.daemon = True
+    limit.start()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """A fixture that does not end is given up with an error, and the next one is ended."""
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"the fixtures of {item.nodeid} did not end within {TEARDOWN_SECONDS:g} s")
+
+    if "chaos" in item.keywords or threading.current_thread() is not threading.main_thread():
+        return (yield)
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, TEARDOWN_SECONDS, GIVE_UP_AGAIN_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
