@@ -24,6 +24,7 @@ __all__ = [
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Where seconds and milliseconds are counted from."""
 _MILLISECOND = timedelta(milliseconds=1)
+_SECOND = timedelta(seconds=1)
 
 _DATE_TIME = r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}"
 _INSTANT = re.compile(_DATE_TIME + r":\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
@@ -90,11 +91,14 @@ def slot_run(nominal: datetime | int) -> str:
     if isinstance(nominal, datetime):
         if nominal.tzinfo is None or nominal.microsecond:
             raise ValueError(f"{nominal!r} is not a whole second of a known offset")
-        nominal = nominal.astimezone(UTC)
-    else:
-        nominal = EPOCH + timedelta(seconds=nominal)
-    # Not strftime: its %Y does not pad years below 1000 on every platform.
-    return nominal.replace(tzinfo=None).isoformat(timespec="seconds").replace("-", "").replace(":", "") + "Z"
+        nominal = (nominal - EPOCH) // _SECOND
+    return _run_of_second(nominal)
+
+
+@lru_cache(maxsize=1024)
+def _run_of_second(second: int) -> str:
+    """The run of a whole second since 1970. Thousands of slots share one."""
+    return _second_text(second).replace("-", "").replace(":", "") + "Z"
 
 
 def parse_slot_run(run: str) -> datetime | None:
