@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ _MEMBER_SECONDS: Final = 600
 _ACK_WAIT_SECONDS: Final = 60
 _PULL: Final = 1000
 _PULL_SECONDS: Final = 60
+_HEARTBEAT_SECONDS: Final = 1
+_SILENCE_SECONDS: Final = 3.5
+"""A pull of which nothing is heard for so long is lost: the node that led the consumer stands still, or is gone."""
 
 
 async def announce_type(
@@ -111,6 +115,8 @@ class FakeExecutor:
         self.seen: list[Due] = []
         """Every due that was delivered."""
         self._renewing: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._heard = 0.0
         self._announced: dict[str, Any] = {}
         self.unanswered = 0
         """Acknowledgements that the broker did not answer."""
@@ -158,6 +164,9 @@ class FakeExecutor:
         self._subscription = await self._bus.subscribe(self._inbox, self._take)
         self._bus.listen(self._connection_changed)
         await self._pull()
+        self._listening = asyncio.create_task(
+            self._pull_again_after_silence(), name=f"fake executor {self.id} listens"
+        )
 
     async def _renew(self) -> None:
         """Members that nothing is heard of for a while count as gone, whatever their key says."""
@@ -192,6 +201,7 @@ class FakeExecutor:
         """Take no more."""
         await self.rest()
         await self._end(self._renewing)
+        await self._end(self._listening)
         self._bus.unlisten(self._connection_changed)
         if self._subscription is not None and self._bus.connected:
             await self._subscription.unsubscribe()
@@ -294,13 +304,26 @@ class FakeExecutor:
 
     async def _pull(self) -> None:
         self._left = _PULL
-        request = b'{"batch":%d,"expires":%d}' % (_PULL, _PULL_SECONDS * 10**9)
+        self._heard = time.monotonic()
+        request = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
+            _PULL,
+            _PULL_SECONDS * 10**9,
+            _HEARTBEAT_SECONDS * 10**9,
+        )
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{DUE_STREAM}.{self._consumer}"
         await self._bus.nc.publish(subject, request, reply=self._inbox)
 
+    async def _pull_again_after_silence(self) -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            if self._bus.connected and time.monotonic() - self._heard > _SILENCE_SECONDS:
+                await self._pull()
+
     async def _take(self, message: Msg) -> None:
+        self._heard = time.monotonic()
         if message.headers and "Status" in message.headers:
-            await self._pull()
+            if message.headers["Status"] != "100":
+                await self._pull()
             return
         work = Work(message)
         self.seen.append(work.due)

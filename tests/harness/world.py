@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -107,18 +108,27 @@ class World:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self.processes:
-            if process.running:
-                await process.kill()
-            sys.stdout.write(process.tail() + "\n")
-        for leader in self._leaders:
-            await leader.die()
-        for fake in self._fakes:
-            await fake.stop()
-        sys.stdout.write(self.events.tail() + "\n")
-        await self.events.stop()
-        await self.commands.close()
-        await self.bus.close()
+        """Whatever one part says at its end, the others are ended too."""
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self.bus.close)
+            ending.push_async_callback(self.commands.close)
+            ending.push_async_callback(self.events.stop)
+            ending.callback(lambda: sys.stdout.write(self.events.tail() + "\n"))
+            for fake in self._fakes:
+                ending.push_async_callback(fake.stop)
+            for leader in self._leaders:
+                ending.push_async_callback(leader.die)
+            for process in self.processes:
+                ending.push_async_callback(self._end, process)
+            for node in self.broker.nodes:
+                if node.running:
+                    ending.callback(node.resume)
+
+    @staticmethod
+    async def _end(process: Process) -> None:
+        if process.running:
+            await process.kill()
+        sys.stdout.write(process.tail() + "\n")
 
     async def _wipe(self) -> None:
         """Delete what an earlier test left: new streams are cheaper than a new server."""
