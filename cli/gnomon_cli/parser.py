@@ -105,7 +105,7 @@ def _add_tasks_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_task(commands: Any) -> None:
-    task = commands.add_parser("task", help="create, list, run, pause, cancel … tasks")
+    task = commands.add_parser("task", help="create, list, run, explain, pause … tasks")
     verbs = task.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
     _add_create(verbs)
     _add_list(verbs)
@@ -126,6 +126,15 @@ def _add_task(commands: Any) -> None:
     upcoming = _verb(verbs, "next", "the next times at which a task runs")
     upcoming.add_argument("id", metavar="ID")
     upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
+    explain = _verb(verbs, "explain", "why a slot ran or did not")
+    explain.add_argument(
+        "id", metavar="ID", help="a task; or one of its executions, as hello.20260921T090000Z"
+    )
+    explain.add_argument(
+        "--at",
+        metavar="TIME",
+        help="a slot, or any other instant, as 2026-09-21T09:00:00Z (latest execution)",
+    )
 
 
 def _add_create(verbs: Any) -> None:

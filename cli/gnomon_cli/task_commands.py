@@ -11,7 +11,7 @@ import msgspec
 
 from gnomon_cli import task_tables
 from gnomon_cli.api_client import Answer, ApiClient, ApiProblem
-from gnomon_cli.errors import FAILED, OK, CliError
+from gnomon_cli.errors import FAILED, OK, CliError, UsageError
 from gnomon_cli.target import find_target
 from gnomon_cli.task_input import read_json, task_body
 from gnomon_cli.terminal import Terminal
@@ -169,6 +169,24 @@ def _next(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> in
     return OK
 
 
+def _explain(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    task_id, dot, run = options.id.partition(".")
+    if dot and options.at is not None:
+        raise UsageError(f"{options.id} is one execution, and --at asks for another", hint="give one of them")
+    params = {"at": options.at, "run": run or None}
+    answer = api.get(f"/tasks/{_path(task_id)}/explain", **params)
+    if not _json(options, terminal, answer):
+        explanation = answer.body
+        terminal.line(*task_tables.verdict_line(options.id, explanation))
+        terminal.paragraph(str(explanation["reason"]))
+        if explanation["steps"]:
+            terminal.line()
+            terminal.table(
+                task_tables.STEP_COLUMNS, [task_tables.step_row(step) for step in explanation["steps"]]
+            )
+    return OK
+
+
 _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "create": _create,
     "list": _list,
@@ -179,6 +197,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "cancel": _cancel,
     "delete": _delete,
     "next": _next,
+    "explain": _explain,
 }
 
 

@@ -14,12 +14,15 @@ from gnomon_cli.event_lines import one_line
 __all__ = [
     "EXECUTION_COLUMNS",
     "FIRE_COLUMNS",
+    "STEP_COLUMNS",
     "TASK_COLUMNS",
     "execution_row",
     "fire_row",
     "next_run",
+    "step_row",
     "task_facts",
     "task_row",
+    "verdict_line",
 ]
 
 Json = Mapping[str, Any]
@@ -27,6 +30,7 @@ Json = Mapping[str, Any]
 TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last run")
 EXECUTION_COLUMNS = ("execution", "trigger", "status", "due", "late", "took", "error")
 FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
+STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
 
 _STATUS_STYLES = {
     "scheduled": "green",
@@ -87,6 +91,26 @@ def fire_row(fire: Json) -> tuple[str | Text, ...]:
         str(fire.get("local") or ""),
         shown.relative(fire["at"]).removeprefix("in "),
         notes.get(note, str(note)) if note else "",
+    )
+
+
+def verdict_line(name: str, explanation: Json) -> tuple[str | tuple[str, str], ...]:
+    """What became of a slot or run, in one line."""
+    verdict = str(explanation["verdict"])
+    style = {"planned": "cyan", "pending": "yellow", "no_slot": "dim"}.get(verdict)
+    slot = explanation.get("slot")
+    where = f"  slot {shown.instant(slot)}" if slot else ""
+    return (name, "bold"), where, "  ", (verdict.replace("_", " "), style or _STATUS_STYLES.get(verdict, ""))
+
+
+def step_row(step: Json) -> tuple[str | Text, ...]:
+    """A row under `STEP_COLUMNS`."""
+    at, seq, what = step.get("at"), step.get("seq"), str(step["what"])
+    return (
+        "-" if at is None else str(at).replace("T", " "),
+        what.replace("_", " "),
+        "-" if seq is None else str(seq),
+        one_line(str(step.get("detail") or "")),
     )
 
 

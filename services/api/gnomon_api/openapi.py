@@ -15,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
+from gnomon_api.explanation import Explanation
 from gnomon_api.http_io import API
 from gnomon_api.queries import Lists
 from gnomon_api.routes.schedules import PreviewInput
@@ -153,6 +154,15 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "read_execution": Operation("executions", {200: Execution}, problems=_READ_PROBLEMS),
     "cancel_execution": Operation(
         "executions", {202: Execution}, CancelReason, headers=_KEY, problems=_WRITE_PROBLEMS
+    ),
+    "explain_task": Operation(
+        "executions",
+        {200: Explanation},
+        params=[
+            _query("at", "An instant, RFC 3339: a slot, or any other."),
+            _query("run", "A run, or the id of its execution; without either, the latest execution."),
+        ],
+        problems=_READ_PROBLEMS,
     ),
     "next_fires": Operation(
         "schedules",
