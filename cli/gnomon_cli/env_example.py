@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gnomon_api.settings import ApiSettings
 from gnomon_cli.settings import CliSettings
+from gnomon_core.runtime.otel_settings import OtelSettings
 from gnomon_core.runtime.settings import CommonSettings, render_env_example
 from gnomon_executor.settings import ExecutorSettings
 from gnomon_scheduler.settings import SchedulerSettings
@@ -25,7 +26,9 @@ FILE = Path(".env.example")
 
 def rendered() -> str:
     """What the file should hold."""
-    text = render_env_example([CommonSettings, SchedulerSettings, ExecutorSettings, ApiSettings, CliSettings])
+    text = render_env_example(
+        [CommonSettings, SchedulerSettings, ExecutorSettings, ApiSettings, CliSettings, OtelSettings]
+    )
     return text.rstrip("\n") + "\n"
 
 

@@ -42,6 +42,7 @@ from gnomon_core.runtime.bus_errors import (
 from gnomon_core.runtime.client import NatsClient
 from gnomon_core.runtime.frames import Answer
 from gnomon_core.runtime.messages import BatchAck, Outgoing, PubAck, Stored, StreamInfo
+from gnomon_core.runtime.metrics import Counts, Uncounted
 from gnomon_core.runtime.stream_reads import StreamReads
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.wire import Wire, encode_publish
@@ -228,6 +229,8 @@ class NatsBus:
         self._up = asyncio.Event()
         self._closing = False
         self._ended = asyncio.Event()
+        self.counts: Counts = Uncounted()
+        """Where what stands on the connection counts: its process's meter, once there is one."""
 
     async def open(self) -> None:
         """Take the connection into use, once it is connected."""

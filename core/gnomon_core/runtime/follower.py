@@ -36,6 +36,7 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.frames import Answer, Sink, parse_headers
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.metrics import Metric
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 
@@ -211,6 +212,7 @@ class Follower(Service):
             except _Broken as reason:
                 if self._position > position:
                     backoff.reset()
+                self._bus.counts.add(Metric.FOLLOWER_RESTARTS, stream=self._stream)
                 _log.warning(
                     LogEvent.FOLLOWER_RESTARTED,
                     follower=self.name,
@@ -326,6 +328,7 @@ class Follower(Service):
             self._position = messages[-1].seq
         if pending is not None:
             self._lag = pending
+            self._bus.counts.set(Metric.FOLLOWER_LAG, pending, stream=self._stream)
             if pending == 0:
                 self._reached_end()
             elif self._load and delivered >= reader.to_load:

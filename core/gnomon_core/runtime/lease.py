@@ -44,6 +44,7 @@ from gnomon_core.runtime.lease_spread import spread
 from gnomon_core.runtime.lease_suspicion import LeaseSuspicion
 from gnomon_core.runtime.lease_watch import LeaseView, LeaseWatch
 from gnomon_core.runtime.membership import RENEW_EVERY, MemberWatch
+from gnomon_core.runtime.metrics import Metric
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
@@ -108,6 +109,8 @@ class _LeaseHolder(Service):
         self._me = member_id
         self._ttl = ttl
         self._may_lead = may_lead
+        self._duty = name.partition(":")[2] or "shard"
+        """What the metrics call it."""
         self._wake = asyncio.Event()
         self._leaving = False
         self._watch = LeaseWatch(bus, f"{name}:watch", on_change=self._wake.set)
@@ -242,6 +245,8 @@ class _LeaseHolder(Service):
             lease = post.key.lease
             assert lease is not None
             _log.info(LogEvent.LEASE_GAINED, lease=post.key.key, epoch=lease.epoch, how=how)
+            self._bus.counts.add(Metric.LEASES_GAINED, duty=self._duty, how=how)
+            self._count_held()
             post.gain = self.spawn(self._gain(post, lease), f"gain:{post.key.key}")
         finally:
             post.taking = False
@@ -280,6 +285,8 @@ class _LeaseHolder(Service):
             if give_up:
                 await post.key.give_up(leaving=self._leaving)
             _log.info(LogEvent.LEASE_LOST, lease=post.key.key, epoch=epoch, why=why)
+            self._bus.counts.add(Metric.LEASES_LOST, duty=self._duty, why=why)
+            self._count_held()
         finally:
             post.ending = False
             self._wake.set()
@@ -301,6 +308,10 @@ class _LeaseHolder(Service):
             post.renewing = False
         if not still_held and post.key.held:
             self._end(post, "expired" if post.key.outlived else "taken", give_up=False)
+
+    def _count_held(self) -> None:
+        held = sum(post.key.held for post in self._posts)
+        self._bus.counts.set(Metric.LEASES_HELD, held, duty=self._duty)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -307,6 +307,3 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
     means none."""
     health_host: str = "127.0.0.1"
     """Address to listen on for the health port."""
-    otlp_endpoint: Annotated[str | None, Setting(variable="OTEL_EXPORTER_OTLP_ENDPOINT")] = None
-    """Where traces go by OTLP over HTTP, such as http://collector:4318; empty: they are not exported. The
-    other OTEL_* variables have the meaning that OpenTelemetry gives them."""

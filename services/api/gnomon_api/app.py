@@ -7,20 +7,19 @@ our own. A fault is logged whole under its trace id, and its caller is told that
 
 from __future__ import annotations
 
-import time
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 from litestar import Litestar, Router
 from litestar.datastructures import State
-from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from gnomon_api.dashboard import dashboard_page
 from gnomon_api.database import DatabaseAway
 from gnomon_api.docs_page import docs_page, openapi_document, render_docs
+from gnomon_api.edge import Edge
 from gnomon_api.http_io import API, BODY_MAX, HttpRequest, HttpResponse, problem_response, traceparent
 from gnomon_api.openapi import openapi
 from gnomon_api.routes.commands import RefusedOutcome, read_command
@@ -32,7 +31,7 @@ from gnomon_api.routes.status import HEALTH_ROUTES, STATUS_ROUTES
 from gnomon_api.routes.tasks import TASK_ROUTES
 from gnomon_api.services import ApiServices
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_core.runtime.tracing import child_traceparent, new_traceparent, trace_id_of
+from gnomon_core.runtime.tracing import trace_id_of
 from gnomon_schemas.problems import Code, Refused, problem
 
 __all__ = ["API_ROUTES", "OUTER_ROUTES", "build_app"]
@@ -52,7 +51,6 @@ OUTER_ROUTES: Final = [*HEALTH_ROUTES, openapi_document, docs_page, dashboard_pa
 
 _BODY_SLACK: Final = 64 * 1024
 """Litestar's own limit lies above ours, so that ours is what callers hear of, with words."""
-_NO_ROUTE: Final = "(none)"
 _CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TOO_LARGE}
 _log = structlog.get_logger(__name__)
 
@@ -81,45 +79,7 @@ def build_app(services: ApiServices) -> ASGIApp:
         request_max_body_size=BODY_MAX + _BODY_SLACK,
         logging_config=None,
     )
-    return _Edge(app, services)
-
-
-class _Edge:
-    """What every request passes through: its trace begins or goes on here, and it is counted."""
-
-    def __init__(self, app: Litestar, services: ApiServices) -> None:
-        self._app = app
-        self._measures = services.measures
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == ScopeType.WEBSOCKET:
-            await self._app(scope, receive, send)
-            return
-        scope["gnomon.traceparent"] = _continued(scope["headers"])  # type: ignore[typeddict-unknown-key]  # ours
-        begun, status = time.perf_counter(), 500
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, answer)
-        finally:
-            route: Any = scope.get("path_template") or _NO_ROUTE
-            if scope.get("route_handler") is None:
-                route = _NO_ROUTE
-            self._measures.answered(str(scope["method"]), route, status, time.perf_counter() - begun)
-
-
-def _continued(headers: Any) -> str:
-    for name, value in headers:
-        if name == b"traceparent":
-            return child_traceparent(value.decode("latin-1"))
-    return new_traceparent()
+    return Edge(app, services.measures)
 
 
 def _refused(request: HttpRequest, error: Refused | RefusedOutcome) -> HttpResponse:

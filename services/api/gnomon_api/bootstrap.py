@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from gnomon_api.app import build_app
 from gnomon_api.cluster import Cluster
+from gnomon_api.cluster_gauges import ClusterGauges
 from gnomon_api.commander import Commander
 from gnomon_api.database import Database
 from gnomon_api.event_hub import EventHub
@@ -25,7 +26,9 @@ from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
-from gnomon_core.runtime.metrics import Meter
+from gnomon_core.runtime.metrics import Metric
+from gnomon_core.runtime.observing import Observing
+from gnomon_core.runtime.otel_settings import OtelSettings
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_schemas.subjects import EVENTS_STREAM
@@ -44,18 +47,28 @@ class Api:
 
 
 async def bootstrap(
-    settings: ApiSettings | None = None, *, bus: NatsBus | None = None, clock: Clock | None = None
+    settings: ApiSettings | None = None,
+    *,
+    bus: NatsBus | None = None,
+    clock: Clock | None = None,
+    otel: OtelSettings | None = None,
 ) -> Supervisor:
     """Make the services of one api process; nothing is started yet but the connection.
 
-    `settings` come from the environment, `bus` from them, unless handed in. Raises SettingsError,
+    `settings` and `otel` come from the environment, `bus` from them, unless handed in. Raises SettingsError,
     TopologyError.
     """
-    api = await build(settings or ApiSettings.load(os.environ), bus=bus, clock=clock)
+    api = await build(settings or ApiSettings.load(os.environ), bus=bus, clock=clock, otel=otel)
     return api.supervisor
 
 
-async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clock | None = None) -> Api:
+async def build(
+    settings: ApiSettings,
+    *,
+    bus: NatsBus | None = None,
+    clock: Clock | None = None,
+    otel: OtelSettings | None = None,
+) -> Api:
     """As `bootstrap`, and hand out the parts."""
     configure_logging(settings.log_level, settings.log_format, process="api")
     clock = clock or SystemClock()
@@ -65,9 +78,10 @@ async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clo
         bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas)
     )
     created = topology.created[EVENTS_STREAM]
-    meter = Meter()
-    measures = ApiMeasures(meter)
     guard = ClockGuard()
+    observing = Observing("api", instance=member_id, version=_version(), bus=bus, guard=guard, settings=otel)
+    observing.meter.set(Metric.PARTITIONS, settings.partitions)
+    measures = ApiMeasures(observing.meter, observing.tracing)
     membership = Membership(bus, this_process("api", member_id, _version(), clock), clock=clock, guard=guard)
     members = MemberWatch(bus, ("scheduler", "executor"))
     cluster = Cluster(bus, members, settings.partitions)
@@ -100,7 +114,7 @@ async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clo
         executions=ExecutionViews(database, hub),
         hub=hub,
         cluster=cluster,
-        meter=meter,
+        meter=observing.meter,
         measures=measures,
         required={
             "nats": lambda: None if bus.connected else "not connected to NATS",
@@ -108,12 +122,15 @@ async def build(settings: ApiSettings, *, bus: NatsBus | None = None, clock: Clo
         },
         degraded={"postgres": database.why_away, "projector": lambda: projector.trouble},
     )
+    observing.probe_checks(services.required, services.degraded)
+    observing.probe(ClusterGauges(bus, members, projection, observing.meter).look, every_seconds=5.0)
     http = HttpServer(
         build_app(services), settings.http_host, settings.http_port, on_stopping=hub.end_readers
     )
     supervisor = Supervisor(
         [
             BusService(bus),
+            observing,
             membership,
             members,
             cluster,

@@ -36,7 +36,8 @@ BODY_MAX: Final = COMMAND_MAX
 """Largest body of a request."""
 PROBLEM_TYPE: Final = "application/problem+json"
 _RETRY_AFTER_SECONDS: Final = 2
-_TRACE: Final = "gnomon.traceparent"
+TRACE_KEY: Final = "gnomon.traceparent"
+"""Where the edge puts a request's `traceparent`, in its scope."""
 
 HttpRequest = Request[Any, Any, Any]
 HttpResponse = Response[bytes]
@@ -57,7 +58,7 @@ def caller(request: HttpRequest) -> Caller:
 
 def traceparent(request: HttpRequest) -> str:
     """The trace that the request belongs to: the caller's, or one of its own."""
-    found: str = request.scope.get(_TRACE) or new_traceparent()  # type: ignore[assignment]  # an extra key of ours
+    found: str = request.scope.get(TRACE_KEY) or new_traceparent()  # type: ignore[assignment]  # an extra key of ours
     return found
 
 

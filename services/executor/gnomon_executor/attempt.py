@@ -136,6 +136,14 @@ class Attempt:
         if self.ended is not None:
             self.ended.set()
 
+    def log_fields(self) -> dict[str, str | None]:
+        """What every log line about it carries."""
+        return {
+            "traceparent": self.traceparent,
+            "task_id": self.due.task_id,
+            "execution_id": self.due.execution_id,
+        }
+
     def expired(self, now_ms: int) -> bool:
         """Whether this is a first attempt that should have been claimed before."""
         expires_at = self.due.expires_at

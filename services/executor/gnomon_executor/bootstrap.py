@@ -11,13 +11,13 @@ from typing import Final
 
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
-from gnomon_core.runtime.health import HealthServer
+from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, this_process
-from gnomon_core.runtime.metrics import Meter
+from gnomon_core.runtime.observing import Observing
+from gnomon_core.runtime.otel_settings import OtelSettings
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
-from gnomon_core.runtime.tracing import Tracing
 from gnomon_executor.announcer import Announcer
 from gnomon_executor.builtin.guarded_http import parse_networks
 from gnomon_executor.builtin.http_request import allow_networks
@@ -41,10 +41,11 @@ async def bootstrap(
     clock: Clock | None = None,
     registry: Registry | None = None,
     executor_id: str | None = None,
+    otel: OtelSettings | None = None,
 ) -> Supervisor:
     """Make the services of one executor process; nothing is started yet but the connection.
 
-    `settings` come from the environment, `bus` and `registry` from them, unless handed in. Raises
+    `settings` come from the environment, `bus` and `registry` from them, unless handed in; so does `otel`. Raises
     SettingsError, TypesNotLoaded, TopologyError.
     """
     settings = settings or ExecutorSettings.load(os.environ)
@@ -68,8 +69,10 @@ async def bootstrap(
         capacity=settings.concurrency,
     )
     membership = Membership(bus, member, clock=clock, guard=guard)
-    meter = Meter()
-    measures = ExecutorMeasures(meter, Tracing("executor", settings.otlp_endpoint))
+    observing = Observing(
+        "executor", instance=executor_id, version=package, bus=bus, guard=guard, settings=otel
+    )
+    measures = ExecutorMeasures(observing.meter, observing.tracing, slots=settings.concurrency)
     worker = Worker(
         bus,
         clock,
@@ -81,22 +84,20 @@ async def bootstrap(
         measures=measures,
         on_draining=lambda: membership.update(draining=True),
     )
-    health = HealthServer(
-        settings.health_host,
-        settings.health_port,
-        meter=meter,
-        checks={
-            "nats": lambda: None if bus.connected else "not connected to NATS",
-            "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
-            "taking_work": lambda: None if worker.taking_work else "starting or stopping",
-            "handlers": worker.check_handlers,
-        },
-    )
+    checks: dict[str, Check] = {
+        "nats": lambda: None if bus.connected else "not connected to NATS",
+        "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
+        "taking_work": lambda: None if worker.taking_work else "starting or stopping",
+        "handlers": worker.check_handlers,
+    }
+    observing.probe_checks(checks)
+    health = HealthServer(settings.health_host, settings.health_port, meter=observing.meter, checks=checks)
     # The types are told and the worker is able to run them before the membership says so: what is emitted for
     # them from then on is run.
     return Supervisor(
         [
             BusService(bus),
+            observing,
             health,
             measures,
             Announcer(bus, registry.announcements()),

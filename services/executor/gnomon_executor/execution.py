@@ -186,6 +186,7 @@ class Executions:
                 attempt.usage,
                 lambda fraction, message: self._progress(attempt, fraction, message),
             ),
+            handled=attempt,
             on_end=attempt.handler_ended,
         )
         attempt.phase = Phase.RUNNING

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from gnomon_core.runtime.logs import handle
 from gnomon_executor.handler_end import HandlerEnd, bad_config, raised, returned
 from gnomon_executor.jobs import Job
 from gnomon_executor.mailbox import Mailbox
@@ -74,6 +75,7 @@ class HandlerLoop:
             self._loop.call_soon(task.cancel)
 
     async def _run(self, job: Job) -> None:
+        handle(job.handled)
         end = await _handle(job)
         self._tasks.pop(id(job), None)
         self._ended.put((job, end))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from queue import SimpleQueue
 
+from gnomon_core.runtime.logs import handling
 from gnomon_executor.handler_end import HandlerEnd, bad_config, raised, returned
 from gnomon_executor.jobs import Job
 from gnomon_executor.mailbox import Mailbox
@@ -54,7 +55,9 @@ class HandlerThreads:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
-            self._ended.put((job, handle_plainly(job)))
+            with handling(job.handled):
+                end = handle_plainly(job)
+            self._ended.put((job, end))
 
 
 def handle_plainly(job: Job) -> HandlerEnd:

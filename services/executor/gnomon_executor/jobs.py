@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from gnomon import TaskType
+from gnomon_core.runtime.logs import Handled
 from gnomon_executor.context import AttemptContext, AttemptFacts, CancelFlag
 from gnomon_executor.handler_end import HandlerEnd, Usage
 
@@ -30,6 +31,8 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     cancelled: CancelFlag
     usage: Usage
     context: AttemptContext
+    handled: Handled
+    """Gives what the handler logs its ids."""
     on_end: Callable[[HandlerEnd], None]
 
 

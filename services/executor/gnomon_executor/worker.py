@@ -86,6 +86,7 @@ class Worker(Service):
         self.intake = Intake(bus, pools, settings.concurrency, settings.ack_wait, self._take, self._may_take)
         """Slots and pulls."""
         self._set_aside = SetAside(bus, writer, clock, executor_id)
+        self._measures = measures
         measures.busy = lambda: self.busy
         self._executions = Executions(
             bus,
@@ -170,6 +171,7 @@ class Worker(Service):
         known = self.in_hand.get((due.execution_id, due.attempt))
         if known is not None:
             known.adopt(delivery)
+            self._measures.adopted()
             self.intake.finished()
             _log.info(LogEvent.DELIVERY_ADOPTED, execution_id=due.execution_id, attempt=due.attempt)
             return
@@ -200,6 +202,7 @@ class Worker(Service):
                 self.intake.finished()
 
     async def _discard(self, delivery: Delivery, error: Exception) -> None:
+        self._measures.dead_letter()
         try:
             await self._set_aside.set_aside(delivery, error)
         finally:

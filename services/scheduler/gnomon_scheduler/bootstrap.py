@@ -8,13 +8,14 @@ from importlib.metadata import version
 
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
-from gnomon_core.runtime.health import HealthServer
+from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
-from gnomon_core.runtime.metrics import Meter
+from gnomon_core.runtime.metrics import Metric
+from gnomon_core.runtime.observing import Observing
+from gnomon_core.runtime.otel_settings import OtelSettings
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
-from gnomon_core.runtime.tracing import Tracing
 from gnomon_core.timing import calendar_fingerprint
 from gnomon_scheduler.janitor import Janitor, JanitorPost
 from gnomon_scheduler.leading import Leading
@@ -28,11 +29,17 @@ __all__ = ["bootstrap"]
 
 
 async def bootstrap(
-    settings: SchedulerSettings | None = None, *, bus: NatsBus | None = None, clock: Clock | None = None
+    settings: SchedulerSettings | None = None,
+    *,
+    bus: NatsBus | None = None,
+    clock: Clock | None = None,
+    otel: OtelSettings | None = None,
 ) -> Supervisor:
     """Make the services of one scheduler process; nothing is started yet but the connection.
 
-    `settings` come from the environment, `bus` from them, unless handed in. Raises SettingsError, TopologyError.
+    `settings` and `otel` come from the environment, `bus` from them, unless handed in.
+
+    Raises SettingsError, TopologyError.
     """
     settings = settings or SchedulerSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="scheduler")
@@ -41,10 +48,14 @@ async def bootstrap(
     bus = bus or await connect(settings, name=f"gnomon-scheduler-{member_id}")
     await ensure_topology(bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas))
     guard = ClockGuard()
-    member = this_process("scheduler", member_id, version("gnomon-scheduler"), clock)
+    package = version("gnomon-scheduler")
+    member = this_process("scheduler", member_id, package, clock)
     membership = Membership(bus, member, clock=clock, guard=guard)
-    meter = Meter()
-    measures = ShardMeasures(meter, Tracing("scheduler", settings.otlp_endpoint))
+    observing = Observing(
+        "scheduler", instance=member_id, version=package, bus=bus, guard=guard, settings=otel
+    )
+    observing.meter.set(Metric.PARTITIONS, settings.partitions)
+    measures = ShardMeasures(observing.meter, observing.tracing)
     members = MemberWatch(bus, ("scheduler", "executor"))
     types = TypeCatalogue(bus, members)
     options = ShardOptions(
@@ -59,14 +70,12 @@ async def bootstrap(
         bus, settings.partitions, event_ttl=settings.event_ttl, every_seconds=settings.janitor_every
     )
     janitor_post = JanitorPost(bus, member_id, settings.lease_ttl, janitor)
-    health = HealthServer(
-        settings.health_host,
-        settings.health_port,
-        meter=meter,
-        checks={
-            "nats": lambda: None if bus.connected else "not connected to NATS",
-            "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
-            "leading": lambda: None if leading.running else "still loading",
-        },
-    )
-    return Supervisor([BusService(bus), health, membership, members, types, leading, janitor_post])
+    checks: dict[str, Check] = {
+        "nats": lambda: None if bus.connected else "not connected to NATS",
+        "clock": lambda: f"off by {guard.offset_ms} ms" if guard.off else None,
+        "leading": lambda: None if leading.running else "still loading",
+    }
+    observing.probe_checks(checks)
+    observing.probe(leading.look)
+    health = HealthServer(settings.health_host, settings.health_port, meter=observing.meter, checks=checks)
+    return Supervisor([BusService(bus), observing, health, membership, members, types, leading, janitor_post])

@@ -7,6 +7,7 @@ out after the batch is stored, acknowledgements after the answers.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -79,6 +80,8 @@ class CommandDesk:
         self._decided = 0
         """Position of the last command decided, stored or not yet."""
         self._replies: list[_Reply] = []
+        self._begun = 0.0
+        """When the commands that wait for their answer were taken up, by the monotonic clock."""
 
     @property
     def waiting(self) -> bool:
@@ -90,6 +93,7 @@ class CommandDesk:
 
         Of the tasks in `ahead` every slot up to the instant given there was handed out.
         """
+        self._begun = time.monotonic()
         units: list[Unit] = []
         size = 0
         while self.strays and len(units) < _COMMANDS_A_TURN:
@@ -127,6 +131,7 @@ class CommandDesk:
         task = self._book.memory.tasks.get(command.object_id)
         known = self._answer_again(command, task)
         if known is not None:
+            self._book.measures.duplicate()
             self._replies.append(_Reply(received, known))
             return None
         around = Surroundings(
@@ -316,6 +321,8 @@ class CommandDesk:
                 await self._bus.send(reply.received.reply_to, encode(reply.outcome()))
         for reply in replies:
             await self._bus.send(reply.received.ack_subject, b"+ACK")
+        if replies:
+            self._book.measures.answered(time.monotonic() - self._begun)
 
 
 def _shortened(found: Problem) -> Problem:

@@ -81,6 +81,17 @@ class Leading(Service):
         for shard in self._shards.values():
             shard.executors_changed()
 
+    def look(self) -> None:
+        """Tell the metrics how the shards stand that are led here."""
+        late_ms = tasks = in_flight = 0
+        for shard in self._shards.values():
+            memory, now_ms = shard.book.memory, self._clock.now_ms()
+            due_ms = memory.next_due_ms()
+            late_ms = max(late_ms, 0 if due_ms is None else now_ms - due_ms)
+            tasks += len(memory.tasks)
+            in_flight += sum(len(task.flights) for task in memory.in_flight.values())
+        self._measures.stand(late_ms / 1000, tasks, in_flight)
+
     def _alive(self, partition: int) -> bool:
         shard = self._shards.get(partition)
         return shard is None or not shard.deposed.is_set()

@@ -335,6 +335,7 @@ class Shard(Service):
             book.flush_soon()
         if folded.derived:
             book.derive(task.task_id, folded.derived)
+            self._measures.derived(folded.derived)
         if folded.written_ahead is not None:
             book.arm_once_stored(task.task_id, folded.written_ahead)
         if folded.ended:

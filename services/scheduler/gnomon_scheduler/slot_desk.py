@@ -229,6 +229,9 @@ class SlotDesk:
         for task, flight in flights:
             flight.emitted = True
             with self._book.measures.firing(task, flight) as traceparent:
+                flight.traceparent = (
+                    traceparent  # the next attempt, if there is one, continues this one's trace
+                )
                 dues.append(
                     due_of(
                         task,

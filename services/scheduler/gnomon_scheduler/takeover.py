@@ -43,6 +43,7 @@ from gnomon_schemas.clock_text import instant_ms, parse_slot_run
 from gnomon_schemas.codec import decode
 from gnomon_schemas.dues import Due
 from gnomon_schemas.events import TERMINAL
+from gnomon_schemas.headers import TRACEPARENT
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from gnomon_schemas.tasks import Trigger
 
@@ -57,6 +58,7 @@ class FoundDue(NamedTuple):
 
     seq: int
     due: Due
+    traceparent: str | None = None
 
 
 class Command(NamedTuple):
@@ -114,7 +116,7 @@ async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
             ):
                 due = _read_due(stored)
                 if due is not None:
-                    found.append(FoundDue(stored.seq, due))
+                    found.append(FoundDue(stored.seq, due, stored.headers.get(TRACEPARENT)))
         except NoAnswer:
             await asyncio.sleep(patient_reads.RETRY_PAUSE)
         else:
@@ -181,6 +183,7 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
             over.append(found.seq)
             continue
         flight.emitted, flight.gated = True, False
+        flight.traceparent = found.traceparent or flight.traceparent
         flight.due_seq, flight.cause_seq = found.seq, found.due.cause_seq
         flight.last_seq = max(flight.last_seq, flight.cause_seq)
     for (task_id, run), chain in chains.items():

@@ -27,7 +27,6 @@ async def server(checks: dict[str, Check]) -> AsyncIterator[HealthServer]:
     await server.start()
     yield server
     await server.stop()
-    meter.close()
 
 
 async def ask(server: HealthServer, request: bytes) -> tuple[int, bytes]:

@@ -196,7 +196,6 @@ class Projector(Service):
                     raise self._broken
                 if ending.done():
                     return
-                self._measures.projector_lag(follower.lag or 0)
                 if self._connection is None or self._connection.is_closed():
                     raise ConnectionError("the connection to Postgres was closed")
         finally:
@@ -249,7 +248,7 @@ class Projector(Service):
             return
         for one in unreadable:
             _log.error(LogEvent.EVENT_UNREADABLE, subject=one.subject, seq=one.seq, error=one.why)
-        self._measures.projected(len(batch), time.monotonic() - begun, len(unreadable))
+        self._measures.projected(batch, time.monotonic() - begun, len(unreadable))
         self._commit_told(self._writer.position)
 
     def _commit_told(self, position: Position) -> None:
