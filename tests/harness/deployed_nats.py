@@ -1,7 +1,7 @@
 """nats-server as deployments run it: with the very files of `deploy/nats`, on free ports.
 
-Only what the command line can change is changed: address, ports and the folder of the streams. So what a test sees
-refused or allowed here is what those permissions refuse and allow.
+Only the address and the ports are changed, by the command line; the rest comes from the environment, as it does there.
+So what a test sees refused or allowed here is what those permissions refuse and allow.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DeployedNats:
             folder=self._folder,
             log=self._log,
             lock=self._folder / "server.lock",
-            env=env | {"PATH": os.environ.get("PATH", "")},
+            env=env | {"PATH": os.environ.get("PATH", ""), "NATS_STORE_DIR": f'"{self._folder}/store"'},
         )
         await self._process.start(self._command)
         await self._process.ready(within=_READY_SECONDS, probe=self._healthy)
@@ -76,7 +76,7 @@ class DeployedNats:
 
     def _command(self) -> list[str | Path]:
         own = ["--addr", LOOPBACK, "--port", str(self._port), "--http_port", str(self._monitor)]
-        return [nats_server(), "--config", _CONFIGURATION, *own, "--store_dir", self._folder / "store"]
+        return [nats_server(), "--config", _CONFIGURATION, *own]
 
     async def _healthy(self) -> bool:
         try:

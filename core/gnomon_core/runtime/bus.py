@@ -537,7 +537,7 @@ async def connect(
         outage = round(time.monotonic() - down_since, 3)
         _log.info(
             LogEvent.NATS_BACK,
-            server=nc.connected_url and nc.connected_url.netloc,
+            server=_server_of(nc),
             generation=bus.generation,
             outage_seconds=outage,
         )
@@ -571,7 +571,11 @@ async def connect(
         **credentials,
     )
     await bus.open()
-    _log.info(
-        LogEvent.NATS_CONNECTED, server=nc.connected_url and nc.connected_url.netloc, url=settings.nats_url
-    )
+    _log.info(LogEvent.NATS_CONNECTED, server=_server_of(nc))
     return bus
+
+
+def _server_of(nc: NatsClient) -> str | None:
+    """Host and port of the server connected to: the address itself may carry a password."""
+    url = nc.connected_url
+    return None if url is None else url.netloc.rpartition("@")[2]
