@@ -353,6 +353,6 @@ async def test_a_listener_reads_durably_by_the_consumer_made_for_it(server: Depl
             message = await subscription.next_msg(timeout=5)
             assert message.subject == f"task.executed.0.t.r-{number}"
             await listener.nc.request(message.reply, b"", timeout=5)
-        info = await listener.api("CONSUMER.INFO.TASKS.listener")
+        info = await operator.api("CONSUMER.INFO.TASKS.listener")
         assert (info["num_pending"], info["num_ack_pending"]) == (0, 0)
         assert listener.refused.empty()
