@@ -118,3 +118,5 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
     logging.basicConfig(
         handlers=[handler], level=number if level == "debug" else max(number, logging.WARNING), force=True
     )
+    # Otherwise each push of metrics tells of itself, four lines each time.
+    logging.getLogger("urllib3").setLevel(max(number, logging.INFO))
