@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
+from gnomon_core.runtime.bus import connect
 from gnomon_core.runtime.embedded import LOOPBACK, EmbeddedNats, EmbeddedServerError, PortTaken
+from gnomon_core.runtime.embedded.batch_staging import TMPFS, BatchStaging
+from gnomon_core.runtime.messages import Outgoing
+from gnomon_core.runtime.settings import CommonSettings
+from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_schemas.subjects import EVENTS_STREAM
 
 
 async def _store(url: str, *, replicas: int) -> None:
@@ -151,3 +158,80 @@ async def test_the_folder_may_have_any_name(tmp_path: Path) -> None:
     await _store(server.url, replicas=1)
     assert (tmp_path / 'a "strange" {$name} é' / "n1" / "store").is_dir()
     await server.stop()
+
+
+_IN_MEMORY = pytest.mark.skipif(not TMPFS.is_dir(), reason="this system has no tmpfs where Linux has it")
+
+
+async def _store_batch(url: str) -> int:
+    """Store a batch of three in a stream that is made where there is none; how many messages it has then."""
+    bus = await connect(CommonSettings(nats_url=url), name="test")
+    try:
+        await ensure_topology(bus, TopologySettings(partitions=1))
+        subject = f"task.x.0.{bus.generation}._"
+        await bus.publish_batch([Outgoing(subject, b"x")] * 3)
+        return (await bus.stream_info(EVENTS_STREAM)).messages
+    finally:
+        await bus.close()
+
+
+@_IN_MEMORY
+async def test_a_fast_server_collects_its_batches_in_memory(tmp_path: Path) -> None:
+    """Also after a restart and after SIGKILL; a clean end leaves nothing behind in memory."""
+    server = EmbeddedNats(tmp_path, fast=True)
+    await server.start()
+    folder = tmp_path / "n1" / "store" / "jetstream" / "$G" / "streams" / EVENTS_STREAM / "batches"
+    assert await _store_batch(server.url) == 3
+    memory = folder.readlink()
+    assert memory.is_relative_to(TMPFS)
+    await server.restart()
+    assert await _store_batch(server.url) == 6
+    assert folder.readlink() == memory
+    await server.kill()
+    assert memory.is_dir(), "the next start looks there for a batch that was being stored"
+    await server.start()
+    assert await _store_batch(server.url) == 9
+    assert folder.readlink() == memory
+    await server.stop()
+    assert not memory.exists()
+
+
+@_IN_MEMORY
+async def test_a_server_whose_batches_in_memory_are_gone_starts(tmp_path: Path) -> None:
+    """As after a power cut: the link leads nowhere."""
+    server = EmbeddedNats(tmp_path, fast=True)
+    await server.start()
+    assert await _store_batch(server.url) == 3
+    folder = tmp_path / "n1" / "store" / "jetstream" / "$G" / "streams" / EVENTS_STREAM / "batches"
+    await server.kill()
+    shutil.rmtree(folder.readlink().parent)
+    await server.start()
+    assert await _store_batch(server.url) == 6
+    await server.stop()
+
+
+async def test_a_server_that_syncs_collects_its_batches_on_disk(tmp_path: Path) -> None:
+    """What is in memory would be gone after a power cut, and with it the rest of a batch."""
+    server = EmbeddedNats(tmp_path)
+    await server.start()
+    assert await _store_batch(server.url) == 3
+    folder = tmp_path / "n1" / "store" / "jetstream" / "$G" / "streams" / EVENTS_STREAM / "batches"
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    await server.stop()
+
+
+async def test_without_room_or_a_folder_of_its_own_batches_stay_on_disk(tmp_path: Path) -> None:
+    """No tmpfs, or somebody else's folder under that name: nothing is linked."""
+    nowhere = BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path / "none")
+    nowhere.link()
+    assert not (tmp_path / "store").exists()
+    taken = BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path)
+    taken.link()
+    link = tmp_path / "store" / "jetstream" / "$G" / "streams" / "S" / "batches"
+    assert link.is_symlink()
+    memory = link.readlink().parent
+    taken.clear()
+    memory.symlink_to(tmp_path)
+    taken.link()
+    assert not link.exists()

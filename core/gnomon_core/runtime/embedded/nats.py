@@ -7,7 +7,7 @@ every stream caught up.
 
 By default JetStream calls fsync before it acknowledges (`sync_interval: always`). `fast` leaves that to the
 system's page cache: nothing is lost when a process is killed, but a power cut may take acknowledged messages
-with it.
+with it. Such a server collects its batches in memory, too (see `batch_staging`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gnomon_core.runtime.embedded.batch_staging import BatchStaging
 from gnomon_core.runtime.embedded.binaries import nats_server
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
 from gnomon_core.runtime.embedded.ports import LOOPBACK, choose_port, free_port, is_free
 from gnomon_core.runtime.embedded.process import ServerProcess
+from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 
 __all__ = ["DEFAULT_NATS_PORT", "MAX_PAYLOAD", "EmbeddedNats", "NatsNode"]
 
@@ -49,11 +51,14 @@ class _Ports:
 class NatsNode:
     """One nats-server of an `EmbeddedNats`, which makes it."""
 
-    def __init__(self, name: str, folder: Path, ports: _Ports, configuration: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, ports: _Ports, configuration: str, staging: BatchStaging | None
+    ) -> None:
         self.name = name
         self.folder = folder
         self._ports = ports
         self._configuration = configuration
+        self._staging = staging
         self._process: ServerProcess | None = None
 
     @property
@@ -102,6 +107,8 @@ class NatsNode:
         Raises `EmbeddedServerError` when it ends, or is not so within 30 s.
         """
         await self._run.ready(within=_READY_SECONDS, probe=self._healthy)
+        if self._staging is not None:
+            self._staging.link()
 
     async def start(self) -> None:
         """Start the node and wait until it is healthy."""
@@ -111,7 +118,9 @@ class NatsNode:
     async def stop(self) -> None:
         """End the node cleanly; after 10 s it is killed. May be called again."""
         if self._process is not None:
-            await self._process.stop(signal.SIGTERM, grace=_STOP_SECONDS)
+            code = await self._process.stop(signal.SIGTERM, grace=_STOP_SECONDS)
+            if self._staging is not None and code == 0:
+                self._staging.clear()
 
     async def kill(self) -> None:
         """Kill the node with SIGKILL and wait until it is gone."""
@@ -273,7 +282,11 @@ class EmbeddedNats:
             folder = self._folder / name
             folder.mkdir(parents=True, exist_ok=True)
             routes = [other.route for other in ports if other is not own]
-            nodes.append(NatsNode(name, folder, own, self._configuration(name, folder, own, routes)))
+            # In a cluster the server collects the batches of replicated streams in memory by itself.
+            in_memory = self._fast and self._count == 1
+            staging = BatchStaging(folder / "store", (EVENTS_STREAM, DUE_STREAM)) if in_memory else None
+            configuration = self._configuration(name, folder, own, routes)
+            nodes.append(NatsNode(name, folder, own, configuration, staging))
         return nodes
 
     def _configuration(self, name: str, folder: Path, ports: _Ports, routes: list[int]) -> str:
