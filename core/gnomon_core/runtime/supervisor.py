@@ -228,6 +228,11 @@ def run_process(build: Build, *, name: str) -> int:
     import uvloop
 
     async def main() -> int:
+        # The first process of a container is deaf to signals that it does not handle, and the build may wait long
+        # for NATS. The supervisor's own handler takes this one's place.
+        this = asyncio.current_task()
+        assert this is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         supervisor = await build()
         return await supervisor.run()
 
@@ -237,7 +242,7 @@ def run_process(build: Build, *, name: str) -> int:
     except (SettingsError, TopologyError) as error:
         sys.stderr.write(f"gnomon {name}: {error}\n")
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 0
     except Exception as error:  # noqa: BLE001 - the last frame of the process: it is told whole, then the code tells
         _log.critical(LogEvent.SERVICE_FAILED, service=name, exc_info=error)
