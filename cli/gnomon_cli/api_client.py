@@ -44,6 +44,11 @@ _FLAGS = {
     "#/retry/max_attempts": "--attempts",
     "#/tags": "--tag",
     "#/trigger_data": "--trigger-data",
+    "#/at": "--at",
+    "#/count": "--count",
+    "#/limit": "--limit",
+    "#/sort": "--sort",
+    "#/cursor": "--cursor",
 }
 """Which flag fills the field that a problem points to; so a refusal names what was typed."""
 
@@ -67,9 +72,11 @@ class ApiProblem(CliError):
         self.code = str(problem.get("code", ""))
         title = str(problem.get("title") or f"HTTP status {status}")
         detail = str(problem.get("detail") or "")
+        fields = [_field(error) for error in problem.get("errors") or ()]
         super().__init__(
-            f"{title}: {detail}" if detail else title,
-            details=[_field(error) for error in problem.get("errors") or ()],
+            # The detail says the same as the fields do, for those who look at no more than one line.
+            title if fields or not detail else f"{title}: {detail}",
+            details=fields,
             hint=hint or _HINTS.get(self.code, ""),
         )
 
@@ -291,5 +298,5 @@ def _field(error: Mapping[str, Any]) -> str:
     if pointer in ("", "#", "#/"):
         return message
     name = pointer.removeprefix("#/").replace("/", ".")
-    flag = _FLAGS.get(pointer)
+    flag = _FLAGS.get(pointer) or ("--config" if pointer.startswith("#/config/") else None)
     return f"{name} ({flag}): {message}" if flag else f"{name}: {message}"

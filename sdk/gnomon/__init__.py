@@ -4,8 +4,10 @@ from gnomon import Client, cron
 
 async with Client("nats://127.0.0.1:4222") as gnomon:
     task = await gnomon.create_task(
-        name="Ping", task_type="http_request", config={"url": "https://example.org"}, schedule=cron("*/5 * * *
-        *")
+        name="Ping",
+        task_type="http_request",
+        config={"url": "https://example.org"},
+        schedule=cron("*/5 * * * *"),
     )
     async for event in gnomon.events("executed", task_id=task.task_id):
         print(event)

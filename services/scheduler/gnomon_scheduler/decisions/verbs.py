@@ -13,6 +13,7 @@ lasts): the cursor stands where the pause began, and the span counts the slots f
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
 import msgspec
 
@@ -174,13 +175,15 @@ def _check_type(spec: TaskSpec, around: Surroundings) -> None:
     known = around.types.get(spec.task_type)
     if known is None:
         allowed = ", ".join(sorted(around.types)) or "none yet: no executor has started"
+        close = get_close_matches(spec.task_type, around.types, n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
         raise Refused(
             Code.UNKNOWN_TASK_TYPE,
-            f"no executor has announced the task type {spec.task_type!r}; known are: {allowed}",
+            f"no executor has announced the task type {spec.task_type!r}{meant}; known are: {allowed}",
             FieldError(
                 pointer="#/task_type",
                 code=Code.UNKNOWN_TASK_TYPE,
-                message=f"{spec.task_type!r} is not known; known are: {allowed}",
+                message=f"{spec.task_type!r} is not known{meant}; known are: {allowed}",
             ),
         )
     faults = known.check(bytes(spec.config))
