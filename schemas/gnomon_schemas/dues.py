@@ -9,14 +9,14 @@ from gnomon_schemas.tasks import Priority, RetryPolicy, Trigger
 __all__ = ["Due", "DueFence", "PreviousRun"]
 
 
-class PreviousRun(msgspec.Struct, frozen=True, kw_only=True):
+class PreviousRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Reference to the task's last success; its result is in the event `task.executed` of that run."""
 
     at: str
     run: str
 
 
-class Due(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.task.due.v1"):
+class Due(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.task.due.v1", gc=False):
     """What an executor needs to run one attempt, and nothing more. Times are RFC 3339 text, durations seconds."""
 
     execution_id: str

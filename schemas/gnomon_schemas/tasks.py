@@ -113,7 +113,7 @@ class Trigger(StrEnum):
     RETRY = "retry"
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """How often and after which delays an execution is attempted. Delays in seconds."""
 
     max_attempts: int = 1
@@ -129,7 +129,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Share of the delay, 0 to 1, by which it varies at random, up or down."""
 
 
-class CatchUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CatchUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What happens to slots that could not fire on time. Seconds."""
 
     policy: CatchUpPolicy = CatchUpPolicy.LATEST
@@ -141,14 +141,16 @@ class CatchUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Under `all`: how many at the most."""
 
 
-class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """At most `count` starts in any `per_seconds`."""
 
     count: int
     per_seconds: float
 
 
-class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """What a caller sets of a task: the body of `create`, and what PATCH and PUT merge into.
 
     Where a field is null its value comes from the task's type, then from the system, and is shown under `resolved`.
@@ -201,7 +203,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy
 
 
-class LastExecution(msgspec.Struct, frozen=True, kw_only=True):
+class LastExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The newest finished execution of a task, in short."""
 
     execution_id: str

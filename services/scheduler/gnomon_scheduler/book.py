@@ -129,7 +129,7 @@ class Book:
 
     def take_off(self, task: TaskState, flight: Flight) -> None:
         """The execution is in flight from now on."""
-        task.flights[flight.run] = flight
+        task.take_off(flight)
         self.memory.note_flights(task)
 
     def touch(self, task: TaskState) -> None:
@@ -211,6 +211,9 @@ class Book:
         for unit in units:
             for work in unit.stored:
                 work()
+        for unit in units:
+            if unit.task is not None and unit.reg is not None:
+                unit.task.rest(unit.reg, unit.register)
         self._stored_at, self._handed_out = self._clock.monotonic(), False
         self._advance(until_ms)
 

@@ -204,7 +204,7 @@ class CommandDesk:
         for flight in (*decision.waiting, *(flight for flight, _ in decision.queued)):
             self._book.arm_once_stored(task.task_id, flight)
         for item in decision.cancels:
-            task.cancelling[item.run] = item
+            task.wish(item)
         if decision.rescheduled:
             self._book.memory.schedule(task, self._book.watermark_ms)
         self._replies.append(

@@ -95,7 +95,7 @@ class EndingDesk:
         if flight is not None and not flight.emitted:
             # It waits for its next attempt, and was passed over for as long as it was to be ended.
             self._book.arm(wish.task.task_id, flight)
-        if wish.task.cancelling.pop(wish.run, None) is not None:
+        if wish.task.unwish(wish.run) is not None:
             self._book.touch(wish.task)
 
     async def delete_due(self, seq: int) -> None:

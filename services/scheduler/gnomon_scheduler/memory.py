@@ -4,8 +4,10 @@ The same memory serves a leader and a hot standby. A standby fills it from regis
 delivers them; a leader changes it by its own decisions. No I/O and no clock in here.
 
 **The heap.** Slots are looked at twice: at their *nominal* time a slot is expanded (the next one of its task is put
-on the heap), and at its *emission* time (nominal plus jitter) it is handed out. Without jitter both are one. Items
-carry their task's generation: a change of schedule raises it, and items of an older one are dropped when met.
+on the heap), and at its *emission* time (nominal plus jitter) it is handed out. Without jitter both are one. An item
+is its instant in half milliseconds (odd: an emission) with the task's id, and for an emission the nominal time and the
+task's generation. What a change of schedule leaves behind is dropped when met: a nominal item counts only while its
+task says that it is its next one (`planned`), an emission only in its generation.
 """
 
 from __future__ import annotations
@@ -15,16 +17,14 @@ from collections import deque
 from collections.abc import Container
 from typing import NamedTuple
 
-import msgspec
-
 from gnomon_core.timing import jitter_ms, next_fire
-from gnomon_scheduler.registers import Cancelling, Entry, ShardRegister, TaskRegister
+from gnomon_scheduler.registers import ShardRegister, TaskRegister
+from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_schemas.events import Event
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.schedules import Schedule
-from gnomon_schemas.tasks import Trigger
 
-__all__ = ["Flight", "ShardMemory", "Slot", "TaskState"]
+__all__ = ["Flight", "Over", "ShardMemory", "Slot", "TaskState"]
 
 
 class Slot(NamedTuple):
@@ -35,167 +35,11 @@ class Slot(NamedTuple):
     emit_ms: int
 
 
-class Flight:
-    """One unfinished execution: waiting, emitted, started, or waiting for its next attempt."""
+class Over(NamedTuple):
+    """Since when a task is over, in epoch milliseconds, and whether it was deleted."""
 
-    __slots__ = (
-        "attempt",
-        "cause_seq",
-        "due_ms",
-        "due_seq",
-        "emit_ms",
-        "emitted",
-        "executor",
-        "expires_ms",
-        "first_seq",
-        "first_started_ms",
-        "gated",
-        "has_input",
-        "last_seq",
-        "queued",
-        "retry_of",
-        "revision",
-        "run",
-        "scheduled_ms",
-        "started",
-        "traceparent",
-        "trigger",
-        "written",
-    )
-
-    def __init__(
-        self,
-        *,
-        run: str,
-        trigger: Trigger,
-        scheduled_ms: int,
-        due_ms: int,
-        emit_ms: int,
-        revision: int,
-        written: bool,
-        attempt: int = 1,
-        cause_seq: int = 0,
-        queued: bool = False,
-        gated: bool = False,
-        expires_ms: int | None = None,
-        has_input: bool = False,
-        retry_of: str | None = None,
-        first_started_ms: int | None = None,
-        traceparent: str | None = None,
-    ) -> None:
-        self.run = run
-        self.trigger = trigger
-        self.scheduled_ms = scheduled_ms
-        self.due_ms = due_ms
-        self.emit_ms = emit_ms
-        self.revision = revision
-        self.attempt = attempt
-        self.cause_seq = cause_seq
-        self.queued = queued
-        self.gated = gated
-        self.expires_ms = expires_ms
-        self.has_input = has_input
-        self.retry_of = retry_of
-        self.first_started_ms = first_started_ms
-        self.traceparent = traceparent
-        self.written = written
-        """It is (or goes with this batch) in the task's register."""
-        self.emitted = False
-        """A due of the present attempt has been published."""
-        self.started = False
-        """The present attempt was claimed."""
-        self.due_seq = 0
-        self.executor: str | None = None
-        self.first_seq = 0
-        """First sequence of its chain that is known; 0: none."""
-        self.last_seq = cause_seq
-        """Last sequence of its chain that is known."""
-
-    @classmethod
-    def of_entry(cls, entry: Entry) -> Flight:
-        """The flight of an entry found in a register."""
-        return cls(
-            run=entry.run,
-            trigger=entry.trigger,
-            scheduled_ms=entry.scheduled_ms,
-            due_ms=entry.due_ms,
-            emit_ms=entry.emit_ms,
-            revision=entry.revision,
-            written=True,
-            attempt=entry.attempt,
-            cause_seq=entry.cause_seq,
-            queued=entry.queued,
-            gated=entry.gated,
-            expires_ms=entry.expires_ms,
-            has_input=entry.has_input,
-            retry_of=entry.retry_of,
-            first_started_ms=entry.first_started_ms,
-            traceparent=entry.traceparent,
-        )
-
-    def entry(self) -> Entry:
-        """What the register keeps of it."""
-        return Entry(
-            run=self.run,
-            trigger=self.trigger,
-            scheduled_ms=self.scheduled_ms,
-            due_ms=self.due_ms,
-            emit_ms=self.emit_ms,
-            revision=self.revision,
-            attempt=self.attempt,
-            cause_seq=self.cause_seq if self.attempt > 1 else 0,
-            queued=self.queued,
-            gated=self.gated,
-            expires_ms=self.expires_ms,
-            has_input=self.has_input,
-            retry_of=self.retry_of,
-            first_started_ms=self.first_started_ms,
-            traceparent=self.traceparent,
-        )
-
-    @property
-    def running(self) -> bool:
-        """Whether it counts against the overlap policy: it was handed out, or has had an attempt."""
-        return self.emitted or self.started or self.attempt > 1
-
-    @property
-    def unclaimed(self) -> bool:
-        """Whether no attempt of it was ever claimed, as far as is known."""
-        return not self.started and self.attempt == 1
-
-
-class TaskState:
-    """One task in memory."""
-
-    __slots__ = ("cancelling", "dirty_from", "flights", "generation", "reg", "seq")
-
-    def __init__(self, reg: TaskRegister, seq: int) -> None:
-        self.reg = reg
-        self.seq = seq
-        """Sequence of the register as stored; 0: not stored yet."""
-        self.generation = 0
-        self.dirty_from = 0
-        """Sequence of the oldest folded event whose effect is not in a stored register; 0: none."""
-        self.flights: dict[str, Flight] = {}
-        self.cancelling: dict[str, Cancelling] = {}
-
-    @property
-    def task_id(self) -> str:
-        """Its id."""
-        return self.reg.task_id
-
-    @property
-    def running(self) -> bool:
-        """Whether something of it is in flight, as the overlap policy sees it."""
-        return any(flight.running for flight in self.flights.values())
-
-    def stored_form(self) -> TaskRegister:
-        """The register as it has to be written now: with its entries and what is being cancelled."""
-        return msgspec.structs.replace(
-            self.reg,
-            entries=tuple(flight.entry() for flight in self.flights.values() if flight.written),
-            cancelling=tuple(self.cancelling.values()),
-        )
+    since_ms: int
+    deleted: bool
 
 
 class ShardMemory:
@@ -216,12 +60,14 @@ class ShardMemory:
         """The tasks that have flights."""
         self.dirty: dict[str, TaskState] = {}
         """The tasks whose register lacks something that was folded."""
-        self.over: dict[str, TaskState] = {}
+        self.over: dict[str, Over] = {}
         """The tasks that ended or were deleted: whose register goes some day."""
+        self.ending: dict[str, TaskState] = {}
+        """The tasks that a register told of as having executions that are being ended."""
         self.handled: dict[str, set[int]] = {}
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
-        self._heap: list[tuple[int, int, int, str, int]] = []
+        self._heap: list[tuple[int, str] | tuple[int, str, int, int]] = []
         self._generation = 0
         """Given out once each, so that what an id's former life left on the heap is not taken for its present one's."""
         self._horizon_ms = 0
@@ -230,26 +76,36 @@ class ShardMemory:
 
     def schedule(self, task: TaskState, watermark_ms: int) -> None:
         """Put a task's coming slots on the heap: those after its cursor whose emission time is after the watermark."""
-        self._generation += 1
-        task.generation = self._generation
         reg = task.reg
-        if reg.deleted_ms is not None or reg.ended is not None:
-            self.over[task.task_id] = task
+        over_since_ms = reg.deleted_ms or (reg.ended_ms if reg.ended is not None else None)
+        if over_since_ms is not None:
+            self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
         else:
             self.over.pop(task.task_id, None)
+        task.planned = task.generation = 0
         schedule = reg.spec.schedule
         if schedule is None or not reg.active:
             return
-        span_ms = _jitter_span_ms(schedule)
-        after_s = max(reg.cursor_s, (watermark_ms - span_ms) // 1000)
+        after_s = max(reg.cursor_s, watermark_ms // 1000)
+        if schedule.jitter_seconds:
+            after_s = self._schedule_emissions(task, schedule, watermark_ms)
+        nominal = next_fire(schedule, after_s)
+        if nominal is not None:
+            self._plan(task, nominal)
+
+    def _schedule_emissions(self, task: TaskState, schedule: Schedule, watermark_ms: int) -> int:
+        """Put on the heap what waits for its jitter at the watermark; the instant from which nominal times count."""
+        self._generation += 1
+        task.generation = self._generation
+        after_s = max(task.reg.cursor_s, (watermark_ms - _jitter_span_ms(schedule)) // 1000)
         nominal = next_fire(schedule, after_s)
         while nominal is not None and nominal * 1000 <= watermark_ms:
-            emit_ms = nominal * 1000 + _jitter(reg, nominal)
+            emit_ms = nominal * 1000 + jitter_ms(task.task_id, nominal, schedule.jitter_seconds or 0)
             if emit_ms > watermark_ms:
-                self._push(emit_ms, _EMIT, task, nominal)
+                self._push_emission(emit_ms, task, nominal)
+            after_s = nominal
             nominal = next_fire(schedule, nominal)
-        if nominal is not None:
-            self._push(nominal * 1000, _NOMINAL, task, nominal)
+        return after_s
 
     def pop_due(self, until_ms: int, limit: int) -> list[Slot]:
         """Hand out, in order, the slots whose emission time is up to `until_ms`; `limit` of them at the most.
@@ -257,23 +113,48 @@ class ShardMemory:
         When fewer than `limit` come back there are no more, and every slot up to `until_ms` was handed out.
         """
         slots: list[Slot] = []
-        heap = self._heap
-        while heap and heap[0][0] <= until_ms and len(slots) < limit:
-            at_ms, kind, nominal, task_id, generation = heapq.heappop(heap)
-            task = self.tasks.get(task_id)
-            if task is None or task.generation != generation:
+        heap, beyond = self._heap, until_ms * 2 + 2
+        while heap and heap[0][0] < beyond and len(slots) < limit:
+            item = heapq.heappop(heap)
+            task = self._task_of(item)
+            if task is None:
                 continue
-            if kind == _NOMINAL:
-                schedule = task.reg.spec.schedule
-                following = None if schedule is None else next_fire(schedule, nominal)
-                if following is not None:
-                    self._push(following * 1000, _NOMINAL, task, following)
-                offset = _jitter(task.reg, nominal)
-                if offset:
-                    self._push(at_ms + offset, _EMIT, task, nominal)
-                    continue
-            slots.append(Slot(task, nominal, at_ms))
+            at_ms = item[0] // 2
+            if len(item) == 4:
+                slots.append(Slot(task, item[2], at_ms))
+                continue
+            nominal = at_ms // 1000
+            offset = self._go_on(task, task.reg.spec.schedule, nominal)
+            if not offset:
+                slots.append(Slot(task, nominal, at_ms))
         return slots
+
+    def pass_over(self, until_ms: int) -> None:
+        """Take the slots up to `until_ms` off the heap: somebody else has handed them out. Wakes no task."""
+        heap, beyond = self._heap, until_ms * 2 + 2
+        while heap and heap[0][0] < beyond:
+            item = heapq.heappop(heap)
+            task = self._task_of(item)
+            if task is not None and len(item) == 2:
+                self._go_on(task, task.outline.spec.schedule, item[0] // 2000)
+
+    def _go_on(self, task: TaskState, schedule: Schedule | None, nominal_s: int) -> int:
+        """From a slot at its nominal time to the next one: plan that; the jitter of this one, in milliseconds.
+
+        One that has jitter is put on the heap for its emission.
+        """
+        task.planned = 0
+        if schedule is None:
+            return 0
+        following = next_fire(schedule, nominal_s)
+        if following is not None:
+            self._plan(task, following)
+        if not schedule.jitter_seconds:
+            return 0
+        offset = jitter_ms(task.task_id, nominal_s, schedule.jitter_seconds)
+        if offset:
+            self._push_emission(nominal_s * 1000 + offset, task, nominal_s)
+        return offset
 
     def waiting_for_jitter(self, task: TaskState, at_ms: int) -> list[Slot]:
         """The slots of a task that are past their nominal time at `at_ms` and not yet due, because of their jitter."""
@@ -284,7 +165,7 @@ class ShardMemory:
         after_s = max(task.reg.cursor_s, (at_ms - _jitter_span_ms(schedule)) // 1000 - 1)
         nominal = next_fire(schedule, after_s)
         while nominal is not None and nominal * 1000 <= at_ms:
-            emit_ms = nominal * 1000 + _jitter(task.reg, nominal)
+            emit_ms = nominal * 1000 + jitter_ms(task.task_id, nominal, schedule.jitter_seconds)
             if emit_ms > at_ms:
                 waiting.append(Slot(task, nominal, emit_ms))
             nominal = next_fire(schedule, nominal)
@@ -294,33 +175,52 @@ class ShardMemory:
         """When the next slot has to be looked at, in milliseconds; None: nothing is scheduled."""
         heap = self._heap
         while heap:
-            task = self.tasks.get(heap[0][3])
-            if task is not None and task.generation == heap[0][4]:
-                return heap[0][0]
+            if self._task_of(heap[0]) is not None:
+                return heap[0][0] // 2
             heapq.heappop(heap)
         return None
 
-    def _push(self, at_ms: int, kind: int, task: TaskState, nominal_s: int) -> None:
-        heapq.heappush(self._heap, (at_ms, kind, nominal_s, task.reg.task_id, task.generation))
+    def _plan(self, task: TaskState, nominal_s: int) -> None:
+        task.planned = key = nominal_s * 2000
+        heapq.heappush(self._heap, (key, task.task_id))
+
+    def _push_emission(self, emit_ms: int, task: TaskState, nominal_s: int) -> None:
+        heapq.heappush(self._heap, (emit_ms * 2 + 1, task.task_id, nominal_s, task.generation))
+
+    def _task_of(self, item: tuple[int, str] | tuple[int, str, int, int]) -> TaskState | None:
+        """The task that an item of the heap stands for; None: it was left behind."""
+        task = self.tasks.get(item[1])
+        if task is None or (task.generation != item[3] if len(item) == 4 else task.planned != item[0]):
+            return None
+        return task
 
     # -- what the follower delivered -------------------------------------------------------------
 
-    def apply_task(self, seq: int, reg: TaskRegister) -> None:
-        """Take over a task's register; one older than what is known is ignored."""
+    def apply_task(self, seq: int, reg: TaskRegister, stored: bytes) -> None:
+        """Take over a task's register, decoded and as stored; one older than what is known is ignored."""
         known = self.tasks.get(reg.task_id)
         if known is not None and known.seq >= seq:
             return
         task = TaskState(reg, seq)
-        task.flights = {entry.run: Flight.of_entry(entry) for entry in reg.entries}
-        task.cancelling = {item.run: item for item in reg.cancelling}
-        self.tasks[reg.task_id] = task
+        if known is not None:
+            task.task_id = known.task_id
+        for entry in reg.entries:
+            task.take_off(Flight.of_entry(entry))
+        for item in reg.cancelling:
+            task.wish(item)
+        self.tasks[task.task_id] = task
         self.note_flights(task)
-        self.unreadable.pop(reg.task_id, None)
-        if known is not None and _same_slots(known.reg, reg):
+        if reg.cancelling:
+            self.ending[task.task_id] = task
+        else:
+            self.ending.pop(task.task_id, None)
+        self.unreadable.pop(task.task_id, None)
+        if known is not None and _same_slots(known, reg):
             # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
-            task.generation = known.generation
+            task.planned, task.generation = known.planned, known.generation
         else:
             self.schedule(task, self._horizon_ms)
+        task.rest(reg, stored)
 
     def apply_shard(self, seq: int, reg: ShardRegister) -> None:
         """Take over the shard register, and let go of what it says is done."""
@@ -332,12 +232,11 @@ class ShardMemory:
         if reg.watermark_ms > self._horizon_ms:
             # The leader has stored the outcomes of these slots: a standby walks its heap along, to be warm.
             self._horizon_ms = reg.watermark_ms
-            while self.pop_due(reg.watermark_ms, _STRIDE):
-                pass
+            self.pass_over(reg.watermark_ms)
 
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""
-        for table in (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over):
+        for table in (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over, self.ending):
             table.pop(task_id, None)
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:
@@ -394,28 +293,20 @@ class ShardMemory:
         return oldest - 1 if oldest else self.position
 
 
-def _same_slots(before: TaskRegister, after: TaskRegister) -> bool:
-    """Whether two registers of one task make the same slots."""
+def _same_slots(before: TaskState, after: TaskRegister) -> bool:
+    """Whether a register makes the same slots as the one before it."""
+    old = before.outline
     return (
-        before.active
+        old.active
         and after.active
-        and before.revision == after.revision
-        and before.cursor_s == after.cursor_s
-        and before.spec.schedule == after.spec.schedule
+        and old.revision == after.revision
+        and old.cursor_s == after.cursor_s
+        and old.spec.schedule == after.spec.schedule
     )
-
-
-def _jitter(reg: TaskRegister, nominal_s: int) -> int:
-    schedule = reg.spec.schedule
-    if schedule is None or not schedule.jitter_seconds:
-        return 0
-    return jitter_ms(reg.task_id, nominal_s, schedule.jitter_seconds)
 
 
 def _jitter_span_ms(schedule: Schedule) -> int:
     return int((schedule.jitter_seconds or 0) * 1000)
 
 
-_NOMINAL, _EMIT = 0, 1
-_STRIDE = 1000
 _ANSWERS_MAX = 8192

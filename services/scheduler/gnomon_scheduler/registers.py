@@ -5,8 +5,9 @@ written ahead: it is in the register before its due is published and stays until
 that no crash can forget it. A *tombstone* is the register of a deleted task.
 
 Registers hold references, never payloads (trigger data and overrides are in the run's `queued` event), so that a
-task with many entries stays far below the broker's message limit. Instants are milliseconds since 1970 (`_ms`),
-nominal slot times whole seconds (`_s`).
+task with many entries stays far below the broker's message limit. What equals its default is left out, which halves a
+register: a version that changes a default has to read registers of before with the old one. Instants are milliseconds
+since 1970 (`_ms`), nominal slot times whole seconds (`_s`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class RingEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The run that the command made, where it made one."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One execution written ahead."""
 
     run: str
@@ -60,7 +61,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str | None = None
 
 
-class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One execution that is being ended."""
 
     run: str
@@ -71,7 +72,7 @@ class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command_id: str | None = None
 
 
-class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was folded from execution events."""
 
     folded: int = 0
@@ -86,7 +87,15 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last success."""
 
 
-class TaskRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.state.task.v1"):
+class TaskRegister(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    tag_field="type",
+    tag="gnomon.state.task.v1",
+):
     """All that is known of one task."""
 
     task_id: str

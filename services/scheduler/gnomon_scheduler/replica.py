@@ -105,7 +105,7 @@ class Replica(Service):
             if message.subject == self._shard_subject:
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
             elif message.subject.startswith("state.task."):
-                self.memory.apply_task(message.seq, decode(message.data, TaskRegister))
+                self.memory.apply_task(message.seq, decode(message.data, TaskRegister), message.data)
         except (msgspec.DecodeError, RecursionError) as error:
             task_id = message.subject.rpartition(".")[2]
             # That task stops, never the shard.

@@ -158,10 +158,10 @@ class Shard(Service):
 
     def ended_unseen(self, task: TaskState, flight: Flight) -> None:
         """Forget an execution whose end was folded before it came into memory. To be called inside a turn."""
-        del task.flights[flight.run]
+        task.land(flight.run)
         self._book.memory.note_flights(task)
         self._endings.done(task.task_id, flight.run)
-        if task.cancelling.pop(flight.run, None) is not None or flight.written:
+        if task.unwish(flight.run) is not None or flight.written:
             self._book.touch(task)
         self._after_end(task)
 
@@ -181,7 +181,7 @@ class Shard(Service):
             epoch=self._book.epoch,
             watermark=format_instant(self._book.watermark_ms),
             lag_seconds=late_ms / 1000,
-            tasks=len(memory.tasks) - sum(task.reg.deleted_ms is not None for task in memory.over.values()),
+            tasks=len(memory.tasks) - sum(over.deleted for over in memory.over.values()),
             in_flight=sum(len(task.flights) for task in memory.in_flight.values()),
             next_fire=None if due_ms is None else format_instant(due_ms),
         )
@@ -242,9 +242,10 @@ class Shard(Service):
                 # only in memory yet is armed when its register is stored.
                 flight.emitted = False
                 (book.arm_once_stored if task_id in memory.dirty else book.arm)(task_id, flight)
-        for task in memory.tasks.values():
+        for task in memory.ending.values():
             for item in task.cancelling.values():
                 self._endings.wish(task, item)
+        memory.ending.clear()
         if memory.dirty:
             book.flush_soon()
 

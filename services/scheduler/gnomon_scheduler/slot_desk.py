@@ -215,7 +215,7 @@ class SlotDesk:
             if last is None or last.seq > self._book.memory.position:
                 continue
             if subjects.parse_event(last.subject).name in TERMINAL:
-                del task.flights[flight.run]
+                task.land(flight.run)
                 self._book.memory.note_flights(task)
                 self._book.touch(task)
                 cleared = True

@@ -142,12 +142,11 @@ class Sweep(Service):
 
     async def _remove_registers(self) -> None:
         book, before_ms = self._shard.book, self._clock.now_ms() - self._keep_ms
+        tasks = book.memory.tasks
         old = [
-            (task.task_id, task.seq)
-            for task in book.memory.over.values()
-            if not task.flights
-            and not task.cancelling
-            and (task.reg.deleted_ms or task.reg.ended_ms or before_ms) < before_ms
+            (task_id, tasks[task_id].seq)
+            for task_id, over in book.memory.over.items()
+            if over.since_ms < before_ms and not tasks[task_id].flights and not tasks[task_id].cancelling
         ]
         for task_id, seq in old[:_REMOVED_A_SWEEP]:
             chain = subjects.chain(self._shard.partition, task_id, "*")

@@ -178,7 +178,7 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
         if task is None or (chain and _ended(chain[-1])):
             over.append(found.seq)
             continue
-        flight = task.flights.get(found.due.run) or _flight_of_due(task, found.due)
+        flight = task.flights.get(found.due.run) or _flight_of_due(memory, task, found.due)
         if found.due.attempt < flight.attempt:
             over.append(found.seq)
             continue
@@ -191,9 +191,6 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
         known = None if task is None else task.flights.get(run)
         if task is not None and known is not None:
             _apply_chain(memory, task, known, chain)
-    for task in memory.tasks.values():
-        if task.flights:
-            memory.note_flights(task)
     return over
 
 
@@ -201,7 +198,7 @@ def _ended(stored: Stored) -> bool:
     return subjects.parse_event(stored.subject).name in TERMINAL
 
 
-def _flight_of_due(task: TaskState, due: Due) -> Flight:
+def _flight_of_due(memory: ShardMemory, task: TaskState, due: Due) -> Flight:
     flight = Flight(
         run=due.run,
         trigger=Trigger(due.trigger),
@@ -216,7 +213,8 @@ def _flight_of_due(task: TaskState, due: Due) -> Flight:
         has_input=due.has_input,
         retry_of=due.retry_of,
     )
-    task.flights[due.run] = flight
+    task.take_off(flight)
+    memory.note_flights(task)
     return flight
 
 
@@ -227,7 +225,7 @@ def _apply_chain(memory: ShardMemory, task: TaskState, flight: Flight, chain: li
     flight.last_seq = last.seq
     if name in TERMINAL:
         # Folded earlier, into a register that still had the entry only if that register was not written since.
-        del task.flights[flight.run]
+        task.land(flight.run)
         memory.note_flights(task)
         if flight.written:
             memory.note_dirty(task, memory.position + 1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_scheduler.memory import TaskState
-from gnomon_scheduler.registers import RingEntry
+from gnomon_scheduler.registers import RingEntry, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import encode
 
@@ -47,9 +47,12 @@ class Unit:
     stored: list[Callable[[], None]] = field(default_factory=list)
     """Called when the unit is stored."""
     register: bytes = b""
+    reg: TaskRegister | None = None
+    """What `register` was made of: the task may rest on it once it is stored, unless it has changed since."""
 
     def __post_init__(self) -> None:
         if self.task is not None and not self.register:
+            self.reg = self.task.reg
             self.register = encode(self.task.stored_form())
 
     def when_stored(self, work: Callable[[], None]) -> None:

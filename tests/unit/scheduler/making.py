@@ -58,7 +58,7 @@ def fly(task: TaskState, nominal_s: int, *, emitted: bool = True, gated: bool = 
     """Put the execution of a slot in flight."""
     flight = flight_of(Slot(task, nominal_s, nominal_s * 1000), written=not emitted, gated=gated)
     flight.emitted = emitted
-    task.flights[flight.run] = flight
+    task.take_off(flight)
     return flight
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gnomon_scheduler.decisions.folding import Folded, fold
 from gnomon_scheduler.memory import ShardMemory, TaskState
 from gnomon_scheduler.registers import Cancelling
+from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.events import DeadLettered, ExecutionEvent, Failed
 from gnomon_schemas.tasks import RetryPolicy
 from tests.unit.scheduler.making import NOW_S, executed, fly, queued, retrying, run_at, started, task_state
@@ -71,7 +72,7 @@ def test_a_result_counts_once_and_ends_the_flight(
 ) -> None:
     task = task_state()
     run = fly(task, NOW_S + 1).run
-    task.cancelling[run] = Cancelling(run=run, reason="cancelled", deadline_ms=0)
+    task.wish(Cancelling(run=run, reason="cancelled", deadline_ms=0))
     result = folded(task, started(run), executed(run, status))
     runtime = task.reg.runtime
     assert (
@@ -178,7 +179,8 @@ def test_folding_goes_on_after_a_crash_as_if_there_had_been_none(
             written = task.stored_form()
     position = memory.fold_position()
     successor = ShardMemory(0)
-    successor.apply_task(1, msgspec.json.decode(msgspec.json.encode(written), type=type(written)))
+    stored = encode(written)
+    successor.apply_task(1, decode(stored, type(written)), stored)
     again = successor.tasks["t"]
     for seq, event in enumerate(events, 10):
         if seq > position:

@@ -48,7 +48,7 @@ def _fly(task: TaskState, count: int) -> None:
     for number in range(1, count + 1):
         flight = flight_of(Slot(task, NOW_S + number, (NOW_S + number) * 1000), written=False)
         flight.emitted = True
-        task.flights[flight.run] = flight
+        task.take_off(flight)
 
 
 def _command(verb: str, **body: Any) -> Command:
@@ -65,7 +65,7 @@ def test_a_task_with_as_many_in_flight_as_its_register_holds_skips_the_next_slot
     _fly(task, ENTRIES_PER_TASK)
     now_ms = (NOW_S + 2000) * 1000
     assert course_of(task, now_ms, now_ms, runnable=True) is Course.SKIP_LIMIT
-    task.flights.popitem()
+    task.land(next(iter(task.flights)))
     assert course_of(task, now_ms, now_ms, runnable=True) is Course.EMIT
 
 
@@ -75,7 +75,8 @@ def test_a_cancel_right_after_a_pause_ends_also_what_the_pause_would_let_go_of()
     run = next(iter(task.flights))
     paused = decide(task, [], _command("pause"), _around(NOW_S + 2))
     task.reg = paused.reg
-    task.cancelling = {item.run: item for item in paused.cancels}
+    for item in paused.cancels:
+        task.wish(item)
     assert task.cancelling[run].reason == "paused"
     for command in (_command("cancel"), _command("cancel_execution", run=run)):
         cancels = decide(task, [], command, _around(NOW_S + 2)).cancels

@@ -10,6 +10,7 @@ import msgspec
 from gnomon_core.rules.task_input import parse_create
 from gnomon_scheduler.memory import ShardMemory, TaskState
 from gnomon_scheduler.registers import Runtime, ShardRegister, TaskRegister
+from gnomon_schemas.codec import encode
 
 NOW_S = 1_795_000_000
 DAY_S = 86_400
@@ -48,12 +49,16 @@ def _shard(watermark_ms: int) -> ShardRegister:
     )
 
 
+def _apply(memory: ShardMemory, seq: int, reg: TaskRegister) -> None:
+    memory.apply_task(seq, reg, encode(reg))
+
+
 def test_registers_that_tell_of_runs_leave_one_slot_on_a_standbys_heap() -> None:
     memory = ShardMemory(0)
     memory.apply_shard(1, _shard(NOW_S * 1000))
     reg = _register(schedule={"kind": "interval", "every_seconds": DAY_S})
     for seq in range(2, 500):
-        memory.apply_task(seq, msgspec.structs.replace(reg, runtime=Runtime(folded=seq)))
+        _apply(memory, seq, msgspec.structs.replace(reg, runtime=Runtime(folded=seq)))
     assert len(memory._heap) == 1
     assert [slot.nominal_s for slot in memory.pop_due((NOW_S + DAY_S) * 1000, 10)] == [NOW_S + DAY_S]
 
@@ -61,9 +66,9 @@ def test_registers_that_tell_of_runs_leave_one_slot_on_a_standbys_heap() -> None
 def test_a_change_of_schedule_reaches_a_standbys_heap() -> None:
     memory = ShardMemory(0)
     memory.apply_shard(1, _shard(NOW_S * 1000))
-    memory.apply_task(2, _register(schedule={"kind": "interval", "every_seconds": DAY_S}))
+    _apply(memory, 2, _register(schedule={"kind": "interval", "every_seconds": DAY_S}))
     changed = _register(schedule={"kind": "interval", "every_seconds": 60})
-    memory.apply_task(3, msgspec.structs.replace(changed, revision=2))
+    _apply(memory, 3, msgspec.structs.replace(changed, revision=2))
     assert [slot.nominal_s for slot in memory.pop_due((NOW_S + 60) * 1000, 10)] == [NOW_S + 60]
 
 

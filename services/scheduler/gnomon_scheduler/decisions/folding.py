@@ -86,7 +86,7 @@ def _flight(task: TaskState, event: ExecutionEvent) -> Flight:
         attempt=event.attempt,
         retry_of=event.retry_of,
     )
-    task.flights[event.run] = flight
+    task.take_off(flight)
     return flight
 
 
@@ -121,8 +121,8 @@ def _retrying(task: TaskState, flight: Flight | None, seq: int, event: Retrying)
 
 
 def _executed(task: TaskState, seq: int, event: Executed, retry: RetryPolicy) -> Folded:
-    task.flights.pop(event.run, None)
-    task.cancelling.pop(event.run, None)
+    task.land(event.run)
+    task.unwish(event.run)
     runtime = task.reg.runtime
     succeeded, failed = event.status == "completed", event.status in {"failed", "timed_out"}
     consecutive = 0 if succeeded else runtime.consecutive_failures + failed
@@ -199,8 +199,8 @@ def _failures(task: TaskState, event: Executed, retry: RetryPolicy) -> list[Even
 
 
 def _no_run(task: TaskState, seq: int, run: str) -> Folded:
-    flight = task.flights.pop(run, None)
-    cancelled = task.cancelling.pop(run, None)
+    flight = task.land(run)
+    cancelled = task.unwish(run)
     if flight is None and cancelled is None:
         return Folded()
     dirty = cancelled is not None or (flight is not None and flight.written)
