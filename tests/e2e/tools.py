@@ -36,6 +36,8 @@ class Tool(NamedTuple):
 TOOLS: Final = (
     Tool("node", "the consumer that knows only the contract documents", "nodejs"),
     Tool("npm", "the consumer's packages (NATS client, JSON Schema and AsyncAPI validators)", "npm"),
+    Tool("kubectl", "the manifests of deploy/k8s, as kustomize renders them"),
+    Tool("systemd-analyze", "the units of deploy/systemd, as systemd reads them", "systemd"),
 )
 """Everything that `make e2e` may need."""
 

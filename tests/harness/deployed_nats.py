@@ -10,6 +10,7 @@ import asyncio
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,13 +28,13 @@ _READY_SECONDS: Final = 30.0
 
 
 class DeployedNats:
-    """One nats-server on `deploy/nats/server.conf`, with a fresh password for every user."""
+    """One nats-server on `deploy/nats/server.conf`, with these passwords, else a fresh one for every user."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, passwords: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         # A letter first: nats-server would read digits as a number.
-        self.passwords = {user: f"p{secrets.token_hex(12)}" for user in USERS}
+        self.passwords = dict(passwords or {user: f"p{secrets.token_hex(12)}" for user in USERS})
         self._port = self._monitor = 0
         self._process: ServerProcess | None = None
 

@@ -54,9 +54,13 @@ class Process:
         """Whether it lives; it may be paused."""
         return self._child is not None and self._child.returncode is None
 
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", self._module, *self._arguments]
+
     async def start(self) -> None:
         """Start it; it is not ready yet."""
-        command = [sys.executable, "-m", self._module, *self._arguments]
+        command = self.command()
         if sys.platform == "linux":
             launcher = [sys.executable, "-I", "-S", str(LAUNCHER), "--parent", str(os.getpid())]
             command = [*launcher, "--death-signal", str(int(signal.SIGKILL)), "--", *command]

@@ -27,10 +27,10 @@ from gnomon_executor.registry import Registry, load_types
 from gnomon_executor.settings import ExecutorSettings
 from gnomon_executor.worker import LAST_BREATH_SECONDS, Worker
 
-__all__ = ["bootstrap", "new_executor_id"]
+__all__ = ["MARGIN_SECONDS", "bootstrap", "new_executor_id"]
 
 _HOST_CHARS: Final = 40
-_MARGIN_SECONDS: Final = 10.0
+MARGIN_SECONDS: Final = 10.0
 """For the other services to stop, after the worker."""
 
 
@@ -105,7 +105,7 @@ async def bootstrap(
             worker,
             Load(worker, membership),
         ],
-        grace=settings.drain_grace + LAST_BREATH_SECONDS + _MARGIN_SECONDS,
+        grace=settings.drain_grace + LAST_BREATH_SECONDS + MARGIN_SECONDS,
     )
 
 

@@ -1,0 +1,113 @@
+"""A container or unit as a process of this machine: its very command, environment and probes.
+
+Changed is only what cannot be the same outside of its place: where NATS and Postgres are, how many nodes NATS has, and
+the ports, since all processes share this machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx
+from typing_extensions import override
+
+from gnomon_core.runtime.embedded import LOOPBACK, free_port
+from tests.e2e.launches import Image, Launch, Probe
+from tests.harness.deployed_nats import DeployedNats
+from tests.harness.processes import Process, ProcessEndedError
+
+__all__ = ["Container"]
+
+_BIN: Final = Path(sys.executable).parent
+_PORTS: Final = ("GNOMON_HEALTH_PORT", "GNOMON_HTTP_PORT")
+_POLL_SECONDS: Final = 0.1
+_PROGRAMS: Final = {"gnomon": "gnomon", "/opt/gnomon/bin/gnomon": "gnomon", "python": "python"}
+"""What is called by which name in an image or on a machine, and what that is in this environment."""
+
+
+class Container(Process):
+    """One container, started here."""
+
+    def __init__(self, launch: Launch, nats: DeployedNats, database_url: str) -> None:
+        self.launch = launch
+        self.port = free_port()
+        super().__init__(launch.name, "", _environment(launch, nats, database_url, self.port))
+
+    @property
+    def url(self) -> str:
+        """Where it answers HTTP."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @override
+    def command(self) -> list[str]:
+        """The deployment's own command, by the program of this environment."""
+        program, *arguments = self.launch.command
+        return [str(_BIN / _PROGRAMS[program]), *arguments]
+
+    async def until(self, probe: Probe) -> None:
+        """Ask as the probe does, until it is content. Raises TimeoutError when its patience is over,
+        ProcessEndedError."""
+        last = "nothing was answered"
+        try:
+            async with (
+                asyncio.timeout(probe.patience_seconds),
+                httpx.AsyncClient(trust_env=False, timeout=probe.timeout_seconds) as client,
+            ):
+                while True:
+                    if not self.running:
+                        raise ProcessEndedError(f"{self.name} ended\n{self.tail()}")
+                    try:
+                        answer = await client.get(self.url + probe.path)
+                    except httpx.TransportError as error:
+                        last = repr(error)
+                    else:
+                        if 200 <= answer.status_code < 400:
+                            return
+                        last = f"{answer.status_code} {answer.text}"
+                    await asyncio.sleep(
+                        _POLL_SECONDS
+                    )  # a probe asks again and again, and nobody tells it when
+        except TimeoutError:
+            raise TimeoutError(
+                f"{self.name}: {probe.path} within {probe.patience_seconds:g} s: {last}\n{self.tail()}"
+            ) from None
+
+    async def up(self) -> None:
+        """Start it, and wait for its startup and readiness probes; then its liveness probe agrees too."""
+        await self.start()
+        for probe in (self.launch.startup, self.launch.readiness, self.launch.liveness):
+            if probe is not None:
+                await self.until(probe)
+
+    async def healthy(self, image: Image) -> bool:
+        """What the image's own HEALTHCHECK says."""
+        program, *arguments = image.healthcheck
+        own = [part.replace(image.env["GNOMON_HTTP_PORT"], str(self.port)) for part in arguments]
+        done = await asyncio.to_thread(
+            subprocess.run, [_BIN / _PROGRAMS[program], *own], check=False, capture_output=True
+        )
+        return done.returncode == 0
+
+    async def end(self) -> tuple[int, float]:
+        """SIGTERM; its exit code and how long it took. Raises TimeoutError when it would have been killed."""
+        begin = time.monotonic()
+        code = await self.stop(within=self.launch.stop_seconds)
+        return code, time.monotonic() - begin
+
+
+def _environment(launch: Launch, nats: DeployedNats, database_url: str, port: int) -> dict[str, str]:
+    changed = {name: str(port) for name in _PORTS if name in launch.env}
+    if (url := launch.env.get("GNOMON_NATS_URL")) is not None:
+        changed["GNOMON_NATS_URL"] = re.sub(r"@[^@/]+$", f"@{nats.address}", url)
+    if "GNOMON_DATABASE_URL" in launch.env:
+        changed["GNOMON_DATABASE_URL"] = database_url
+    if "GNOMON_REPLICAS" in launch.env:
+        changed["GNOMON_REPLICAS"] = "1"
+    return launch.env | changed | {"PATH": f"{_BIN}:{os.environ['PATH']}"}
