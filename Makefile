@@ -9,19 +9,24 @@ BIN := .venv/bin
 ARGS ?=
 NEEDS_PYTHON := make: no Python 3.11 or newer was found. Install one (Debian: apt install python3 python3-venv; \
 	macOS: brew install python), or say make PYTHON=/path/to/python
+TOO_OLD := make: $(PYTHON) does not run, or is older than Python 3.11; leave PYTHON out to have one looked for
+define CHECK_PYTHON
+@test -n "$(PYTHON)" || { echo "$(NEEDS_PYTHON)" >&2; exit 1; }
+@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(TOO_OLD)" >&2; exit 1; }
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo up check format test e2e bench chaos lock
+.PHONY: help install dev demo up check generate format test e2e bench chaos lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 install: ## set up .venv; afterwards .venv/bin/gnomon exists
-	@test -n "$(PYTHON)" || { echo "$(NEEDS_PYTHON)" >&2; exit 1; }
+	$(CHECK_PYTHON)
 	@$(PYTHON) requirements/install.py
 
 dev: # the same with the tools for checks and tests
-	@test -n "$(PYTHON)" || { echo "$(NEEDS_PYTHON)" >&2; exit 1; }
+	$(CHECK_PYTHON)
 	@$(PYTHON) requirements/install.py --dev
 
 demo: install ## everything on this machine with three sample tasks; Ctrl-C stops it
@@ -37,6 +42,10 @@ check: dev ## formatting, lint, types, import walls, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m gnomon_schemas.generate --check
 	$(BIN)/python -m gnomon_cli.env_example --check
+
+generate: dev ## write what is generated: schemas, reference pages, .env.example
+	$(BIN)/python -m gnomon_schemas.generate
+	$(BIN)/python -m gnomon_cli.env_example
 
 format: dev ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format
@@ -55,8 +64,8 @@ e2e: dev ## tests that need more than pip can install; says what, and what was s
 	@$(BIN)/python tests/e2e/tools.py
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
-bench: dev ## the benchmarks, one after the other
-	@for each in benchmarks/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python "$$each" || exit 1; done
+bench: dev ## the benchmarks, beside their ceilings; options in ARGS, as in make bench ARGS="--fast --scale 0.1"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: dev ## the long runs and the whole matrix of failures
 	@$(BIN)/python -m pytest -m chaos $(ARGS) || { test $$? -eq 5 && echo "make chaos: there is no such test in this tree"; }

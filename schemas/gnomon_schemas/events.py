@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     """What every event carries. `occurred_at` is the shard's or the executor's clock when it decided."""
 
     task_id: str
@@ -114,7 +114,7 @@ class Rejected(Event, frozen=True, kw_only=True, tag="gnomon.task.rejected.v1"):
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an attempt failed. `message` and `traceback` are at most `limits.ERROR_TEXT_MAX` bytes."""
+    """Why an attempt failed. `message` and `traceback` have at most 16 KiB; what is longer is cut."""
 
     type: str
     message: str

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "ATTEMPTS_MAX",
+    "CATCH_UP_LIMIT_MAX",
     "COMMAND_MAX",
     "CONFIG_MAX",
     "DESCRIPTION_MAX_CHARS",
     "DURATION_MAX_SECONDS",
     "ENTRIES_PER_TASK",
     "ERROR_TEXT_MAX",
+    "FACTOR_MAX",
     "ID_PATTERN",
     "MAX_PARTITIONS",
     "METADATA_MAX",
     "NAME_MAX_CHARS",
+    "NOT_YET",
+    "OVERLAPS_NOT_YET",
     "RESERVED_IDS",
     "RESULT_MAX",
+    "SPAN_MAX_SECONDS",
     "TAGS_MAX",
+    "TAG_MAX_CHARS",
     "TRIGGER_DATA_MAX",
     "USER_ID_MAX_CHARS",
     "is_id",
@@ -39,8 +46,16 @@ NAME_MAX_CHARS = 255
 DESCRIPTION_MAX_CHARS = 4096
 USER_ID_MAX_CHARS = 255
 TAGS_MAX = 64
+TAG_MAX_CHARS = 100
 DURATION_MAX_SECONDS = 24 * 3600
 """Longest timeout and longest retry delay."""
+SPAN_MAX_SECONDS = 366 * 24 * 3600
+"""Longest `after_seconds`, `grace_seconds` and `expires_seconds`: a leader reckons this far back."""
+ATTEMPTS_MAX = 100
+"""Most attempts of one execution."""
+FACTOR_MAX = 1000.0
+"""Largest growth of a retry's delay from one attempt to the next."""
+CATCH_UP_LIMIT_MAX = 1000
 ENTRIES_PER_TASK = 1000
 """Executions of one task that may wait at a time; a further one is `skipped(limit)`."""
 MAX_PARTITIONS = 40
@@ -50,6 +65,21 @@ ID_PATTERN = r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}$"
 """Task ids, command ids, pools, task types: 1 to 64 characters, not beginning with `_`."""
 RESERVED_IDS = frozenset({"analytics", "bulk"})
 """Words that stand where a task id would in a path, so no task may be called so."""
+
+NOT_YET = {
+    "template_id": None,
+    "concurrency_key": None,
+    "concurrency_limit": 1,
+    "rate_limit": None,
+    "unique_for_seconds": None,
+    "max_consecutive_failures": None,
+    "lateness_slo_seconds": None,
+    "notify": (),
+}
+"""Fields of a task that may hold nothing but this default for now: silently ignoring another value would promise what
+nothing keeps."""
+OVERLAPS_NOT_YET = ("queue_all", "cancel_running")
+"""Overlap policies that are refused for now. So is the catch-up policy `all`."""
 
 _ID = re.compile(ID_PATTERN)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from gnomon_schemas import commands, dues, events, members, tasks
+from gnomon_schemas import commands, dues, events, members, signals, tasks
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
 
-__all__ = ["samples"]
+__all__ = ["Sample", "samples"]
+
+Sample: TypeAlias = msgspec.Struct | dict[str, Any]
+"""A message; plain JSON where callers write less than the Struct holds."""
 
 _AT = "2026-11-21T09:00:00.000Z"
 _RUN = "20261121T090000Z"
@@ -186,11 +189,87 @@ def _execution_events() -> dict[str, msgspec.Struct]:
     }
 
 
-def samples() -> dict[str, msgspec.Struct]:
-    """A sample of every message, by the name of its golden file."""
+def _commands() -> dict[str, Sample]:
     return {
+        "command.create": {
+            "name": "Nightly report",
+            "task_type": "http_request",
+            "config": {"method": "GET", "url": "https://example.org/report"},
+            "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
+            "retry": {"max_attempts": 3},
+            "tags": ["reports"],
+        },
+        "command.update": {"priority": "high", "description": None, "schedule": {"jitter_seconds": 30}},
+        "command.pause": commands.PauseTask(note="until the migration is done"),
+        "command.resume": commands.ResumeTask(),
+        "command.cancel": commands.CancelTask(reason="the customer has left"),
+        "command.delete": commands.DeleteTask(),
+        "command.run": commands.RunTask(
+            trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
+        ),
+        "command.cancel_execution": commands.CancelExecution(run=_RUN),
+    }
+
+
+def _of_processes() -> dict[str, Sample]:
+    return {
+        "lease": members.Lease(owner="s-1", epoch=4),
+        "member": members.Member(
+            id="e-1",
+            kind="executor",
+            host="node-7",
+            pid=4711,
+            version="0.1.0",
+            started_at=_AT,
+            pools=("default",),
+            task_types=("echo", "http_request"),
+            capacity=20,
+            running=3,
+        ),
+        "type_announcement": members.TypeAnnouncement(
+            name="sleep",
+            description="Sleeps.",
+            pool="default",
+            timeout_seconds=300.0,
+            retry=_RETRY,
+            config_schema=msgspec.Raw(b'{"type":"object","properties":{"seconds":{"type":"number"}}}'),
+            isolation="loop",
+            version="0.1.0",
+        ),
+        "projector_position": members.ProjectorPosition(created=_AT, sequence=42, time=_AT),
+        "purge_floor": members.PurgeFloor(created=_AT, sequence=7),
+        "scheduler_status": members.SchedulerStatus(
+            id="s-1",
+            host="node-7",
+            pid=4710,
+            started_at=_AT,
+            shards=(
+                members.ShardStatus(
+                    partition=3,
+                    leader="s-1",
+                    epoch=4,
+                    watermark=_AT,
+                    lag_seconds=0.0,
+                    tasks=1,
+                    in_flight=0,
+                    next_fire="2026-11-23T08:00:00.000Z",
+                ),
+            ),
+        ),
+        "claim_question": members.ClaimQuestion(execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, nonce="n1"),
+        "claim_answer": members.ClaimAnswer(running=True),
+        "due_fence": dues.DueFence(epoch=4, owner="s-1", nonce="n2"),
+    }
+
+
+def samples() -> dict[str, Sample]:
+    """A sample of every message, by the name of its golden file."""
+    refused = problem(Code.NOT_FOUND, "there is no task 'x'")
+    return {
+        **_commands(),
         **_task_events(),
         **_execution_events(),
+        **_of_processes(),
         "task.due": dues.Due(
             execution_id=f"{_TASK_ID}.{_RUN}",
             task_id=_TASK_ID,
@@ -214,16 +293,11 @@ def samples() -> dict[str, msgspec.Struct]:
             cause_seq=0,
             retry=_RETRY,
         ),
-        "due_fence": dues.DueFence(epoch=4, owner="s-1", nonce="n2"),
         "outcome.ok": commands.Outcome(ok=True, command_id="c1", task=_task(), seq=42, created=True),
-        "outcome.refused": commands.Outcome(
-            ok=False, command_id="c9", seq=43, error=problem(Code.NOT_FOUND, "there is no task 'x'")
+        "outcome.refused": commands.Outcome(ok=False, command_id="c9", seq=43, error=refused),
+        "problem": refused,
+        "progress": signals.Progress(
+            execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, fraction=0.4, message="2 of 5 files", at=_AT
         ),
-        "command.pause": commands.PauseTask(note="until the migration is done"),
-        "command.run": commands.RunTask(
-            trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
-        ),
-        "command.cancel_execution": commands.CancelExecution(run=_RUN),
-        "lease": members.Lease(owner="s-1", epoch=4),
-        "projector_position": members.ProjectorPosition(created=_AT, sequence=42, time=_AT),
+        "cancel_signal": signals.CancelSignal(reason="cancelled"),
     }

@@ -16,11 +16,18 @@ import msgspec
 from gnomon_core.rules.json_schema import pointer
 from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.limits import (
+    ATTEMPTS_MAX,
+    CATCH_UP_LIMIT_MAX,
     CONFIG_MAX,
     DESCRIPTION_MAX_CHARS,
     DURATION_MAX_SECONDS,
+    FACTOR_MAX,
     METADATA_MAX,
     NAME_MAX_CHARS,
+    NOT_YET,
+    OVERLAPS_NOT_YET,
+    SPAN_MAX_SECONDS,
+    TAG_MAX_CHARS,
     TAGS_MAX,
     is_id,
 )
@@ -28,23 +35,13 @@ from gnomon_schemas.problems import Code, FieldError
 from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, Overlap, RetryPolicy
 
 __all__ = [
-    "ATTEMPTS_MAX",
     "CHECKS",
-    "SPAN_MAX_SECONDS",
     "Check",
     "check_object",
     "check_overlap",
     "check_size",
     "check_text",
 ]
-
-ATTEMPTS_MAX: Final = 100
-"""Most attempts of one execution."""
-SPAN_MAX_SECONDS: Final = 366 * 24 * 3600
-"""Longest `after_seconds`, `grace_seconds` and `expires_seconds`: a leader reckons this far back."""
-CATCH_UP_LIMIT_MAX: Final = 1000
-FACTOR_MAX: Final = 1000.0
-TAG_MAX_CHARS: Final = 100
 
 Check: TypeAlias = Callable[[Any, str], list[FieldError]]
 """(value, pointer) -> everything wrong with it."""
@@ -173,8 +170,9 @@ def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
 
 def check_overlap(overlap: Overlap, at: str) -> list[FieldError]:
     """Two policies of the contract are not built yet."""
-    if overlap in (Overlap.QUEUE_ALL, Overlap.CANCEL_RUNNING):
-        return _unsupported(at, repr(overlap.value), "'skip', 'queue', 'allow'")
+    if overlap in OVERLAPS_NOT_YET:
+        allowed = ", ".join(repr(each.value) for each in Overlap if each not in OVERLAPS_NOT_YET)
+        return _unsupported(at, repr(overlap.value), allowed)
     return []
 
 
@@ -197,7 +195,6 @@ CHECKS: Final[dict[str, Check]] = {
     "description": _description,
     "task_type": _id,
     "config": _config,
-    "template_id": _only(None),
     "pool": _id,
     "tags": _tags,
     "metadata": _metadata,
@@ -210,12 +207,6 @@ CHECKS: Final[dict[str, Check]] = {
     "overlap": check_overlap,
     "catch_up": _catch_up,
     "expires_seconds": _expires,
-    "concurrency_key": _only(None),
-    "concurrency_limit": _only(1),
-    "rate_limit": _only(None),
-    "unique_for_seconds": _only(None),
-    "max_consecutive_failures": _only(None),
-    "lateness_slo_seconds": _only(None),
-    "notify": _only(()),
+    **{name: _only(default) for name, default in NOT_YET.items()},
 }
 """Field of a TaskSpec to its check. A field without one is right as soon as its type is."""

@@ -7,7 +7,7 @@ answer is asked again; of progress only the newest matters.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from nats.aio.msg import Msg
@@ -23,16 +23,13 @@ from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.members import ClaimAnswer, ClaimQuestion
+from gnomon_schemas.signals import CancelSignal, Progress
 
 __all__ = ["Signals"]
 
 PROGRESS_EVERY_SECONDS: Final = 0.1
 """Of one run no more is told than one progress in this time."""
 _CANCELS: Final = "gnomon.cancel.*.*"
-
-
-class _CancelBody(msgspec.Struct, frozen=True):
-    reason: str | None = None
 
 
 class Signals(Service):
@@ -45,7 +42,7 @@ class Signals(Service):
         self._running = running
         self._id = executor_id
         self._subscriptions: list[Subscription] = []
-        self._progress: dict[str, dict[str, Any]] = {}
+        self._progress: dict[str, Progress] = {}
         self._some_progress = asyncio.Event()
 
     async def on_start(self) -> None:
@@ -80,7 +77,7 @@ class Signals(Service):
         if attempt is None:
             return
         try:
-            attempt.cancel_reason = decode(message.data, _CancelBody).reason
+            attempt.cancel_reason = decode(message.data, CancelSignal).reason
         except msgspec.DecodeError:
             attempt.cancel_reason = None
         attempt.interrupt(Interruption.CANCEL)
@@ -88,13 +85,13 @@ class Signals(Service):
     def _note_progress(self, report: tuple[Attempt, float, str]) -> None:
         attempt, fraction, message = report
         due = attempt.due
-        self._progress[subjects.progress(due.task_id, due.run)] = {
-            "execution_id": due.execution_id,
-            "attempt": due.attempt,
-            "fraction": fraction,
-            "message": message,
-            "at": format_instant(self._clock.now_ms()),
-        }
+        self._progress[subjects.progress(due.task_id, due.run)] = Progress(
+            execution_id=due.execution_id,
+            attempt=due.attempt,
+            fraction=fraction,
+            message=message,
+            at=format_instant(self._clock.now_ms()),
+        )
         self._some_progress.set()
 
     async def _tell_progress(self) -> None:

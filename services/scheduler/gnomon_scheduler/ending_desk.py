@@ -15,6 +15,7 @@ from gnomon_scheduler.units import Note
 from gnomon_scheduler.withdrawals import BATCH_MAX, SIGNAL_EVERY_MS, Step, Wish, act, read_last
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import encode
+from gnomon_schemas.signals import CancelSignal
 from gnomon_schemas.subjects import DUE_STREAM
 
 __all__ = ["EndingDesk"]
@@ -68,7 +69,7 @@ class EndingDesk:
                 self._forget(wish)
             elif step is Step.SIGNAL:
                 await self._bus.send(
-                    subjects.cancel_signal(wish.task.task_id, wish.run), encode({"reason": wish.reason})
+                    subjects.cancel_signal(wish.task.task_id, wish.run), encode(CancelSignal(reason=wish.reason))
                 )
             elif not isinstance(step, Step):
                 event, expected = step

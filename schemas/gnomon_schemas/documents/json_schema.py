@@ -1,0 +1,265 @@
+"""JSON Schema of Structs: msgspec's, with the words under the fields and the rules that types alone do not say.
+
+What comes out is valid under draft 2020-12 and under draft 07, whose readers ignore whatever stands beside a `$ref`: so
+a reference with words or a default beside it is wrapped in `allOf`. `x-maxBytes` is the one keyword of ours: the
+largest size of a value as JSON, which JSON Schema cannot say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_schemas.documents.docstrings import doc_of, field_docs
+from gnomon_schemas.documents.field_rules import rule_of, set_by_system
+from gnomon_schemas.documents.field_words import FIELD_WORDS
+from gnomon_schemas.documents.messages import Message
+from gnomon_schemas.limits import ID_PATTERN
+from gnomon_schemas.tasks import SYSTEM_FIELDS, CatchUp, RetryPolicy, Task, TaskSpec
+
+__all__ = ["DIALECT", "Schema", "components", "message_schema", "patch_of", "task_input"]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+Schema = dict[str, Any]
+
+_FOR_NUMBERS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_FOR_TEXT: Final = frozenset({"pattern", "format", "minLength", "maxLength"})
+_PARTIAL: Final = {"retry": RetryPolicy, "catch_up": CatchUp}
+"""Objects of a task into which a patch merges."""
+
+
+def components(
+    kinds: Iterable[type[msgspec.Struct]], ref_template: str, *, discriminators: bool = False
+) -> tuple[dict[type[msgspec.Struct], Schema], dict[str, Schema]]:
+    """(Struct to the reference to it, name to schema of everything below them). `{name}` in the template is the name.
+
+    `discriminators`: keep OpenAPI's keyword, which means nothing elsewhere.
+    """
+    ordered = sorted(set(kinds), key=lambda kind: kind.__name__)
+    found, raw = msgspec.json.schema_components([_plain(kind) for kind in ordered], ref_template=ref_template)
+    below = _types_below(ordered)
+    finished = {name: _finished(schema, below.get(name)) for name, schema in sorted(raw.items())}
+    for schema in finished.values():
+        _tidy(schema, discriminators)
+    return dict(zip(ordered, found, strict=True)), finished
+
+
+def message_schema(message: Message) -> Schema:
+    """The schema of one message as a document of its own, with all that it refers to under `$defs`."""
+    _, below = components([message.struct], "#/$defs/{name}")
+    root = below.pop(message.struct.__name__)
+    if message.struct is TaskSpec:
+        root = patch_of(below, root) if message.patch else task_input(root)
+    head = {"$schema": DIALECT, "$id": f"urn:gnomon:schema:{message.name}", "title": message.name}
+    whole = {**head, **{key: value for key, value in root.items() if key != "title"}}
+    used = _used(root, below)
+    return {**whole, "$defs": {name: below[name] for name in sorted(used)}} if used else whole
+
+
+def task_input(spec: Schema, *, with_id: bool = False) -> Schema:
+    """The schema of a task as callers send it: what only the system sets may be there. `with_id`: an id is heard."""
+    properties = {**spec["properties"], **{name: dict(set_by_system(name)) for name in sorted(SYSTEM_FIELDS)}}
+    if with_id:
+        words = "An id of your choice, which makes creation idempotent; left out, one is made."
+        properties = {
+            "task_id": {"type": ["string", "null"], "pattern": ID_PATTERN, "description": words}
+        } | {name: schema for name, schema in properties.items() if name != "task_id"}
+    return {**spec, "properties": properties}
+
+
+def patch_of(below: Mapping[str, Schema], spec: Schema) -> Schema:
+    """The schema of a merge patch of a task. Null takes a field back to its default."""
+    whole = task_input(spec)
+    properties: dict[str, Schema] = {}
+    for name, schema in whole["properties"].items():
+        if name in SYSTEM_FIELDS or name in spec.get("required", ()):
+            properties[name] = schema
+        elif name in _PARTIAL:
+            struct = below[_PARTIAL[name].__name__]
+            inner = {key: _or_null(value) for key, value in struct["properties"].items()}
+            properties[name] = {**struct, "type": ["object", "null"], "properties": inner}
+        elif name == "schedule":
+            partial = {
+                "type": "object",
+                "not": {"required": ["kind"]},
+                "description": "Without `kind`: merged into the schedule in force.",
+            }
+            properties[name] = {**schema, "anyOf": [*schema["anyOf"], partial]}
+        else:
+            properties[name] = _or_null(schema)
+    return {key: value for key, value in {**whole, "properties": properties}.items() if key != "required"} | {
+        "description": "What is given replaces what is in force (RFC 7396); null takes a field back to its default."
+    }
+
+
+def _or_null(schema: Schema) -> Schema:
+    if "const" in schema:
+        return {"enum": [schema["const"]] if schema["const"] is None else [schema["const"], None]} | {
+            key: value for key, value in schema.items() if key in ("description", "default")
+        }
+    kind = schema.get("type")
+    if kind is None and ("allOf" in schema or "$ref" in schema):
+        beside = {key: value for key, value in schema.items() if key in ("description", "default")}
+        inner = {key: value for key, value in schema.items() if key not in beside}
+        return {"anyOf": [inner, {"type": "null"}], **beside}
+    if kind is None or kind == "null" or "null" in kind:
+        return schema
+    return {**schema, "type": [*([kind] if isinstance(kind, str) else kind), "null"]}
+
+
+def _plain(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The same Struct for schemas: a default that is JSON text (`Raw`) cannot be written into one."""
+    fields = msgspec.structs.fields(kind)
+    if not any(isinstance(field.default, msgspec.Raw) for field in fields):
+        return kind
+    plain: list[Any] = []
+    for field in fields:
+        default: Any = ()
+        if isinstance(field.default, msgspec.Raw):
+            default = (msgspec.field(default=None, name=field.encode_name),)
+            if msgspec.json.decode(field.default) == {}:
+                default = (msgspec.field(default_factory=dict, name=field.encode_name),)
+        elif field.default_factory is not msgspec.NODEFAULT:
+            default = (msgspec.field(default_factory=field.default_factory, name=field.encode_name),)
+        elif field.default is not msgspec.NODEFAULT:
+            default = (msgspec.field(default=field.default, name=field.encode_name),)
+        plain.append((field.name, Any if field.type is msgspec.Raw else field.type, *default))
+    config = kind.__struct_config__
+    made: type[msgspec.Struct] = msgspec.defstruct(
+        kind.__name__,
+        plain,
+        kw_only=True,
+        forbid_unknown_fields=config.forbid_unknown_fields,
+        tag_field=config.tag_field,
+        tag=config.tag,
+        namespace={"__doc__": kind.__doc__},
+    )
+    return made
+
+
+def _types_below(kinds: Iterable[type]) -> dict[str, type]:
+    """Every Struct and Enum that these refer to, themselves included, by name."""
+    found: dict[str, type] = {}
+    waiting: list[msgspec.inspect.Type] = list(msgspec.inspect.multi_type_info(list(kinds)))
+    while waiting:
+        info = waiting.pop()
+        if isinstance(info, msgspec.inspect.StructType | msgspec.inspect.EnumType):
+            if info.cls.__name__ in found:
+                continue
+            found[info.cls.__name__] = info.cls
+        if isinstance(info, msgspec.inspect.StructType):
+            waiting += [field.type for field in info.fields]
+        elif isinstance(info, msgspec.inspect.UnionType):
+            waiting += info.types
+        elif isinstance(info, msgspec.inspect.VarTupleType | msgspec.inspect.ListType):
+            waiting.append(info.item_type)
+        elif isinstance(info, msgspec.inspect.DictType):
+            waiting.append(info.value_type)
+    return found
+
+
+def _finished(schema: Schema, kind: type | None) -> Schema:
+    """A component with its docs and rules."""
+    if kind is None:
+        return schema
+    docs = field_docs(kind) if kind is not Task else {**field_docs(TaskSpec), **field_docs(Task)}
+    if issubclass(kind, Enum):
+        members = [f"`{each.value}`: {docs[each.name]}" for each in kind if each.name in docs]
+        words = " ".join([doc_of(kind), *members]).strip()
+        return {**schema, "type": "string", "enum": [each.value for each in kind], "description": words}
+    if not issubclass(kind, msgspec.Struct):
+        return schema
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
+    properties = {
+        name: _property(
+            told, dict(rule_of(kind, name)), docs.get(names.get(name, ""), FIELD_WORDS.get(name, ""))
+        )
+        for name, told in schema["properties"].items()
+    }
+    described = {**schema, "description": doc_of(kind), "properties": properties}
+    if not described["required"]:
+        del described["required"]
+    return described
+
+
+def _property(told: Schema, rule: Schema, words: str) -> Schema:
+    schema = _tagged(_joined(told))
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    refers = "$ref" in schema or "anyOf" in schema
+    for keyword, value in rule.items():
+        fits = (
+            (keyword not in _FOR_NUMBERS or {"integer", "number"} & set(kinds))
+            and (keyword not in _FOR_TEXT or "string" in kinds)
+            and (keyword != "type" or not kinds or value == kinds[0])
+        )
+        if keyword == "const":
+            schema = {"const": value}
+            words = (words + " Nothing but this is supported yet.").strip()
+        elif fits and not (refers and keyword in _FOR_TEXT | _FOR_NUMBERS):
+            schema[keyword] = value
+    if words:
+        schema["description"] = words
+    return schema
+
+
+def _joined(schema: Schema) -> Schema:
+    """`anyOf` of plain types as one list of types; one `anyOf` inside of another as one."""
+    branches = schema.get("anyOf")
+    if branches is None:
+        return dict(schema)
+    flat: list[Schema] = []
+    for branch in branches:
+        flat += branch.get("anyOf", [branch])
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    for branch in branches:
+        if "discriminator" in branch:
+            rest["discriminator"] = branch["discriminator"]
+    if all(set(branch) == {"type"} for branch in flat):
+        kinds = list(dict.fromkeys(branch["type"] for branch in flat))
+        if "number" in kinds and "integer" in kinds:
+            kinds.remove("integer")
+        return {"type": kinds, **rest}
+    return {"anyOf": flat, **rest}
+
+
+def _tagged(schema: Schema) -> Schema:
+    """The tag of a Struct as a constant, with its type."""
+    values = schema.get("enum")
+    return {"type": "string", "const": values[0]} if values is not None and len(values) == 1 else schema
+
+
+def _tidy(schema: Any, discriminators: bool) -> None:
+    """In place, at any depth: a reference that has something beside it is wrapped, and a discriminator dropped."""
+    if isinstance(schema, list):
+        for each in schema:
+            _tidy(each, discriminators)
+    if not isinstance(schema, dict):
+        return
+    if not discriminators:
+        schema.pop("discriminator", None)
+    for key, value in schema.items():
+        if key not in ("default", "const", "enum", "examples"):
+            _tidy(value, discriminators)
+    if "$ref" in schema and len(schema) > 1:
+        schema["allOf"] = [{"$ref": schema.pop("$ref")}]
+
+
+def _used(schema: Any, below: Mapping[str, Schema]) -> set[str]:
+    """The names of all definitions that a schema refers to, directly or not."""
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            name = str(each.get("$ref", "")).rpartition("/")[2]
+            if name and name in below and name not in found:
+                found.add(name)
+                waiting.append(below[name])
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return found

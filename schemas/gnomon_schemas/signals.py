@@ -1,0 +1,24 @@
+"""What is said to and by a running handler over core NATS, and stored nowhere: a cancel, and progress."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["CancelSignal", "Progress"]
+
+
+class CancelSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells the handler of an execution to stop. It may be lost, so its sender repeats it until the effect is seen."""
+
+    reason: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a running handler is. Of one run at most one is told in 100 ms, the newest."""
+
+    execution_id: str
+    attempt: int
+    fraction: float
+    """0 to 1."""
+    message: str
+    at: str
