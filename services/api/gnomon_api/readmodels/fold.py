@@ -63,7 +63,8 @@ class Fold:
 
     `tasks` and `executions` hold the rows that are known; before a batch, those it touches must have been
     loaded into them. `apply` is called for each event in order, then `finish` once; then the batch's
-    changes are in `tasks_changed`, `executions_changed`, `spans`, `history` and `commands`, until `begin`.
+    changes are in `tasks_changed`, `executions_new` (of which no row was loaded), `executions_changed` (the
+    others), `spans`, `history` and `commands`, until `begin`.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,7 @@ class Fold:
         """Start a new batch on the rows as they are."""
         self.definitions: dict[str, TaskDefinition] = {}
         self.tasks_changed: dict[str, TaskRow] = {}
+        self.executions_new: dict[str, ExecutionRow] = {}
         self.executions_changed: dict[str, ExecutionRow] = {}
         self.spans: list[SpanRow] = []
         self.history: list[HistoryRow] = []
@@ -277,7 +279,7 @@ class Fold:
                 revision=event.revision,
                 trace_id=_trace_id(stored),
             )
-            self.executions[row.execution_id] = row
+            self.executions[row.execution_id] = self.executions_new[row.execution_id] = row
         elif row.active:
             self._left_flight(event.task_id)
         else:
@@ -327,7 +329,7 @@ class Fold:
                 revision=event.revision,
                 trace_id=_trace_id(stored),
             )
-            self.executions[row.execution_id] = row
+            self.executions[row.execution_id] = self.executions_new[row.execution_id] = row
             task = self.tasks.get(event.task_id)
             if task is not None:
                 task.in_flight += 1
@@ -341,7 +343,8 @@ class Fold:
 
     def _changed(self, stored: Stored, row: ExecutionRow) -> None:
         row.seq = stored.seq
-        self.executions_changed[row.execution_id] = row
+        if row.execution_id not in self.executions_new:
+            self.executions_changed[row.execution_id] = row
 
 
 @lru_cache(maxsize=20_000)

@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 
 import asyncpg
 import structlog
@@ -33,8 +35,16 @@ from typing_extensions import override
 from gnomon_api.database import AWAY
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.readmodels.migrate import MigrationError, migrate
+from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.readmodels.writer import WRITER_SETTINGS, Connection, Deposed, Position, ReadModelWriter
+from gnomon_api.readmodels.writer import (
+    WRITER_SETTINGS,
+    Connection,
+    Deposed,
+    Position,
+    ReadModelWriter,
+    Unreadable,
+)
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusError
@@ -93,8 +103,7 @@ class Projector(Service):
         self._stop = asyncio.Event()
         self._end = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self._connection: Connection | None = None
-        self._writer: ReadModelWriter | None = None
+        self._pipeline: WritePipeline | None = None
         self._broken: BaseException | None = None
         self.trouble: str | None = None
         """What keeps it from projecting, in words; None while it projects or is not this process's duty."""
@@ -152,19 +161,14 @@ class Projector(Service):
     async def _project(self) -> None:
         """Connect, check, follow, until something breaks (raises) or the duty ends."""
         await migrate(self._dsn, timeout=_CONNECT_SECONDS)
-        self._connection = await asyncpg.connect(
-            self._dsn,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_STATEMENT_SECONDS,
-            server_settings={**WRITER_SETTINGS, "application_name": "gnomon-projector"},
-        )
-        follower: Follower | None = None
-        try:
-            position = await self._begin(self._connection)
-            self._writer = ReadModelWriter(self._connection, position)
+        async with AsyncExitStack() as ending:
+            connection = await self._connect(ending)
+            position = await self._begin(connection)
+            writer = ReadModelWriter(connection, position, reader=await self._connect(ending))
             self._commit_told(position)
             self._end.clear()
             self._broken = None
+            self._pipeline = WritePipeline(writer, partial(self._written, writer), self._failed)
             follower = Follower(
                 self._bus,
                 EVENTS_STREAM,
@@ -173,17 +177,24 @@ class Projector(Service):
                 handler=self._take,
                 name="projector:follower",
             )
+            ending.push_async_callback(self._pipeline.close)
+            ending.push_async_callback(follower.stop)
             await follower.start()
             self.trouble = None
             _log.info(LogEvent.PROJECTOR_RUNS, sequence=position.sequence)
-            await self._watch(follower)
-        finally:
-            if follower is not None:
-                await follower.stop()
-            self._connection.terminate()
-            self._connection = self._writer = None
+            await self._watch(follower, connection)
 
-    async def _watch(self, follower: Follower) -> None:
+    async def _connect(self, ending: AsyncExitStack) -> Connection:
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            server_settings={**WRITER_SETTINGS, "application_name": "gnomon-projector"},
+        )
+        ending.callback(connection.terminate)
+        return connection
+
+    async def _watch(self, follower: Follower, connection: Connection) -> None:
         """Wait until the duty ends, a batch fails (raises why), or the connection to Postgres breaks."""
         failing = asyncio.create_task(follower.failed(), name="projector:follower-failed")
         ending = asyncio.create_task(self._end.wait(), name="projector:end")
@@ -196,7 +207,7 @@ class Projector(Service):
                     raise self._broken
                 if ending.done():
                     return
-                if self._connection is None or self._connection.is_closed():
+                if connection.is_closed():
                     raise ConnectionError("the connection to Postgres was closed")
         finally:
             failing.cancel()
@@ -235,21 +246,26 @@ class Projector(Service):
         return floor.sequence if floor.created == self._created else 0
 
     async def _take(self, batch: list[Stored]) -> None:
-        """Write a batch. After an error all that this follower still brings is dropped: the next one starts
+        """Hand a batch over. After an error all that this follower still brings is dropped: the next one starts
         from what the database holds."""
-        if self._broken is not None or self._writer is None:
+        if self._broken is not None or self._pipeline is None:
             return
-        begun = time.monotonic()
         try:
-            unreadable = await self._writer.write(batch)
+            await self._pipeline.put(batch)
         except (*AWAY, Deposed, asyncpg.PostgresError) as error:
-            self._broken = error
-            self._end.set()
-            return
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._broken = error
+        self._end.set()
+
+    def _written(
+        self, writer: ReadModelWriter, batch: Sequence[Stored], unreadable: list[Unreadable], seconds: float
+    ) -> None:
         for one in unreadable:
             _log.error(LogEvent.EVENT_UNREADABLE, subject=one.subject, seq=one.seq, error=one.why)
-        self._measures.projected(batch, time.monotonic() - begun, len(unreadable))
-        self._commit_told(self._writer.position)
+        self._measures.projected(batch, seconds, len(unreadable))
+        self._commit_told(writer.position)
 
     def _commit_told(self, position: Position) -> None:
         self._told = ProjectorPosition(

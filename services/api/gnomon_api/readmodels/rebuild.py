@@ -20,6 +20,8 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +29,7 @@ import asyncpg
 import msgspec
 
 from gnomon_api.readmodels.checksum import READ_MODELS, checksums
+from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.statements import schema_sql, statement
 from gnomon_api.readmodels.writer import (
     WRITER_SETTINGS,
@@ -66,22 +69,30 @@ async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
 
     Raises RebuildError when nothing has been projected yet; asyncpg's errors.
     """
-    live = await asyncpg.connect(dsn)
-    try:
+    async with AsyncExitStack() as ending:
+        live = await _connect(dsn, ending)
         row = await live.fetchrow(statement("read_position"))
         if row is None:
             raise RebuildError("nothing has been projected yet: there is no position")
         await _fresh_schema(live, schema)
         home = await live.fetchval("select current_schema()")
-        copy = await asyncpg.connect(
-            dsn, server_settings={**WRITER_SETTINGS, "search_path": f"{schema},{home}"}
-        )
-        try:
-            return await _fold_archive(copy, row["stream_created"], row["sequence"])
-        finally:
-            await copy.close()
-    finally:
-        await live.close()
+        settings = {**WRITER_SETTINGS, "search_path": f"{schema},{home}"}
+        copy, reader = [await _connect(dsn, ending, settings) for _ in range(2)]
+        begun = await _begin(copy, row["stream_created"])
+        writer = ReadModelWriter(copy, begun, reader=reader, archive=False)
+        unreadable: list[Unreadable] = []
+        pipeline = WritePipeline(writer, lambda _batch, unfit, _seconds: unreadable.extend(unfit))
+        ending.push_async_callback(pipeline.close)
+        events = await _read_archive(live, begun.sequence, row["sequence"], pipeline.put)
+        await pipeline.flush()
+        await _define(live, schema, "index")
+        return Rebuilt(events, writer.position.sequence, tuple(unreadable))
+
+
+async def _connect(dsn: str, ending: AsyncExitStack, settings: dict[str, str] | None = None) -> Connection:
+    connection = await asyncpg.connect(dsn, server_settings=settings)
+    ending.push_async_callback(connection.close)
+    return connection
 
 
 async def check(dsn: str, *, schema: str = SCHEMA) -> list[str]:
@@ -111,7 +122,8 @@ async def check(dsn: str, *, schema: str = SCHEMA) -> list[str]:
 
 async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
     """Rebuild and put the result in the place of the live tables. Raises as `rebuild`."""
-    await rebuild(dsn, schema=schema)
+    aside = await rebuild(dsn, schema=schema)
+    events, unreadable = aside.events, list(aside.unreadable)
     connection = await asyncpg.connect(dsn)
     try:
         home = await connection.fetchval("select current_schema()")
@@ -121,45 +133,61 @@ async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
             row = await connection.fetchrow(statement("read_position"))
             assert row is not None, "it was there when the rebuild began, and is never deleted"
             await connection.execute(f'set local search_path to {schema}, "{home}"')
-            rebuilt = await _fold_archive(connection, row["stream_created"], row["sequence"])
+            begun = await _begin(connection, row["stream_created"])
+            writer = ReadModelWriter(connection, begun, archive=False)
+
+            async def put(batch: Sequence[Stored]) -> None:
+                unreadable.extend(await writer.write(batch))
+
+            events += await _read_archive(connection, begun.sequence, row["sequence"], put)
             for table in _TABLES:
                 await connection.execute(f'drop table "{home}".{table}')
                 await connection.execute(f'alter table {schema}.{table} set schema "{home}"')
             await connection.execute(f"drop schema {schema}")
-        return rebuilt
+        return Rebuilt(events, writer.position.sequence, tuple(unreadable))
     finally:
         await connection.close()
 
 
 async def _fresh_schema(connection: Connection, schema: str) -> None:
-    """A schema with empty read models, their indexes and constraints, and nothing else."""
+    """A schema with empty read models and their constraints; indexes come last, since built whole they are cheap."""
+    await connection.execute(f"drop schema if exists {schema} cascade")
+    await connection.execute(f"create schema {schema}")
+    await _define(connection, schema, "table")
+
+
+async def _define(connection: Connection, schema: str, what: str) -> None:
+    """Make the read models' tables, or their indexes, in a schema."""
     async with connection.transaction():
-        await connection.execute(f"drop schema if exists {schema} cascade")
-        await connection.execute(f"create schema {schema}")
         await connection.execute(f"set local search_path to {schema}")
         for definition in _DEFINITION.findall(schema_sql()):
             words = definition.split()
             table = words[2] if words[1] == "table" else words[4]
-            if table in _TABLES:
+            if words[1] == what and table in _TABLES:
                 await connection.execute(definition)
 
 
-async def _fold_archive(connection: Connection, created: str, until: int) -> Rebuilt:
-    """Fold what is archived between the copy's position and `until`."""
+async def _begin(connection: Connection, created: str) -> Position:
+    """How far the copy is."""
     await connection.execute(statement("begin_position"), created)
     row = await connection.fetchrow(statement("read_position"))
     assert row is not None, "it has just been put there"
-    writer = ReadModelWriter(connection, Position(*row.values()), archive=False)
-    events, unreadable = 0, []
-    while writer.position.sequence < until:
-        rows = await connection.fetch(statement("read_archive"), writer.position.sequence, until, _BATCH)
+    return Position(*row.values())
+
+
+async def _read_archive(
+    connection: Connection, after: int, until: int, put: Callable[[Sequence[Stored]], Awaitable[None]]
+) -> int:
+    """Put what is archived in (after, until], batch by batch; how many events. Raises RebuildError."""
+    events = 0
+    while after < until:
+        rows = await connection.fetch(statement("read_archive"), after, until, _BATCH)
         if not rows:
-            raise RebuildError(
-                f"the archive ends at {writer.position.sequence} and the read models stand at {until}"
-            )
-        unreadable += await writer.write([_stored(row) for row in rows])
-        events += len(rows)
-    return Rebuilt(events, writer.position.sequence, tuple(unreadable))
+            raise RebuildError(f"the archive ends at {after} and the read models stand at {until}")
+        batch = [_stored(row) for row in rows]
+        await put(batch)
+        after, events = batch[-1].seq, events + len(batch)
+    return events
 
 
 def _stored(row: asyncpg.Record) -> Stored:

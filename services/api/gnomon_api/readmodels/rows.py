@@ -2,7 +2,7 @@
 statement.
 
 Rows are mutable and live in the projector's memory while it works on them; `record` gives the tuple that is
-written.
+written. They hold nothing that could lead back to them, so the collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ACTIVE: frozenset[str] = frozenset(
 """Statuses of an execution that has not ended."""
 
 
-class Attempt(msgspec.Struct, omit_defaults=False, kw_only=True):
+class Attempt(msgspec.Struct, omit_defaults=False, kw_only=True, gc=False):
     """One attempt of an execution, as `attempts` shows it. Times are RFC 3339 text."""
 
     attempt: int
@@ -46,7 +46,7 @@ class Attempt(msgspec.Struct, omit_defaults=False, kw_only=True):
     error: Any = None
 
 
-class TaskDefinition(msgspec.Struct):
+class TaskDefinition(msgspec.Struct, gc=False):
     """The columns of `tasks` that only a caller's change touches. They may be large, and are written, not
     kept."""
 
@@ -65,7 +65,7 @@ class TaskDefinition(msgspec.Struct):
     created_at: datetime
 
 
-class TaskRow(msgspec.Struct):
+class TaskRow(msgspec.Struct, gc=False):
     """The other columns of `tasks`, which runs change, without those that the database derives."""
 
     task_id: str
@@ -86,7 +86,7 @@ class TaskRow(msgspec.Struct):
     seq: int
 
 
-class ExecutionRow(msgspec.Struct):
+class ExecutionRow(msgspec.Struct, gc=False):
     """A row of `executions`."""
 
     execution_id: str

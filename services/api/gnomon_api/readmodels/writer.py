@@ -12,6 +12,7 @@ and its rows are left as they were. The same happens to it in a rebuild.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -43,6 +44,7 @@ __all__ = [
     "Connection",
     "Deposed",
     "Position",
+    "Prepared",
     "ReadModelWriter",
     "Unreadable",
     "ensure_archive_days",
@@ -50,6 +52,9 @@ __all__ = [
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection, with asyncpg's own records as rows."""
+
+Records: TypeAlias = Sequence[tuple[Any, ...]]
+"""Rows as they are written, their values in the order of the columns."""
 
 SMALL: Final = 64
 """Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
@@ -67,16 +72,10 @@ WRITER_SETTINGS: Final = {
 
 _ARCHIVE_COLUMNS: Final = ("seq", "stored_at", "subject", "headers", "payload")
 _STAGES: Final = ("stage_tasks", "stage_definitions", "stage_executions", "stage_commands")
-_MERGES: Final = {
-    "definitions": "merge_definitions",
-    "tasks_changed": "merge_tasks",
-    "executions_changed": "merge_executions",
-    "commands": "merge_commands",
-}
-"""What the fold has to write, and the statement that puts it in place once it is staged."""
 _ROWS_KEPT: Final = 20_000
 """Rows of tasks, and as many of executions, that stay in memory between batches."""
-_DAY = timedelta(days=1)
+_DAY: Final = timedelta(days=1)
+_DAY_MS: Final = 86_400_000
 _UNFIT: Final = (
     ValueError,  # asyncpg's errors for values that do not fit their column are ValueErrors too
     OverflowError,
@@ -106,18 +105,57 @@ class Unreadable(NamedTuple):
     why: str
 
 
+class Prepared(NamedTuple):
+    """A batch, folded: what a commit writes. Records are in the order of their table's columns."""
+
+    batch: Sequence[Stored]
+    unfit: frozenset[int]
+    reached: Position
+    unreadable: list[Unreadable]
+    generation: int
+    """Of the rows in memory that it was folded on."""
+    archive: Records
+    definitions: Records
+    tasks: Records
+    """Of all tasks that changed, those of `definitions` included."""
+    defined: frozenset[str]
+    """The task ids in `definitions`."""
+    executions_new: Records
+    executions_changed: Records
+    spans: Records
+    history: Records
+    commands: Records
+
+
 class ReadModelWriter:
     """Writes batches of events through one connection, in the order of the stream.
 
-    Remembers rows between batches; after an error it forgets them, since the database may hold others. With
-    `archive=False` (a rebuild) the events are not archived again.
+    `write` does one batch after the other. `prepare` and `commit` are its halves: with a `reader`, a second
+    connection, the next batch may be prepared while one is being committed. What makes that right:
+
+    * the rows in memory are ahead of the database by the batches that are prepared and not yet committed, and
+      every row that such a batch changed stays in memory until its last event is committed (`_trim`);
+    * so what is read from the database is a row that no such batch has changed;
+    * a commit that fails forgets all rows; a batch that was prepared on them is prepared anew (`generation`).
+
+    With `archive=False` (a rebuild) the events are not archived again.
     """
 
-    def __init__(self, connection: Connection, position: Position, *, archive: bool = True) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        position: Position,
+        *,
+        reader: Connection | None = None,
+        archive: bool = True,
+    ) -> None:
         self._connection = connection
+        self._reader = reader or connection
         self._archive = archive
         self._fold = Fold()
-        self._days: set[str] = set()
+        self._folding = asyncio.Lock()
+        self._generation = 0
+        self._days: set[int] = set()
         self._staged = False
         self.position = position
         """What the database holds."""
@@ -127,72 +165,127 @@ class ReadModelWriter:
 
         Raises Deposed; asyncpg's errors and OSError when the database is away: then nothing is written.
         """
-        if self._archive:
-            await self._ensure_days(batch)
+        return await self.commit(await self.prepare(batch))
+
+    async def prepare(self, batch: Sequence[Stored]) -> Prepared:
+        """Fold the batch that follows the one prepared before. Raises asyncpg's errors and OSError."""
+        async with self._folding:
+            try:
+                return await self._prepare(batch, frozenset())
+            except _UNFIT:
+                # Found by halving, when its turn to be committed comes.
+                self._forget()
+                return _not_folded(batch, self.position.stream_created)
+            except BaseException:
+                self._forget()
+                raise
+
+    async def commit(self, prepared: Prepared) -> list[Unreadable]:
+        """Write what was prepared, after the batch before it was committed; else as `write`."""
         try:
-            return await self._write(batch, frozenset())
+            if self._archive:
+                await self._ensure_days(prepared.batch)
+            if prepared.generation == self._generation:
+                return await self._commit_fit(prepared)
+            async with self._folding:
+                return await self._write_anew(prepared.batch, frozenset())
         except BaseException:
-            self._fold.forget()
+            self._forget()
             raise
 
-    async def _write(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
+    async def _commit_fit(self, prepared: Prepared) -> list[Unreadable]:
         try:
-            return await self._commit(batch, unfit)
+            return await self._commit(prepared)
         except _UNFIT as error:
-            self._fold.forget()
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                return await self._write(batch[:middle], unfit) + await self._write(batch[middle:], unfit)
-            if batch[0].seq in unfit:
-                raise
-            await self._write(batch, frozenset({batch[0].seq}))
-            return [Unreadable(batch[0].seq, batch[0].subject, f"fits no row: {error}")]
+            async with self._folding:
+                return await self._halve(prepared.batch, prepared.unfit, error)
 
-    async def _commit(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
-        last = batch[-1]
-        reached = Position(self.position.stream_created, last.seq, _instant(last.time_ms))
-        if len(batch) <= SMALL:
-            unreadable = await self._commit_small(batch, unfit, reached)
-        else:
-            unreadable = await self._commit_large(batch, unfit, reached)
-        self.position = reached
-        self._trim()
-        return unreadable
+    async def _write_anew(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
+        """Fold and commit on rows that are as the database has them; the caller holds `_folding`."""
+        try:
+            self._forget()
+            return await self._commit(await self._prepare(batch, unfit))
+        except _UNFIT as error:
+            return await self._halve(batch, unfit, error)
 
-    async def _commit_small(
-        self, batch: Sequence[Stored], unfit: frozenset[int], reached: Position
+    async def _halve(
+        self, batch: Sequence[Stored], unfit: frozenset[int], error: Exception
     ) -> list[Unreadable]:
-        """One statement, for little latency: somebody waits to read what was just written."""
-        # Read before the position is locked: should it have moved since, the statement changes nothing.
-        await self._load(batch)
+        self._forget()
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return await self._write_anew(batch[:middle], unfit) + await self._write_anew(
+                batch[middle:], unfit
+            )
+        if batch[0].seq in unfit:
+            raise error
+        await self._write_anew(batch, frozenset({batch[0].seq}))
+        return [Unreadable(batch[0].seq, batch[0].subject, f"fits no row: {error}")]
+
+    def _forget(self) -> None:
+        """Drop every row in memory, with what was prepared on them: the database may hold others."""
+        self._fold.forget()
+        self._generation += 1
+
+    async def _prepare(self, batch: Sequence[Stored], unfit: frozenset[int]) -> Prepared:
+        self._trim()
+        while True:
+            generation = self._generation
+            await self._load(batch)
+            if generation == self._generation:
+                break  # otherwise rows that were there have been forgotten meanwhile
+        self._fold.begin()
         unreadable = self._apply(batch, unfit)
         fold = self._fold
-        defined = [
-            (*astuple(definition), *astuple(fold.tasks_changed[task_id])[1:])
-            for task_id, definition in fold.definitions.items()
-        ]
-        ran = [astuple(row) for key, row in fold.tasks_changed.items() if key not in fold.definitions]
+        return Prepared(
+            batch,
+            unfit,
+            Position(self.position.stream_created, batch[-1].seq, _instant(batch[-1].time_ms)),
+            unreadable,
+            generation,
+            archive=self._archive_records(batch),
+            definitions=[astuple(row) for row in fold.definitions.values()],
+            tasks=[astuple(row) for row in fold.tasks_changed.values()],
+            defined=frozenset(fold.definitions),
+            executions_new=[row.record() for row in fold.executions_new.values()],
+            executions_changed=[row.record() for row in fold.executions_changed.values()],
+            spans=fold.spans,
+            history=fold.history,
+            commands=list(fold.commands.values()),
+        )
+
+    async def _commit(self, prepared: Prepared) -> list[Unreadable]:
+        if len(prepared.batch) <= SMALL:
+            await self._commit_small(prepared)
+        else:
+            await self._commit_large(prepared)
+        self.position = prepared.reached
+        return prepared.unreadable
+
+    async def _commit_small(self, prepared: Prepared) -> None:
+        """One statement, for little latency: somebody waits to read what was just written."""
+        # The rows were read before the position is locked: should it have moved since, nothing is changed.
+        tasks = {row[0]: row for row in prepared.tasks}
+        defined = [(*definition, *tasks[definition[0]][1:]) for definition in prepared.definitions]
+        ran = [row for key, row in tasks.items() if key not in prepared.defined]
         columns = [
-            *_columns(_ARCHIVE_COLUMNS, self._archive_records(batch)),
+            *_columns(_ARCHIVE_COLUMNS, prepared.archive),
             *_columns((*TaskDefinition.__struct_fields__, *TaskRow.__struct_fields__[1:]), defined),
             *_columns(TaskRow.__struct_fields__, ran),
             *_columns(
-                ExecutionRow.__struct_fields__, [row.record() for row in fold.executions_changed.values()]
+                ExecutionRow.__struct_fields__, [*prepared.executions_new, *prepared.executions_changed]
             ),
-            *_columns(SpanRow._fields, fold.spans),
-            *_columns(HistoryRow._fields, fold.history),
-            *_columns(CommandRow._fields, list(fold.commands.values())),
+            *_columns(SpanRow._fields, prepared.spans),
+            *_columns(HistoryRow._fields, prepared.history),
+            *_columns(CommandRow._fields, prepared.commands),
         ]
         moved = await self._connection.fetchval(
-            statement("write_batch"), *self.position[:2], *reached[1:], *columns
+            statement("write_batch"), *self.position[:2], *prepared.reached[1:], *columns
         )
         if moved is None:
             raise Deposed(f"the position is not {self.position.sequence} any more")
-        return unreadable
 
-    async def _commit_large(
-        self, batch: Sequence[Stored], unfit: frozenset[int], reached: Position
-    ) -> list[Unreadable]:
+    async def _commit_large(self, prepared: Prepared) -> None:
         """Copied to temporary tables and merged from there, for throughput."""
         if not self._staged:
             for name in _STAGES:
@@ -200,19 +293,39 @@ class ReadModelWriter:
             self._staged = True
         async with self._connection.transaction():
             moved = await self._connection.execute(
-                statement("move_position"), *self.position[:2], *reached[1:]
+                statement("move_position"), *self.position[:2], *prepared.reached[1:]
             )
             if moved != "UPDATE 1":
                 raise Deposed(f"the position is not {self.position.sequence} any more")
-            await self._copy("event_archive", _ARCHIVE_COLUMNS, self._archive_records(batch))
-            await self._load(batch)
-            unreadable = self._apply(batch, unfit)
-            await self._store()
-        return unreadable
+            await self._store(prepared)
+
+    async def _store(self, prepared: Prepared) -> None:
+        await self._copy("event_archive", _ARCHIVE_COLUMNS, prepared.archive)
+        await self._copy("staged_tasks", TaskRow.__struct_fields__, prepared.tasks)
+        await self._copy("staged_definitions", TaskDefinition.__struct_fields__, prepared.definitions)
+        # What no row was loaded of has none: only the holder of the position writes here.
+        await self._copy("executions", ExecutionRow.__struct_fields__, prepared.executions_new)
+        await self._copy("staged_executions", ExecutionRow.__struct_fields__, prepared.executions_changed)
+        await self._copy("staged_commands", CommandRow._fields, prepared.commands)
+        await self._copy("slot_spans", SpanRow._fields, prepared.spans)
+        await self._copy("task_history", HistoryRow._fields, prepared.history)
+        merges = {
+            "merge_definitions": prepared.definitions,
+            "merge_tasks": prepared.tasks,
+            "merge_executions": prepared.executions_changed,
+            "merge_commands": prepared.commands,
+        }
+        for name, staged in merges.items():
+            if staged:
+                await self._connection.execute(statement(name))
+        await self._connection.execute(statement("clear_stage"))
+
+    async def _copy(self, table: str, columns: Sequence[str], records: Records) -> None:
+        if records:
+            await self._connection.copy_records_to_table(table, columns=columns, records=records)
 
     def _apply(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
         unreadable: list[Unreadable] = []
-        self._fold.begin()
         for stored in batch:
             kind, name, _, _, _ = parse_event(stored.subject)
             if kind != "task" or name not in EVENT_TYPES or stored.seq in unfit:
@@ -226,7 +339,7 @@ class ReadModelWriter:
         self._fold.finish()
         return unreadable
 
-    def _archive_records(self, batch: Sequence[Stored]) -> list[tuple[Any, ...]]:
+    def _archive_records(self, batch: Sequence[Stored]) -> Records:
         if not self._archive:
             return []
         return [
@@ -235,13 +348,11 @@ class ReadModelWriter:
         ]
 
     async def _ensure_days(self, batch: Sequence[Stored]) -> None:
-        days = {_instant(stored.time_ms).date() for stored in batch}
-        missing = [day for day in sorted(days) if day.isoformat() not in self._days]
+        missing = {stored.time_ms // _DAY_MS for stored in batch} - self._days
         if missing:
-            await ensure_archive_days(
-                self._connection, [datetime(*day.timetuple()[:3], tzinfo=UTC) for day in missing]
-            )
-            self._days.update(day.isoformat() for day in missing)
+            days = [_instant(day * _DAY_MS) for day in sorted(missing)]
+            await ensure_archive_days(self._connection, days)
+            self._days |= missing
 
     async def _load(self, batch: Sequence[Stored]) -> None:
         """Bring the rows that the batch touches into memory."""
@@ -253,45 +364,27 @@ class ReadModelWriter:
             if execution_id is not None:
                 executions.add(execution_id)
         if missing := [key for key in tasks if key not in self._fold.tasks]:
-            for row in await self._connection.fetch(statement("load_tasks"), missing):
+            for row in await self._reader.fetch(statement("load_tasks"), missing):
                 self._fold.tasks[row["task_id"]] = TaskRow(*row.values())
         if missing := [key for key in executions if key not in self._fold.executions]:
-            for row in await self._connection.fetch(statement("load_executions"), missing):
+            for row in await self._reader.fetch(statement("load_executions"), missing):
                 values = list(row.values())
                 values[-1] = _decode_attempts(values[-1])
                 self._fold.executions[row["execution_id"]] = ExecutionRow(*values)
 
-    async def _store(self) -> None:
-        fold = self._fold
-        tasks = [astuple(row) for row in fold.tasks_changed.values()]
-        await self._copy("staged_tasks", TaskRow.__struct_fields__, tasks)
-        definitions = [astuple(row) for row in fold.definitions.values()]
-        await self._copy("staged_definitions", TaskDefinition.__struct_fields__, definitions)
-        executions = [row.record() for row in fold.executions_changed.values()]
-        await self._copy("staged_executions", ExecutionRow.__struct_fields__, executions)
-        await self._copy("staged_commands", CommandRow._fields, list(fold.commands.values()))
-        await self._copy("slot_spans", SpanRow._fields, fold.spans)
-        await self._copy("task_history", HistoryRow._fields, fold.history)
-        for table, name in _MERGES.items():
-            if getattr(fold, table):
-                await self._connection.execute(statement(name))
-        await self._connection.execute(statement("clear_stage"))
-
-    async def _copy(self, table: str, columns: Sequence[str], records: Sequence[tuple[Any, ...]]) -> None:
-        if records:
-            await self._connection.copy_records_to_table(table, columns=columns, records=records)
-
     def _trim(self) -> None:
-        """Keep memory bounded. Executions that have ended are hardly ever spoken of again."""
-        fold = self._fold
-        for key, row in fold.executions_changed.items():
-            if not row.active:
-                fold.executions.pop(key, None)
+        """Keep memory bounded: drop rows of which the database has everything."""
+        fold, committed = self._fold, self.position.sequence
         if len(fold.executions) > _ROWS_KEPT:
-            fold.executions.clear()
+            fold.executions = {key: row for key, row in fold.executions.items() if row.seq > committed}
         if len(fold.tasks) > _ROWS_KEPT:
-            fold.tasks.clear()
-        fold.begin()
+            fold.tasks = {key: task for key, task in fold.tasks.items() if task.seq > committed}
+
+
+def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
+    """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
+    reached = Position(stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
+    return Prepared(batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), ())
 
 
 async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) -> None:
@@ -314,6 +407,6 @@ def _instant(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def _columns(names: Sequence[str], records: Sequence[tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+def _columns(names: Sequence[str], records: Records) -> Sequence[Sequence[Any]]:
     """Records turned on their side: one sequence of values per column."""
     return list(zip(*records, strict=True)) if records else [()] * len(names)
