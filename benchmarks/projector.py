@@ -1,9 +1,11 @@
-"""How many events a second does the projector's writer take, and how long does one event take by itself?
+"""How many events a second do the read models take: made again from the archive, and live?
 
-    python benchmarks/projector.py [EVENTS] [BATCH]
+    .venv/bin/python -m benchmarks.projector [--fast | --sync] [--scale 0.1]
 
-Starts a Postgres of its own, writes a made-up stream (1,000 tasks, two events an execution) in batches, rebuilds it
-from the archive, compares checksums, and then writes single events.
+Postgres alone; the projector's writer and the rebuild run in this process, as they do in the api's and in the
+rebuild's own. A made-up stream: 1,000 tasks, a start and an end an execution. Two ceilings take turns with
+the rebuild: the very rows that it made, copied (COPY) in batches as large into empty tables of the same shape, with
+the same keys and indexes, by the same client; and the archive read, and copied, without anything made of it.
 """
 
 from __future__ import annotations
@@ -11,33 +13,98 @@ from __future__ import annotations
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import msgspec
-import uvloop
 
+from benchmarks.measurement import Mode, Outcomes, Result, percentile, rate_figure, time_figure
+from benchmarks.options import Options
+from benchmarks.running import Question, main
+from benchmarks.stage import Stage
 from gnomon_api.readmodels import rebuild as rebuilding
-from gnomon_api.readmodels.migrate import migrate
+from gnomon_api.readmodels.checksum import READ_MODELS
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import WRITER_SETTINGS, Position, ReadModelWriter
-from gnomon_core.runtime.embedded import EmbeddedPostgres
 from gnomon_core.runtime.messages import Stored
 from tests.integration.api.stories import START_MS, Story, a_task
-from tests.servers import reachable_folder
 
-TASKS = 1000
-SINGLE = 500
+__all__ = ["QUESTION"]
+
+_TASKS = 1000
+_BATCH = 2000
+_SINGLE = 300
+_COLUMNS = """
+    select array_agg(column_name::text order by ordinal_position) from information_schema.columns
+    where table_schema = current_schema() and table_name = $1 and is_generated = 'NEVER'
+"""
+"""What can be copied into a table: generated columns make themselves."""
+
+
+async def measure(mode: Mode, options: Options) -> Result:
+    """Live, then rebuilt in turn with the ceiling, then one event alone."""
+    events = made_up(options.count(80_000, least=4_000))
+    rebuilt: list[float] = []
+    copied: list[float] = []
+    async with Stage("projector", mode, options) as stage:
+        connection = await asyncpg.connect(stage.database_url, server_settings=WRITER_SETTINGS)
+        await connection.execute(statement("begin_position"), "benchmark")
+        writer = ReadModelWriter(connection, Position("benchmark", 0, datetime.fromtimestamp(0, UTC)))
+        begun = time.perf_counter()
+        async with stage.measuring("event, live", len(events)):
+            for start in range(0, len(events), _BATCH):
+                await writer.write(events[start : start + _BATCH])
+        live = len(events) / (time.perf_counter() - begun)
+        reader = await stage.database()
+        live_copied = await copy_ceiling(reader, len(events), archive=True)
+        for _ in range(options.turns(3)):
+            begun = time.perf_counter()
+            async with stage.measuring("event, rebuilt", len(events)):
+                done = await rebuilding.rebuild(stage.database_url)
+            rebuilt.append(done.events / (time.perf_counter() - begun))
+            copied.append(await copy_ceiling(reader, len(events), archive=False))
+        differences = await rebuilding.check(stage.database_url)
+        alone = await one_by_one(writer, events[-1].seq, options.count(_SINGLE, least=20))
+        rows = await reader.fetchval("select count(*) from event_archive where seq <= $1", events[-1].seq)
+        await connection.close()
+    outcomes = Outcomes(
+        expected=len(events),
+        recorded=done.events,
+        missed=len(events) - done.events + len(done.unreadable),
+        doubled=len(differences),
+        rows=rows,
+        details="; ".join(differences),
+    )
+    outcomes.insist()
+    judged = options.judged(mode)
+    ceiling_is = "COPY of the same rows, and the archive read or copied"
+    return Result(
+        question="projector",
+        title="events a second into the read models",
+        mode=mode,
+        settings={"events": len(events), "tasks": _TASKS, "batch": _BATCH},
+        figures=(
+            rate_figure("rebuild", rebuilt, ceiling=copied, ceiling_is=ceiling_is, aim=20_000, judged=judged),
+            rate_figure("live, archive and rows", [live], ceiling=[live_copied], ceiling_is=ceiling_is),
+            time_figure("one event alone, p50", [percentile(alone, 0.5)]),
+            time_figure("one event alone, p95", [percentile(alone, 0.95)]),
+        ),
+        outcomes=outcomes,
+        cpu=stage.cpu,
+        operations=stage.operations,
+    )
 
 
 def made_up(count: int) -> list[Stored]:
+    """A stream: every execution has a start and an end, a hundred at a time."""
     story = Story()
-    tasks = [a_task(f"T{number}") for number in range(TASKS)]
+    tasks = [a_task(f"T{number}") for number in range(_TASKS)]
     for task in tasks:
         story.created(task)
     turn = 0
     while len(story.stored) < count:
         turn += 1
-        group = tasks[turn * 100 % TASKS :][:100]
+        group = tasks[turn * 100 % _TASKS :][:100]
         run = story.run_of(START_MS + turn * 60_000)
         for task in group:
             story.started(task, run)
@@ -47,47 +114,49 @@ def made_up(count: int) -> list[Stored]:
     return story.stored
 
 
-async def main(count: int, batch: int) -> None:
-    with reachable_folder() as folder:
-        postgres = EmbeddedPostgres(folder / "postgres", fast="--fast" in sys.argv)
-        await postgres.start()
-        try:
-            await measure(postgres.url_of("postgres"), made_up(count), batch)
-        finally:
-            await postgres.stop()
+async def copy_ceiling(
+    connection: asyncpg.Connection[asyncpg.Record], events: int, *, archive: bool
+) -> float:
+    """Events a second, if their rows had only to be copied. With `archive` the events are copied as well, as live;
+    without they are read, as in a rebuild."""
+    tables = [*READ_MODELS, *(["event_archive"] if archive else [])]
+    rows: dict[str, list[asyncpg.Record]] = {}
+    await connection.execute("create schema bare")
+    try:
+        for table in tables:
+            # Names of our own: an identifier cannot be a parameter.
+            await connection.execute(f"create table bare.{table} (like {table} including all)")
+            columns = ", ".join(await connection.fetchval(_COLUMNS, table))
+            rows[table] = await connection.fetch(f"select {columns} from {table}")  # noqa: S608
+        begun = time.perf_counter()
+        if not archive:
+            position = 0
+            while read := await connection.fetch(statement("read_archive"), position, events, _BATCH):
+                position = read[-1]["seq"]
+        for table in tables:
+            for start in range(0, len(rows[table]), _BATCH):
+                part: list[Any] = rows[table][start : start + _BATCH]
+                await connection.copy_records_to_table(
+                    table, schema_name="bare", columns=list(part[0].keys()), records=part
+                )
+        return events / (time.perf_counter() - begun)
+    finally:
+        await connection.execute("drop schema bare cascade")
 
 
-async def measure(dsn: str, events: list[Stored], batch: int) -> None:
-    await migrate(dsn)
-    connection = await asyncpg.connect(dsn, server_settings=WRITER_SETTINGS)
-    await connection.execute(statement("begin_position"), "benchmark")
-    writer = ReadModelWriter(connection, Position("benchmark", 0, datetime.fromtimestamp(0, UTC)))
-    begun, cpu = time.perf_counter(), time.process_time()
-    for start in range(0, len(events), batch):
-        await writer.write(events[start : start + batch])
-    took, used = time.perf_counter() - begun, time.process_time() - cpu
-    print(
-        f"live, archive and rows: {len(events) / took:,.0f} events/s, {used / len(events) * 1e6:.0f} µs of CPU an event"
-    )
-
-    begun = time.perf_counter()
-    rebuilt = await rebuilding.rebuild(dsn)
-    print(f"rebuild from the archive: {rebuilt.events / (time.perf_counter() - begun):,.0f} events/s")
-    print(f"differences: {await rebuilding.check(dsn) or 'none'}")
-
-    story = Story(first_seq=events[-1].seq + 1)
-    took_each = []
-    for number in range(SINGLE):
+async def one_by_one(writer: ReadModelWriter, last_seq: int, count: int) -> list[float]:
+    """Milliseconds of single events: somebody waits to read what was just written."""
+    story = Story(first_seq=last_seq + 1)
+    took: list[float] = []
+    for number in range(count):
         one = story.created(a_task(f"single-{number}"), command_id=f"command-{number}")
         begun = time.perf_counter()
         await writer.write([one])
-        took_each.append(time.perf_counter() - begun)
-    took_each.sort()
-    median, p95 = took_each[SINGLE // 2] * 1e3, took_each[SINGLE * 95 // 100] * 1e3
-    print(f"one event alone: median {median:.1f} ms, p95 {p95:.1f} ms")
-    await connection.close()
+        took.append((time.perf_counter() - begun) * 1e3)
+    return took
 
+
+QUESTION = Question("projector", measure)
 
 if __name__ == "__main__":
-    given = [int(text) for text in sys.argv[1:] if text.isdigit()]
-    uvloop.run(main(*(given + [60_000, 2_000][len(given) :])))
+    sys.exit(main([QUESTION], __doc__))

@@ -1,0 +1,23 @@
+"""All questions, or those of `--only`: how fast is Gnomon on this machine, beside what NATS and Postgres do bare?
+
+.venv/bin/python -m benchmarks [--only executions,fires] [--fast | --sync] [--scale 0.1] [--full] [--profile]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import executions, fires, intervals, one_instant, projector, run_latency
+from benchmarks.running import main
+
+QUESTIONS = [
+    executions.QUESTION,
+    one_instant.QUESTION,
+    intervals.QUESTION,
+    run_latency.QUESTION,
+    fires.QUESTION,
+    projector.QUESTION,
+]
+
+if __name__ == "__main__":
+    sys.exit(main(QUESTIONS, __doc__))
