@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -90,10 +89,8 @@ class Container(Process):
         """What the image's own HEALTHCHECK says."""
         program, *arguments = image.healthcheck
         own = [part.replace(image.env["GNOMON_HTTP_PORT"], str(self.port)) for part in arguments]
-        done = await asyncio.to_thread(
-            subprocess.run, [_BIN / _PROGRAMS[program], *own], check=False, capture_output=True
-        )
-        return done.returncode == 0
+        check = await asyncio.create_subprocess_exec(_BIN / _PROGRAMS[program], *own)
+        return await check.wait() == 0
 
     async def end(self) -> tuple[int, float]:
         """SIGTERM; its exit code and how long it took. Raises TimeoutError when it would have been killed."""
@@ -103,7 +100,7 @@ class Container(Process):
 
 
 def _environment(launch: Launch, nats: DeployedNats, database_url: str, port: int) -> dict[str, str]:
-    changed = {name: str(port) for name in _PORTS if name in launch.env}
+    changed: dict[str, str] = {name: str(port) for name in _PORTS if name in launch.env}
     if (url := launch.env.get("GNOMON_NATS_URL")) is not None:
         changed["GNOMON_NATS_URL"] = re.sub(r"@[^@/]+$", f"@{nats.address}", url)
     if "GNOMON_DATABASE_URL" in launch.env:
