@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 __all__ = [
     "ACCOUNTS_BUCKET",
+    "ALL_REGISTERS",
     "CMD_PATTERN",
     "COMMANDS_STREAM",
     "DUE_STREAM",
@@ -79,6 +80,8 @@ CMD_PATTERN = "gnomon.cmd.*.*.*"
 (a hostile id such as `*`): properly stored ones have one token more."""
 EVENTS_FILTER = "*.*.*.*.*"
 """All events of all kinds and partitions: registers have four tokens or three."""
+ALL_REGISTERS = "state.>"
+"""Filter for the registers of all objects and shards."""
 TASK_RUN = "_"
 """The run of events that belong to the task itself."""
 PRIORITIES = ("urgent", "high", "medium", "low")

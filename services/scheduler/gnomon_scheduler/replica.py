@@ -1,6 +1,6 @@
 """One partition's registers and events as the log tells them: what makes a standby hot and feeds a leader.
 
-Two phases. *Load*: the newest message of every register of the partition, which tells the fold position. *Follow*:
+Two phases. *Load* (`loading`): the newest message of every register of the partition, which tells the fold position. *Follow*:
 registers and events from the fold position on, in order. While nobody leads here the messages are applied to the
 memory as they come (`standby`); a leader takes them as an inbox (`lead`) and folds them in its own turns.
 
@@ -10,7 +10,7 @@ After leading, the memory is thrown away and loaded again: it may hold what was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_scheduler import patient_reads
+from gnomon_scheduler.loading import load
 from gnomon_scheduler.memory import ShardMemory
 from gnomon_scheduler.registers import ShardRegister, TaskRegister
 from gnomon_schemas import subjects
@@ -48,20 +48,17 @@ class Replica(Service):
         self._shard_subject = subjects.shard_register(partition)
         self._leader: Listener | None = None
         self._moved = asyncio.Event()
+        self._prepared = False
+        """The registers are loaded (`load_together`), and nothing is followed yet."""
 
     async def on_start(self) -> None:
         """Load, then follow; ready when all that was there at the start has been applied."""
-        self.memory = memory = ShardMemory(self.partition)
         self._leader = None
-        # First of all, since it tells from when on slots matter: a task's own register may be a year old.
-        shard = await patient_reads.last(self._bus, EVENTS_STREAM, self._shard_subject)
-        if shard is not None:
-            self._apply_register(shard)
+        if not self._prepared:
+            self.memory = ShardMemory(self.partition)
+            await load(self._bus, [self])
+        self._prepared, memory = False, self.memory
         registers = [subjects.task_registers(self.partition), self._shard_subject]
-        loader = Follower(self._bus, EVENTS_STREAM, registers, handler=self._load, name=f"{self.name}-load")
-        await loader.start()
-        await loader.loaded.wait()
-        await loader.stop()
         start_seq = (memory.shard.fold_position if memory.shard else 0) + 1
         follower = Follower(
             self._bus,
@@ -74,6 +71,13 @@ class Replica(Service):
         await self.start_child(follower)
         await follower.caught_up.wait()
 
+    @staticmethod
+    async def load_together(bus: NatsBus, replicas: Sequence[Replica]) -> None:
+        """Load several replicas at once, before they are started: the broker passes over its stream only once."""
+        await load(bus, replicas)
+        for replica in replicas:
+            replica._prepared = True
+
     def lead(self, listener: Listener) -> None:
         """From now on hand what is delivered to `listener` instead of applying it."""
         self._leader = listener
@@ -84,23 +88,20 @@ class Replica(Service):
             self._moved.clear()
             await self._moved.wait()
 
-    async def _load(self, messages: list[Stored]) -> None:
-        for message in messages:
-            self._apply_register(message)
-
     async def _follow(self, messages: list[Stored]) -> None:
         if self._leader is not None:
             self._leader(messages)
             return
         for message in messages:
             if message.subject.startswith("state."):
-                self._apply_register(message)
+                self.apply_register(message)
             else:
                 self._apply_event(message)
             self.memory.position = message.seq
         self._moved.set()
 
-    def _apply_register(self, message: Stored) -> None:
+    def apply_register(self, message: Stored) -> None:
+        """Take over a register as it is stored; one that cannot be read is set aside."""
         try:
             if message.subject == self._shard_subject:
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
