@@ -55,6 +55,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return events_command(options, Terminal())
+    if options.command == "doctor":
+        from gnomon_cli.doctor.examination import doctor_command
+        from gnomon_cli.terminal import Terminal
+
+        return doctor_command(options, Terminal())
     from gnomon_cli.process_commands import run_process
 
     return run_process(options)

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_task(commands)
     _add_events(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -216,6 +217,23 @@ def _add_events(commands: Any) -> None:
     events.add_argument("--last", type=int, default=20, metavar="N", help="without --follow: how many (20)")
     events.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_target_flags(events)
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at everything that Gnomon stands on, and say what to do about what is wrong",
+        description="Look at versions, clocks, streams, durability, leases, lag, stuck work and the database. Nothing "
+        "is changed. Exit code 0: nothing failed (there may be warnings); 1: something did; 2: not understood. "
+        "NATS is found by GNOMON_NATS_URL (and GNOMON_NATS_CREDS), else by the run.json of `gnomon up`.",
+    )
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.add_argument(
+        "--monitor",
+        metavar="URL",
+        help="monitoring port of nats-server, as http://host:8222, to see its durability",
+    )
+    _add_target_flags(doctor)
 
 
 def _verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:

@@ -43,6 +43,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     shards: tuple[int, ...] = ()
     draining: bool = False
     """It takes no more work."""
+    clock_offset_ms: int = 0
+    """How far its clock is ahead of the broker's, as it sees it itself; 0 within two seconds."""
 
 
 class TypeAnnouncement(msgspec.Struct, frozen=True, kw_only=True):

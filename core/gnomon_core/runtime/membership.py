@@ -104,7 +104,12 @@ class Membership(Service):
         )
         acked_ms = self._clock.now_ms()
         stored = await self._bus.get(bucket_stream(MEMBERS_BUCKET), seq)
-        if stored is not None and self.guard.told(sent_ms, stored.time_ms, acked_ms):
+        if stored is None:
+            return
+        changed = self.guard.told(sent_ms, stored.time_ms, acked_ms)
+        # Without a wake-up: the next renewal tells it.
+        self._member = msgspec.structs.replace(self._member, clock_offset_ms=self.guard.offset_ms)
+        if changed:
             if self.guard.off:
                 _log.error(LogEvent.CLOCK_OFF, offset_ms=self.guard.offset_ms)
             else:

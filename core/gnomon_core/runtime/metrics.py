@@ -256,7 +256,7 @@ class Metric(Enum):
     STREAM_MESSAGES = MetricSpec(
         "gnomon_stream_messages",
         "gauge",
-        "Messages in a stream: of TASK_COMMANDS those not yet decided, of TASK_DUE the work not yet finished.",
+        "Messages in a stream: of TASK_COMMANDS undecided ones, of TASK_DUE unfinished work and one fence a shard.",
         ("stream",),
         processes=_API,
     )
@@ -297,7 +297,7 @@ class Metric(Enum):
     PROJECTOR_LAG_SECONDS = MetricSpec(
         "gnomon_projector_lag_seconds",
         "gauge",
-        "Time between the last event in the read models and the newest event in the log; 0 when they are the same.",
+        "How long the first event that is missing in the read models has been waiting; 0 when none is.",
         processes=_API,
     )
     PROJECTOR_UNREADABLE = MetricSpec(

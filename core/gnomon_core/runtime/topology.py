@@ -40,8 +40,10 @@ __all__ = [
     "TopologyError",
     "TopologySettings",
     "bucket_config",
+    "differences",
     "ensure_topology",
     "stream_configs",
+    "topology_configs",
 ]
 
 MINIMUM_SERVER = (2, 12)
@@ -153,7 +155,8 @@ def _completed(config: dict[str, Any], settings: TopologySettings) -> dict[str, 
     return config | common | {"metadata": metadata}
 
 
-def _all_configs(settings: TopologySettings) -> list[dict[str, Any]]:
+def topology_configs(settings: TopologySettings) -> list[dict[str, Any]]:
+    """Every stream, those of the buckets included, as the broker's API takes them."""
     buckets = [
         bucket_config(LEASES_BUCKET, settings, expiring=True),
         bucket_config(MEMBERS_BUCKET, settings, expiring=True),
@@ -173,7 +176,7 @@ async def ensure_topology(bus: Bus, settings: TopologySettings) -> Topology:
     if not 1 <= settings.partitions <= MAX_PARTITIONS:
         raise TopologyError(f"partitions={settings.partitions}: 1 to {MAX_PARTITIONS} are allowed")
     _check_server(bus)
-    configs = _all_configs(settings)
+    configs = topology_configs(settings)
     created: dict[str, str] = {}
     try:
         async with asyncio.timeout(settings.patience_seconds):
@@ -259,6 +262,25 @@ def _changes(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> dict[s
                 raise TopologyError(f"stream {name}: {field} is {present!r} and should be {value!r}")
             changes[field] = value
     return changes
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Where a stream's configuration is not as the topology wants it: (what is, what should be) by field.
+
+    What a later version may have added is no difference.
+    """
+    told: dict[str, tuple[Any, Any]] = {}
+    for field, value in wanted.items():
+        present = found.get(field)
+        if field == "metadata":
+            same = value.items() <= (present or {}).items()
+        elif field == "subjects":
+            same = set(value) <= set(present or ())
+        else:
+            same = _same(present, value)
+        if not same:
+            told[field] = (present, value)
+    return told
 
 
 def _same(present: Any, wanted: Any) -> bool:

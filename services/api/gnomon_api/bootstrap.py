@@ -123,7 +123,7 @@ async def build(
         degraded={"postgres": database.why_away, "projector": lambda: projector.trouble},
     )
     observing.probe_checks(services.required, services.degraded)
-    observing.probe(ClusterGauges(bus, members, projection, observing.meter).look, every_seconds=5.0)
+    observing.probe(ClusterGauges(bus, members, projection, clock, observing.meter).look, every_seconds=5.0)
     http = HttpServer(
         build_app(services), settings.http_host, settings.http_port, on_stopping=hub.end_readers
     )

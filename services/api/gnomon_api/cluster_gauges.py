@@ -4,13 +4,14 @@ models are. Every api process looks every five seconds; of several that say the 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from gnomon_api.projection import Projection
 from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.membership import MemberWatch
 from gnomon_core.runtime.metrics import Meter, Metric
-from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_FILTER, EVENTS_STREAM, PRIORITIES, STREAMS
 
 __all__ = ["ClusterGauges"]
@@ -22,8 +23,11 @@ _KINDS: Final = ("scheduler", "executor")
 class ClusterGauges:
     """Sets the gauges; `look` is a probe."""
 
-    def __init__(self, bus: NatsBus, members: MemberWatch, projection: Projection, meter: Meter) -> None:
-        self._bus, self._members, self._projection, self._meter = bus, members, projection, meter
+    def __init__(
+        self, bus: NatsBus, members: MemberWatch, projection: Projection, clock: Clock, meter: Meter
+    ) -> None:
+        self._bus, self._members, self._projection = bus, members, projection
+        self._clock, self._meter = clock, meter
         self._pools: set[tuple[str, str]] = set()
 
     async def look(self) -> None:
@@ -63,11 +67,15 @@ class ClusterGauges:
                 return consumers
 
     async def _look_at_projector(self) -> None:
+        position = self._projection.sequence
         newest = await self._bus.last(EVENTS_STREAM, EVENTS_FILTER)
-        position, time = self._projection.sequence, self._projection.time
         behind = 0 if newest is None else max(0, newest.seq - position)
         seconds = 0.0
-        if newest is not None and behind and time is not None:
-            seconds = max(0, newest.time_ms - instant_ms(time)) / 1000
+        if behind:
+            # From the leader, which answered with the newest one: there is a next one.
+            request = {"seq": position + 1, "next_by_subj": EVENTS_FILTER}
+            found = await self._bus.api(f"STREAM.MSG.GET.{EVENTS_STREAM}", request)
+            stored = datetime.fromisoformat(found["message"]["time"][:19]).replace(tzinfo=UTC)
+            seconds = max(0.0, self._clock.now_ms() / 1000 - stored.timestamp())
         self._meter.set(Metric.PROJECTOR_LAG, behind)
         self._meter.set(Metric.PROJECTOR_LAG_SECONDS, seconds)

@@ -12,15 +12,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+import msgspec
 import structlog
 from typing_extensions import override
 
-from gnomon_api.readmodels.migrate import migrate
+from gnomon_api.readmodels.migrate import migrate, migrations
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 
-__all__ = ["AWAY", "Database", "DatabaseAway", "Row"]
+__all__ = ["AWAY", "Database", "DatabaseAway", "DatabaseState", "Row"]
 
 Row: TypeAlias = "asyncpg.Record | Mapping[str, Any]"
 """A row, by the names of its columns."""
@@ -45,6 +46,17 @@ _STATEMENT_SECONDS: Final = 10.0
 
 class DatabaseAway(Exception):
     """Postgres cannot be reached, or has no read models yet. Ask again later; writes work without it."""
+
+
+class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/health` tells of the database."""
+
+    version: str
+    """Of the server, as it says itself."""
+    migrations_applied: int
+    """Number of the last migration that the database has."""
+    migrations_known: int
+    """Number of the last one that this process has."""
 
 
 class Database(Service):
@@ -121,6 +133,17 @@ class Database(Service):
         """A statement without rows. Raises DatabaseAway."""
         async with self.connection() as connection:
             await connection.execute(sql, *values)
+
+    async def told(self) -> DatabaseState:
+        """Which Postgres it is, and how far it was migrated. Raises DatabaseAway."""
+        row = await self.fetchrow(
+            "select current_setting('server_version') as version, "
+            "(select max(version) from gnomon_migrations) as applied"
+        )
+        assert row is not None, "a select of constants has a row"
+        return DatabaseState(
+            version=row["version"], migrations_applied=row["applied"] or 0, migrations_known=len(migrations())
+        )
 
     async def why_away(self) -> str | None:
         """What keeps the database from serving; None when it serves."""

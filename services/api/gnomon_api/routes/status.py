@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from litestar import get
 
+from gnomon_api.database import DatabaseAway, DatabaseState
 from gnomon_api.http_io import HttpRequest, HttpResponse, json_response, services
 from gnomon_api.routes.commands import no_params
+from gnomon_api.services import ApiServices
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.health import readiness
+from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["HEALTH_ROUTES", "STATUS_ROUTES"]
@@ -67,11 +70,21 @@ async def health(request: HttpRequest) -> HttpResponse:
         {
             "status": "ok" if ready and whole else "degraded" if ready else "not ready",
             "version": api.version,
+            "time": format_instant(api.clock.now_ms()),
             "checks": {**said, **besides},
+            "database": await _database(api),
             "read_models": {"sequence": api.projection.sequence, "time": api.projection.time},
             "event_readers": api.hub.readers,
         }
     )
+
+
+async def _database(api: ApiServices) -> DatabaseState | None:
+    """What the database says of itself; None while it is away, which the checks tell in words."""
+    try:
+        return await api.database.told()
+    except DatabaseAway:
+        return None
 
 
 @get("/metrics")
