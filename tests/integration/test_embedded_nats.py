@@ -163,11 +163,17 @@ async def test_the_folder_may_have_any_name(tmp_path: Path) -> None:
 _IN_MEMORY = pytest.mark.skipif(not TMPFS.is_dir(), reason="this system has no tmpfs where Linux has it")
 
 
-async def _store_batch(url: str) -> int:
-    """Store a batch of three in a stream that is made where there is none; how many messages it has then."""
+async def _store_batch(url: str, batches: Path | None = None) -> int:
+    """Store a batch of three in a stream that is made where there is none; how many messages it has then.
+
+    `batches`: wait until this is a link first.
+    """
     bus = await connect(CommonSettings(nats_url=url), name="test")
     try:
         await ensure_topology(bus, TopologySettings(partitions=1))
+        async with asyncio.timeout(10):
+            while batches is not None and not batches.is_symlink():  # noqa: ASYNC110 - a thread does it, and tells nobody
+                await asyncio.sleep(0.01)
         subject = f"task.x.0.{bus.generation}._"
         await bus.publish_batch([Outgoing(subject, b"x")] * 3)
         return (await bus.stream_info(EVENTS_STREAM)).messages
@@ -181,16 +187,16 @@ async def test_a_fast_server_collects_its_batches_in_memory(tmp_path: Path) -> N
     server = EmbeddedNats(tmp_path, fast=True)
     await server.start()
     folder = tmp_path / "n1" / "store" / "jetstream" / "$G" / "streams" / EVENTS_STREAM / "batches"
-    assert await _store_batch(server.url) == 3
+    assert await _store_batch(server.url, folder) == 3
     memory = folder.readlink()
     assert memory.is_relative_to(TMPFS)
     await server.restart()
-    assert await _store_batch(server.url) == 6
+    assert await _store_batch(server.url, folder) == 6
     assert folder.readlink() == memory
     await server.kill()
     assert memory.is_dir(), "the next start looks there for a batch that was being stored"
     await server.start()
-    assert await _store_batch(server.url) == 9
+    assert await _store_batch(server.url, folder) == 9
     assert folder.readlink() == memory
     await server.stop()
     assert not memory.exists()
@@ -201,12 +207,12 @@ async def test_a_server_whose_batches_in_memory_are_gone_starts(tmp_path: Path) 
     """As after a power cut: the link leads nowhere."""
     server = EmbeddedNats(tmp_path, fast=True)
     await server.start()
-    assert await _store_batch(server.url) == 3
     folder = tmp_path / "n1" / "store" / "jetstream" / "$G" / "streams" / EVENTS_STREAM / "batches"
+    assert await _store_batch(server.url, folder) == 3
     await server.kill()
     shutil.rmtree(folder.readlink().parent)
     await server.start()
-    assert await _store_batch(server.url) == 6
+    assert await _store_batch(server.url, folder) == 6
     await server.stop()
 
 
@@ -223,15 +229,22 @@ async def test_a_server_that_syncs_collects_its_batches_on_disk(tmp_path: Path) 
 
 async def test_without_room_or_a_folder_of_its_own_batches_stay_on_disk(tmp_path: Path) -> None:
     """No tmpfs, or somebody else's folder under that name: nothing is linked."""
-    nowhere = BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path / "none")
-    nowhere.link()
-    assert not (tmp_path / "store").exists()
-    taken = BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path)
-    taken.link()
-    link = tmp_path / "store" / "jetstream" / "$G" / "streams" / "S" / "batches"
-    assert link.is_symlink()
+    stream = tmp_path / "store" / "jetstream" / "$G" / "streams" / "S"
+    stream.mkdir(parents=True)
+    (stream / "meta.sum").touch()
+    link = stream / "batches"
+
+    async def linked(staging: BatchStaging) -> bool:
+        staging.begin()
+        await asyncio.sleep(0.2)  # what must not happen sends no signal
+        staging.end()
+        return link.is_symlink()
+
+    assert not await linked(BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path / "none"))
+    good = BatchStaging(tmp_path / "store", ("S",), tmpfs=tmp_path)
+    assert await linked(good)
     memory = link.readlink().parent
-    taken.clear()
+    good.clear()
+    assert not link.is_symlink()
     memory.symlink_to(tmp_path)
-    taken.link()
-    assert not link.exists()
+    assert not await linked(good)

@@ -11,8 +11,9 @@ had begun to store. A process that was killed finds it: tmpfs outlives it. After
 batch may be left torn. A server that runs `fast` does not promise more than that, since it syncs neither its
 batches nor its streams; one that syncs promises it, and keeps its batches on disk.
 
-The server removes the link, as it would the folder, when it has started, so it is made anew each time. Where the
-server is quicker, or there is no tmpfs with room, batches are on disk as ever: slower, nothing else.
+The server removes the link, as it would the folder, when it starts, and goes by folders in telling what it should
+hold, so the link is made when the server is up and the stream is there: a thread looks for that, since nobody tells.
+Where the first batch is quicker, or there is no tmpfs with room, batches are on disk as ever: slower, nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ TMPFS: Final = Path("/dev/shm")
 
 _ROOM: Final = 256 * 1024 * 1024
 """Bytes that must be free: a batch that finds no room would be refused again and again."""
+_LOOK_EVERY_SECONDS: Final = 0.05
 _STREAMS: Final = Path("jetstream", "$G", "streams")
 """Where the store keeps the streams of the account that everybody is in where none is configured."""
 
@@ -46,19 +49,33 @@ class BatchStaging:
         name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:24]
         # The same for every run on this store: the next one looks there for what a killed one left.
         self._target = tmpfs / f"gnomon-batches-{os.getuid()}-{name}"
+        self._ended: threading.Event | None = None
+
+    def begin(self) -> None:
+        """Have batches collected in memory, where that can be. To be called when the server is up; again is fine."""
+        if self._ended is None and self._available():
+            self._ended = threading.Event()
+            threading.Thread(
+                target=self._keep_linked, args=(self._ended,), name="gnomon-batch-staging", daemon=True
+            ).start()
+
+    def end(self) -> None:
+        """Make no more links. To be called when the server is to end."""
+        if self._ended is not None:
+            self._ended.set()
+            self._ended = None
 
     def link(self) -> None:
-        """Have batches collected in memory from now on, where that can be. To be called when the server is up."""
-        if not self._available():
-            return
+        """Link the folders of the streams that are there."""
         for name, link in self._links.items():
-            (self._target / name).mkdir(exist_ok=True)
+            # The server writes this file when it has made the stream.
+            if link.is_symlink() or not (link.parent / "meta.sum").exists():
+                continue
             try:
-                # The stream may not be there yet: the server does not mind finding its folder.
-                link.parent.mkdir(parents=True, exist_ok=True)
+                (self._target / name).mkdir(exist_ok=True)
                 link.symlink_to(self._target / name)
-            except FileExistsError:
-                continue  # the server was quicker, or the link is there
+            except OSError:
+                continue  # a batch was quicker, or the stream or the memory is gone again
 
     def clear(self) -> None:
         """Remove what is in memory. To be called when the server has ended by itself: then nothing is left to
@@ -67,6 +84,10 @@ class BatchStaging:
             if link.is_symlink():
                 link.unlink()
         shutil.rmtree(self._target, ignore_errors=True)
+
+    def _keep_linked(self, ended: threading.Event) -> None:
+        while not ended.wait(_LOOK_EVERY_SECONDS):
+            self.link()
 
     def _available(self) -> bool:
         """Whether there is memory to use, in a folder that nobody else can have put there."""

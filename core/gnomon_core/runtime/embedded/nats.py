@@ -108,7 +108,7 @@ class NatsNode:
         """
         await self._run.ready(within=_READY_SECONDS, probe=self._healthy)
         if self._staging is not None:
-            self._staging.link()
+            self._staging.begin()
 
     async def start(self) -> None:
         """Start the node and wait until it is healthy."""
@@ -117,6 +117,7 @@ class NatsNode:
 
     async def stop(self) -> None:
         """End the node cleanly; after 10 s it is killed. May be called again."""
+        self._end_staging()
         if self._process is not None:
             code = await self._process.stop(signal.SIGTERM, grace=_STOP_SECONDS)
             if self._staging is not None and code == 0:
@@ -124,6 +125,7 @@ class NatsNode:
 
     async def kill(self) -> None:
         """Kill the node with SIGKILL and wait until it is gone."""
+        self._end_staging()
         self._run.send(signal.SIGKILL)
         await self._run.wait()
 
@@ -143,6 +145,10 @@ class NatsNode:
     async def wait_ended(self) -> int:
         """Wait until the present run has ended, for whatever reason; return its exit code."""
         return await self._run.wait()
+
+    def _end_staging(self) -> None:
+        if self._staging is not None:
+            self._staging.end()
 
     @property
     def _run(self) -> ServerProcess:
