@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import executions, fires, intervals, one_instant, projector, run_latency
+from benchmarks import (
+    executions,
+    fires,
+    http_requests,
+    intervals,
+    one_instant,
+    projector,
+    run_latency,
+    schedules,
+    startup,
+)
 from benchmarks.running import main
 
 QUESTIONS = [
@@ -16,7 +26,10 @@ QUESTIONS = [
     intervals.QUESTION,
     run_latency.QUESTION,
     fires.QUESTION,
+    http_requests.QUESTION,
+    schedules.QUESTION,
     projector.QUESTION,
+    startup.QUESTION,
 ]
 
 if __name__ == "__main__":

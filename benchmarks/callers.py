@@ -80,12 +80,19 @@ async def send(stage: Stage, tasks: Iterable[NewTask]) -> None:
     await stage.nc.flush(timeout=60)
 
 
-async def create(stage: Stage, tasks: Sequence[NewTask], *, within: float = 300.0) -> float:
+async def create(
+    stage: Stage, tasks: Iterable[NewTask], *, count: int | None = None, within: float = 300.0
+) -> float:
     """Create tasks and wait until the schedulers have them all: seconds from the first command sent.
+
+    `count` says how many there will be, where `tasks` are made as they are sent.
 
     Raises RuntimeError when some were refused, TimeoutError.
     """
-    wanted = await _known(stage) + len(tasks)
+    if count is None:
+        tasks = list(tasks)
+        count = len(tasks)
+    wanted = await _known(stage) + count
     begun = time.perf_counter()
     await send(stage, tasks)
     look_at_refusals = time.perf_counter() + _REFUSALS_SECONDS
@@ -95,7 +102,7 @@ async def create(stage: Stage, tasks: Sequence[NewTask], *, within: float = 300.
             if time.perf_counter() > look_at_refusals:
                 look_at_refusals += _REFUSALS_SECONDS
                 if refused := await stage.count("task.rejected.>"):
-                    raise RuntimeError(f"{left} of {len(tasks)} tasks are not there, {refused} were refused")
+                    raise RuntimeError(f"{left} of {count} tasks are not there, {refused} were refused")
     return time.perf_counter() - begun
 
 
