@@ -248,7 +248,7 @@ class ApiClient:
         return ApiProblem(status, problem, hint=hint)
 
     def _foreign(self, status: int, raw: bytes) -> CliError:
-        start = raw[:200].decode(errors="replace").strip()
+        start = raw[:200].decode(errors="replace").strip().partition("\n")[0]
         return CliError(
             f"{self._target.url} answered {status} with something that is not Gnomon's JSON",
             details=[start] if start else [],
@@ -267,12 +267,18 @@ class ApiClient:
             if isinstance(error.reason, TimeoutError):
                 raise _timed_out(where) from None
             raise Unreachable(
-                f"cannot reach {where}: {error.reason}",
+                f"cannot reach {where}: {_words(error.reason)}",
                 hint="is it running? `gnomon up` starts one; GNOMON_URL names another",
             ) from None
         except (OSError, http.client.HTTPException) as error:
             words = str(error) or type(error).__name__
             raise Unreachable(f"lost the connection to {where}: {words}") from None
+
+
+def _words(reason: object) -> str:
+    """What the system says, without its number."""
+    text = getattr(reason, "strerror", None) or str(reason)
+    return text[:1].lower() + text[1:]
 
 
 def _timed_out(where: str) -> Unreachable:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from typing_extensions import override
 
 from gnomon_cli.errors import USAGE
 from gnomon_cli.task_input import seconds
@@ -25,16 +28,43 @@ run.json that `gnomon up` leaves in its data folder (--data, .gnomon if not give
 """
 
 
+_CHOICE = re.compile(
+    r"(?:argument (?P<argument>\S+): )?invalid choice: '(?P<given>[^']*)' \(choose from (?P<allowed>.*)\)"
+)
+"""argparse's own words for a value that is not among those allowed."""
+_KINDS = {"COMMAND": "command", "VERB": "verb"}
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors read as help: what was meant, perhaps, and where to read on."""
 
-    def error(self, message: str) -> NoReturn:
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, but a flag that is not known is refused by the command that it was given to.
+
+        argparse itself hands it back up, to be refused by the whole program, which has other flags.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and any(word.startswith("-") for word in unknown):
+            flag = next(word for word in unknown if word.startswith("-"))
+            self.error(f"there is no flag {flag.partition('=')[0]!r}", self._flags(), flag.partition("=")[0])
+        return found, unknown
+
+    @override
+    def error(self, message: str, allowed: Iterable[str] = (), given: str = "") -> NoReturn:
         """Print what is wrong and end with exit code 2."""
+        if found := _CHOICE.search(message):
+            given, allowed = found["given"], [word.strip(" '") for word in found["allowed"].split(",")]
+            if kind := _KINDS.get(found["argument"]):
+                message = f"there is no {kind} {given!r}: allowed are {', '.join(allowed)}"
         lines = [f"error: {message}"]
-        if meant := _meant(message):
-            lines.append(f"hint: did you mean {meant!r}?")
+        if close := difflib.get_close_matches(given, list(allowed), n=1):
+            lines.append(f"hint: did you mean {close[0]!r}?")
         lines.append(f"hint: `{self.prog} --help` tells what it takes")
         self.exit(USAGE, "\n".join(lines) + "\n")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -248,12 +278,3 @@ def _verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
 def _add_target_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="address of the api (GNOMON_URL)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="data folder of a `gnomon up` (.gnomon)")
-
-
-def _meant(message: str) -> str | None:
-    """The allowed word closest to a wrong one, out of argparse's own message."""
-    found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-    if found is None:
-        return None
-    allowed = [word.strip(" '") for word in found[2].split(",")]
-    return next(iter(difflib.get_close_matches(found[1], allowed, n=1)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import Target
 
-__all__ = ["create_demo_tasks", "demo_tasks"]
+__all__ = ["create_demo_tasks", "demo_tasks", "follow_port"]
 
 _PATIENCE_SECONDS = 30.0
+_OWN_URL = re.compile(r"http://[^/]+:\d+/livez")
 _AGAIN_SECONDS = 0.1
 
 _NOT_YET = frozenset({"unknown_task_type", "unavailable"})
@@ -66,6 +68,32 @@ async def create_demo_tasks(target: Target, tasks: Sequence[dict[str, Any]]) -> 
             hint="the logs of scheduler and executor say more",
         ) from None
     return [remark for remark in remarks if remark]
+
+
+async def follow_port(target: Target, tasks: Sequence[dict[str, Any]]) -> str:
+    """Point the task that asks the api to where the api is now, if it is there and asks elsewhere.
+
+    Returns a line where that did not work. Raises `CliError` when the api cannot be asked.
+    """
+    api = ApiClient(target, timeout=10.0)
+    for task in tasks:
+        if task["task_type"] != "http_request":
+            continue
+        try:
+            there = await asyncio.to_thread(api.get, f"/tasks/{task['task_id']}")
+        except ApiProblem as problem:
+            if problem.status == 404:
+                continue  # there never was a demo here, or it was deleted
+            raise
+        asked = str(there.body["config"].get("url", ""))
+        if asked != task["config"]["url"] and _is_own(asked):
+            return await _correct(api, task)
+    return ""
+
+
+def _is_own(url: str) -> bool:
+    """Whether this is what an earlier demo has put in, and not what somebody has made of it."""
+    return _OWN_URL.fullmatch(url) is not None
 
 
 async def _create(api: ApiClient, task: dict[str, Any]) -> str:

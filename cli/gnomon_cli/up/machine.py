@@ -31,8 +31,8 @@ from gnomon_cli.target import Target
 from gnomon_cli.terminal import Terminal
 from gnomon_cli.up.announcer import Announcer, shown_path, without_password
 from gnomon_cli.up.children import ServiceChild
-from gnomon_cli.up.data_folder import log_folder, take_folder
-from gnomon_cli.up.demo import create_demo_tasks, demo_tasks
+from gnomon_cli.up.data_folder import check_space, log_folder, take_folder
+from gnomon_cli.up.demo import create_demo_tasks, demo_tasks, follow_port
 from gnomon_cli.up.keeper import Keeper, Kept
 from gnomon_cli.up.live import LiveView
 from gnomon_cli.up.log_watch import LogWatch, begin_log
@@ -48,6 +48,7 @@ from gnomon_cli.up.plan import (
 from gnomon_cli.up.reload import ModuleWatch
 from gnomon_cli.up.run_file import ProcessEntry, RunFile, remove_run_file, write_run_file
 from gnomon_cli.up.servers import NatsChild, PostgresChild
+from gnomon_cli.up.task_modules import check_modules
 from gnomon_cli.up.waiting import all_of, cancelled, first_of
 from gnomon_core.runtime.embedded import DEFAULT_NATS_PORT, LOOPBACK, EmbeddedNats, EmbeddedPostgres
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
@@ -65,9 +66,11 @@ async def run_up(options: UpOptions, terminal: Terminal, environ: Mapping[str, s
     Raises `CliError` when it cannot start.
     """
     check_options(options)
+    check_modules(options.tasks)
     signals = _StopSignals()
     signals.install()
     with take_folder(options.data) as folder:
+        check_space(folder)
         machine = Machine(options, folder, terminal, environ)
         try:
             return await machine.run(signals)
@@ -167,6 +170,8 @@ class Machine:
         await self._look_on()
         if self._options.demo:
             await self._create_demo()
+        else:
+            await self._follow_port()
 
     async def _create_demo(self) -> None:
         """Create the sample tasks. Where that fails Gnomon stays up: it is fit for every other task."""
@@ -176,6 +181,15 @@ class Machine:
             self._say("\n".join(error.lines()), "red")
             return
         for remark in remarks:
+            self._say(remark, "yellow")
+
+    async def _follow_port(self) -> None:
+        """A sample task of an earlier `--demo` asks the api, which may listen on another port now."""
+        try:
+            remark = await follow_port(self._target(), demo_tasks(self._http.url))
+        except CliError as error:
+            remark = error.message
+        if remark:
             self._say(remark, "yellow")
 
     async def _start_everything(self) -> None:

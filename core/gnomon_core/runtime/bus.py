@@ -16,6 +16,7 @@ What a publish may answer, and what each answer means, is in `bus_errors`. Three
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -79,6 +80,8 @@ _NOT_FOUND = 404
 _DELETE_FAILED = 10057
 _SEQUENCE_GONE = 10043
 _log = structlog.get_logger(__name__)
+_WAITING_TOLD_SECONDS = 10.0
+"""How often a process without any server says that it waits for one."""
 
 Handler = Callable[[Msg], Awaitable[None]]
 
@@ -519,7 +522,7 @@ async def connect(
     """
     nc = NatsClient()
     bus = make_bus(nc)
-    down_since = 0.0
+    down_since, told_at = 0.0, -math.inf
 
     async def lost() -> None:
         nonlocal down_since
@@ -548,7 +551,14 @@ async def connect(
         bus.ended()
 
     async def failed(error: Exception) -> None:
-        _log.debug(LogEvent.NATS_ERROR, error=repr(error))
+        nonlocal told_at
+        if bus.connected_since is None and time.monotonic() - told_at > _WAITING_TOLD_SECONDS:
+            # Whoever started it with a wrong address sees a process that waits in silence otherwise.
+            told_at = time.monotonic()
+            where = ", ".join(_without_login(address) for address in settings.nats_url.split(","))
+            _log.warning(LogEvent.NATS_ERROR, waiting_for=where, error=str(error) or repr(error))
+        else:
+            _log.debug(LogEvent.NATS_ERROR, error=repr(error))
 
     credentials: dict[str, Any] = {}
     if settings.nats_creds:
@@ -573,6 +583,11 @@ async def connect(
     await bus.open()
     _log.info(LogEvent.NATS_CONNECTED, server=_server_of(nc))
     return bus
+
+
+def _without_login(address: str) -> str:
+    """A server's address without user and password."""
+    return address.strip().rpartition("//")[2].rpartition("@")[2]
 
 
 def _server_of(nc: NatsClient) -> str | None:

@@ -26,7 +26,11 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"gnomon migrate: {error}\n")
         return 2
-    except (MigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+    except OSError as error:  # TimeoutError is one
+        words = " ".join(str(error).split()) or "no answer in time"
+        sys.stderr.write(f"gnomon migrate: cannot reach the Postgres of GNOMON_DATABASE_URL: {words}\n")
+        return 1
+    except (MigrationError, asyncpg.PostgresError) as error:
         words = " ".join(str(error).split()) or "the database does not answer"
         sys.stderr.write(f"gnomon migrate: {type(error).__name__}: {words}\n")
         return 1

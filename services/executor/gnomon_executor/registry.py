@@ -136,10 +136,16 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+        # A module that is missing, or is no Python, fails inside the import machinery, whose lines help nobody.
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith("<frozen")
+            and frame.filename not in (__file__, importlib.__file__)
+        ]
+        place = f" (in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         raise TypesNotLoaded(
-            f"module {name!r} cannot be imported: {type(error).__name__}: {error} "
-            f"(in {frame.filename}, line {frame.lineno})"
+            f"module {name!r} cannot be imported: {type(error).__name__}: {error}{place}"
         ) from error
 
 

@@ -93,6 +93,11 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(flags: list[str
     [
         (["tsk"], "did you mean 'task'?"),
         (["task", "lst"], "did you mean 'list'?"),
+        (["tsk"], "there is no command 'tsk': allowed are up, "),
+        (["up", "--dmeo"], "did you mean '--demo'?"),
+        (["task", "create", "--nmae", "x"], "there is no flag '--nmae'"),
+        (["task", "create", "--nmae", "x"], "`gnomon task create --help`"),
+        (["task", "run", "x", "--wiat=3"], "did you mean '--wait'?"),
         (["task", "create", "--every", "soon"], "'soon' is not a duration such as 30s"),
         (["task", "create", "--overlap", "maybe"], "invalid choice: 'maybe'"),
         (["up", "--schedulers", "two"], "invalid int value: 'two'"),

@@ -271,6 +271,8 @@ class EmbeddedPostgres:
             capture_output=True,
             text=True,
             check=False,
+            # Ctrl-C in a terminal goes to the whole group, and half a cluster is none: this ends, then we do.
+            start_new_session=True,
             user=account.uid if account else None,
             group=account.gid if account else None,
             extra_groups=[] if account else None,
@@ -318,6 +320,7 @@ class EmbeddedPostgres:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
         )
         if done.returncode != 0:
             raise EmbeddedServerError(f"psql could not run {statement!r}: {done.stderr.strip()}")
