@@ -17,7 +17,9 @@ What each failure leaves behind:
 
 Asking. An executor that has claimed answers on `gnomon.executor.<id>.claims` whether it is still running the
 attempt. Silence for two seconds counts as gone - but only on a connection that has itself been up for a
-while: just after the broker comes back, everybody is still reconnecting, and silence means nothing.
+while: just after the broker comes back, everybody is still reconnecting, and silence means nothing. On a
+young connection it is asked for so much longer, so that work redelivered to an executor that was started in
+the place of a dead one is not kept waiting by another round.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ __all__ = ["ASK_SECONDS", "Answer", "Asker", "Claim", "Claimed", "Claims"]
 
 ASK_SECONDS: Final = 2.0
 """So long is an executor asked before its silence counts."""
-SETTLED_CONNECTION_SECONDS: Final = 2.0
-"""A connection younger than this, when the asking begins, proves nothing by silence."""
+SETTLED_CONNECTION_SECONDS: Final = 1.0
+"""Silence on a connection younger than this proves nothing. Clients try to reconnect every 0.2 s."""
 _AGAIN_SECONDS: Final = 0.2
 UNSURE_DELAY_SECONDS: Final = 1.0
 _SILENCE_HOLDS_SECONDS: Final = 3.0
@@ -67,7 +69,7 @@ class Answer(Enum):
 
     RUNNING = "it runs the attempt"
     GONE = "it does not run the attempt, or does not answer"
-    UNSURE = "no answer, but this process has only just connected"
+    UNSURE = "no answer, and this process's own connection did not hold meanwhile"
 
 
 class Claim(Enum):
@@ -106,17 +108,26 @@ class Asker:
         self._silent: dict[str, tuple[float, int]] = {}
 
     async def ask(self, last: ChainEnd, key: AttemptKey) -> Answer:
-        """Ask the executor that stands last on the chain. Takes up to `ASK_SECONDS`."""
+        """Ask the executor that stands last on the chain.
+
+        Takes up to `ASK_SECONDS`, counted from when this process's connection is settled.
+        """
         if last.executor is None:
             return Answer.GONE
         if self._known_silent(last.executor):
             return Answer.GONE
-        begun, generation = time.monotonic(), self._bus.generation
-        since = self._bus.connected_since
+        generation, since = self._bus.generation, self._bus.connected_since
+        if since is None:
+            await asyncio.sleep(READ_PAUSE_SECONDS)
+            return Answer.UNSURE
+        until = max(time.monotonic(), since + SETTLED_CONNECTION_SECONDS) + ASK_SECONDS
         question = encode(ClaimQuestion(execution_id=key[0], attempt=key[1], nonce=last.nonce))
-        while (left := begun + ASK_SECONDS - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0:
             try:
-                message = await self._bus.request(subjects.executor_claims(last.executor), question, left)
+                # Asked again after a while: whoever is back only now has not heard the first question.
+                message = await self._bus.request(
+                    subjects.executor_claims(last.executor), question, min(left, ASK_SECONDS / 2)
+                )
                 return Answer.RUNNING if decode(message.data, ClaimAnswer).running else Answer.GONE
             except NoResponders:
                 # Nobody listens *now*: it may be about to reconnect.
@@ -125,8 +136,7 @@ class Asker:
                 await asyncio.sleep(min(READ_PAUSE_SECONDS, max(0.0, left)))
             except msgspec.DecodeError:
                 return Answer.GONE
-        steady = since is not None and begun - since >= SETTLED_CONNECTION_SECONDS
-        if not steady or not self._bus.connected or self._bus.generation != generation:
+        if not self._bus.connected or self._bus.generation != generation:
             return Answer.UNSURE
         self._silent[last.executor] = (time.monotonic(), generation)
         return Answer.GONE
