@@ -19,16 +19,16 @@ from gnomon_core.runtime.settings import CommonSettings, render_env_example
 from gnomon_executor.settings import ExecutorSettings
 from gnomon_scheduler.settings import SchedulerSettings
 
-__all__ = ["main", "rendered"]
+__all__ = ["SETTINGS", "main", "rendered"]
 
 FILE = Path(".env.example")
+SETTINGS = (CommonSettings, SchedulerSettings, ExecutorSettings, ApiSettings, CliSettings, OtelSettings)
+"""Every class of settings, in the order in which documents show them."""
 
 
 def rendered() -> str:
     """What the file should hold."""
-    text = render_env_example(
-        [CommonSettings, SchedulerSettings, ExecutorSettings, ApiSettings, CliSettings, OtelSettings]
-    )
+    text = render_env_example(SETTINGS)
     return text.rstrip("\n") + "\n"
 
 

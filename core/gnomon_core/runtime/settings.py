@@ -19,7 +19,7 @@ import types
 import typing
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import msgspec
 
@@ -29,8 +29,10 @@ __all__ = [
     "CommonSettings",
     "Seconds",
     "Setting",
+    "SettingDoc",
     "Settings",
     "SettingsError",
+    "documented",
     "format_duration",
     "parse_duration",
     "render_env_example",
@@ -255,19 +257,37 @@ def _field_docs(cls: type) -> dict[str, str]:
     return docs
 
 
+class SettingDoc(NamedTuple):
+    """What there is to say of one variable."""
+
+    variable: str
+    meaning: str
+    allowed: str
+    default: str
+    """As it would be written; empty for none."""
+
+
+def documented(classes: Sequence[type[Settings]]) -> dict[str, list[SettingDoc]]:
+    """Title to the variables of each class, each variable where it first occurs."""
+    found: dict[str, list[SettingDoc]] = {}
+    seen: set[str] = set()
+    for cls in classes:
+        for field in _fields(cls):
+            if field.variable not in seen:
+                seen.add(field.variable)
+                doc = SettingDoc(field.variable, field.doc, field.allowed(), field.show_default())
+                found.setdefault(cls.title, []).append(doc)
+    return found
+
+
 def render_env_example(classes: Sequence[type[Settings]]) -> str:
     """`.env.example`: every variable of these classes with its meaning, what is allowed, and its default."""
     lines = ["# Every setting of Gnomon, with its default. An empty value counts as not set.", ""]
-    seen: set[str] = set()
-    for cls in classes:
-        fields = [field for field in _fields(cls) if field.variable not in seen]
-        if not fields:
-            continue
-        lines += [f"## {cls.title}", ""]
-        for field in fields:
-            seen.add(field.variable)
-            lines += [f"# {line}".rstrip() for line in field.doc.splitlines()]
-            lines += [f"# Allowed: {field.allowed()}.", f"{field.variable}={field.show_default()}", ""]
+    for title, docs in documented(classes).items():
+        lines += [f"## {title}", ""]
+        for doc in docs:
+            lines += [f"# {line}".rstrip() for line in doc.meaning.splitlines()]
+            lines += [f"# Allowed: {doc.allowed}.", f"{doc.variable}={doc.default}", ""]
     return "\n".join(lines)
 
 

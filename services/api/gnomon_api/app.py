@@ -7,7 +7,7 @@ our own. A fault is logged whole under its trace id, and its caller is told that
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -34,7 +34,7 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import trace_id_of
 from gnomon_schemas.problems import Code, Refused, problem
 
-__all__ = ["API_ROUTES", "OUTER_ROUTES", "build_app"]
+__all__ = ["API_ROUTES", "OUTER_ROUTES", "build_app", "document_of"]
 
 API_ROUTES: Final = [
     *TASK_ROUTES,
@@ -55,10 +55,14 @@ _CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TO
 _log = structlog.get_logger(__name__)
 
 
+def document_of(version: str) -> dict[str, Any]:
+    """The OpenAPI document of all routes."""
+    return openapi([*((API, one) for one in API_ROUTES), *(("", one) for one in OUTER_ROUTES)], version)
+
+
 def build_app(services: ApiServices) -> ASGIApp:
     """The application over these services."""
-    version = services.version
-    document = openapi([*((API, one) for one in API_ROUTES), *(("", one) for one in OUTER_ROUTES)], version)
+    document = document_of(services.version)
     app = Litestar(
         [Router(API, route_handlers=API_ROUTES), *OUTER_ROUTES],
         state=State(
