@@ -1,7 +1,7 @@
 """A container or unit as a process of this machine: its very command, environment and probes.
 
-Changed is only what cannot be the same outside of its place: where NATS and Postgres are, how many nodes NATS has, and
-the ports, since all processes share this machine's.
+Changed is only what cannot be the same outside of its place: where NATS and Postgres are, and the ports, since all
+processes share this machine's.
 """
 
 from __future__ import annotations
@@ -105,6 +105,4 @@ def _environment(launch: Launch, nats: DeployedNats, database_url: str, port: in
         changed["GNOMON_NATS_URL"] = re.sub(r"@[^@/]+$", f"@{nats.address}", url)
     if "GNOMON_DATABASE_URL" in launch.env:
         changed["GNOMON_DATABASE_URL"] = database_url
-    if "GNOMON_REPLICAS" in launch.env:
-        changed["GNOMON_REPLICAS"] = "1"
     return launch.env | changed | {"PATH": f"{_BIN}:{os.environ['PATH']}"}

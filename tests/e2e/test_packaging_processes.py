@@ -99,7 +99,8 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
     """The processes of one deployment, not started yet, and its servers, running: Postgres is empty."""
     launches, passwords = SOURCES[request.param]()
     with reachable_folder() as folder:
-        nats = DeployedNats(folder / "nats", passwords)
+        nodes = max(int(launch.env.get("GNOMON_REPLICAS", "1")) for launch in launches)
+        nats = DeployedNats(folder / "nats", passwords, nodes=nodes)
         postgres = EmbeddedPostgres(folder / "postgres", fast=True, options=TEST_POSTGRES_OPTIONS)
         await nats.start()
         await postgres.start()

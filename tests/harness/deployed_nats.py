@@ -1,7 +1,7 @@
 """nats-server as deployments run it: with the very files of `deploy/nats`, on free ports.
 
-Only the address and the ports are changed, by the command line; the rest comes from the environment, as it does there.
-So what a test sees refused or allowed here is what those permissions refuse and allow.
+Only addresses, ports and routes are changed, by the command line; the rest comes from the environment, as it does
+there. So what a test sees refused or allowed here is what those permissions refuse and allow.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 import secrets
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gnomon_core.runtime.embedded import LOOPBACK, free_port
 from gnomon_core.runtime.embedded.binaries import nats_server
@@ -23,25 +24,44 @@ __all__ = ["USERS", "DeployedNats"]
 USERS: Final = ("scheduler", "executor", "api", "reader", "operator", "publisher", "listener", "sys")
 """Every user of `deploy/nats/permissions.conf`."""
 
-_CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "nats" / "server.conf"
+_FOLDER: Final = Path(__file__).parents[2] / "deploy" / "nats"
 _READY_SECONDS: Final = 30.0
 
 
-class DeployedNats:
-    """One nats-server on `deploy/nats/server.conf`, with these passwords, else a fresh one for every user."""
+class _Node(NamedTuple):
+    """One server, to be started."""
 
-    def __init__(self, folder: Path, passwords: Mapping[str, str] | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    name: str
+    folder: Path
+    client: int
+    monitor: int
+    route: int
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+
+class DeployedNats:
+    """One nats-server on `server.conf`, or three on `cluster.conf`, with these passwords, else with fresh ones."""
+
+    def __init__(self, folder: Path, passwords: Mapping[str, str] | None = None, *, nodes: int = 1) -> None:
         # A letter first: nats-server would read digits as a number.
-        self.passwords = dict(passwords or {user: f"p{secrets.token_hex(12)}" for user in USERS})
-        self._port = self._monitor = 0
-        self._process: ServerProcess | None = None
+        fresh = {user: f"p{secrets.token_hex(12)}" for user in (*USERS, "route")}
+        self.passwords = fresh | dict(passwords or {})
+        used: set[int] = set()
+        self._nodes: list[_Node] = []
+        for number in range(nodes):
+            ports = [_free(used) for _ in range(3)]
+            own = folder / f"n{number}"
+            own.mkdir(parents=True)
+            self._nodes.append(_Node(f"gnomon-nats-{number}", own, *ports))
+        self._processes: list[ServerProcess] = []
 
     @property
     def address(self) -> str:
-        """Host and port."""
-        return f"{LOOPBACK}:{self._port}"
+        """Host and port of the first server."""
+        return f"{LOOPBACK}:{self._nodes[0].client}"
 
     def url(self, user: str) -> str:
         """The address for one user, with its password: what `GNOMON_NATS_URL` takes."""
@@ -49,45 +69,59 @@ class DeployedNats:
 
     async def start(self) -> None:
         """Start it and wait until it is healthy. Raises EmbeddedServerError."""
-        self._port = free_port()
-        self._monitor = free_port(avoid={self._port})
-        env = {f"NATS_{user.upper()}_PASSWORD": password for user, password in self.passwords.items()}
-        self._process = ServerProcess(
-            "nats-server of deploy/nats",
-            folder=self._folder,
-            log=self._log,
-            lock=self._folder / "server.lock",
-            env=env | {"PATH": os.environ.get("PATH", ""), "NATS_STORE_DIR": f'"{self._folder}/store"'},
-        )
-        await self._process.start(self._command)
-        await self._process.ready(within=_READY_SECONDS, probe=self._healthy)
+        for node in self._nodes:
+            process = ServerProcess(
+                f"nats-server {node.name} of deploy/nats",
+                folder=node.folder,
+                log=node.log,
+                lock=node.folder / "server.lock",
+                env=self._environment(node),
+            )
+            self._processes.append(process)
+            await process.start(partial(self._command, node))
+        for node, process in zip(self._nodes, self._processes, strict=True):
+            await process.ready(within=_READY_SECONDS, probe=partial(_healthy, node.monitor))
 
     async def stop(self) -> None:
         """End it."""
-        if self._process is not None:
-            await self._process.stop(signal.SIGTERM, grace=10.0)
+        await asyncio.gather(*(process.stop(signal.SIGTERM, grace=10.0) for process in self._processes))
 
     def violations(self) -> list[str]:
         """What it has refused so far, as its log tells."""
-        return [line for line in self._log.read_text().splitlines() if "Violation" in line]
+        lines = [line for node in self._nodes for line in node.log.read_text().splitlines()]
+        return [line for line in lines if "Violation" in line]
 
-    @property
-    def _log(self) -> Path:
-        return self._folder / "server.log"
+    def _environment(self, node: _Node) -> dict[str, str]:
+        env = {f"NATS_{user.upper()}_PASSWORD": password for user, password in self.passwords.items()}
+        env |= {"POD_NAME": node.name, "NATS_STORE_DIR": f'"{node.folder}/store"'}
+        return env | {"PATH": os.environ.get("PATH", "")}
 
-    def _command(self) -> list[str | Path]:
-        own = ["--addr", LOOPBACK, "--port", str(self._port), "--http_port", str(self._monitor)]
-        return [nats_server(), "--config", _CONFIGURATION, *own]
+    def _command(self, node: _Node) -> list[str | Path]:
+        name = "server.conf" if len(self._nodes) == 1 else "cluster.conf"
+        command: list[str | Path] = [nats_server(), "--config", _FOLDER / name, "--addr", LOOPBACK]
+        command += ["--port", str(node.client), "--http_port", str(node.monitor)]
+        if len(self._nodes) > 1:
+            login = f"nats://route:{self.passwords['route']}@{LOOPBACK}"
+            routes = ",".join(f"{login}:{other.route}" for other in self._nodes if other is not node)
+            command += ["--cluster", f"{login}:{node.route}", "--routes", routes]
+        return command
 
-    async def _healthy(self) -> bool:
-        try:
-            async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection(LOOPBACK, self._monitor)
-                try:
-                    writer.write(f"GET /healthz HTTP/1.0\r\nHost: {LOOPBACK}\r\n\r\n".encode())
-                    status = await reader.readline()
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
-            return False
-        return status.split(b" ")[1:2] == [b"200"]
+
+def _free(used: set[int]) -> int:
+    port = free_port(avoid=used)
+    used.add(port)
+    return port
+
+
+async def _healthy(monitor: int) -> bool:
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(LOOPBACK, monitor)
+            try:
+                writer.write(f"GET /healthz HTTP/1.0\r\nHost: {LOOPBACK}\r\n\r\n".encode())
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return status.split(b" ")[1:2] == [b"200"]
