@@ -47,7 +47,13 @@ def format_instant(instant: datetime | float) -> str:
             raise ValueError(f"{instant!r} has no offset, so it names no instant")
         instant = instant.astimezone(UTC)
         return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-    second, millisecond = divmod(int(instant // 1), 1000)
+    return _millisecond_text(int(instant // 1))
+
+
+@lru_cache(maxsize=1024)
+def _millisecond_text(at_ms: int) -> str:
+    """A whole millisecond since 1970. What is decided in one turn of a shard shares a few of them."""
+    second, millisecond = divmod(at_ms, 1000)
     return f"{_second_text(second)}.{millisecond:03d}Z"
 
 

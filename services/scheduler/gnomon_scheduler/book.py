@@ -40,6 +40,7 @@ _log = structlog.get_logger(__name__)
 
 _FLUSH_AFTER_SECONDS = 0.1
 _FLUSH_A_TURN = 600
+_FLUSH_BYTES = 3 * 1024 * 1024
 _HEARTBEAT_SECONDS = 1.0
 """While slots are handed out the stored watermark is at most this old: what a successor has to look through again."""
 _IDLE_HEARTBEAT_SECONDS = 15.0
@@ -147,11 +148,15 @@ class Book:
         if not everything and (self._flush_at is None or self._clock.monotonic() < self._flush_at):
             return []
         self._flush_at = None
-        dirty = list(self.memory.dirty.values())
-        if not everything and len(dirty) > _FLUSH_A_TURN:
-            dirty = dirty[:_FLUSH_A_TURN]
-            self._flush_at = self._clock.monotonic()
-        return [self.unit(task) for task in dirty]
+        units: list[Unit] = []
+        size = 0
+        for task in list(self.memory.dirty.values()):
+            if not everything and (len(units) >= _FLUSH_A_TURN or size >= _FLUSH_BYTES):
+                self._flush_at = self._clock.monotonic()
+                break
+            units.append(self.unit(task))
+            size += units[-1].size
+        return units
 
     # -- making units ------------------------------------------------------------------------------
 

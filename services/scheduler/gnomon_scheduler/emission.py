@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +31,7 @@ from gnomon_schemas.dues import DueFence
 
 __all__ = ["DueName", "Emitter", "OutgoingDue"]
 
-_GROUP_MAX = 900
+_GROUP_MAX = 500
 _GROUP_BYTES = 4 * 1024 * 1024
 _RETRY_PAUSE = 0.05
 
@@ -96,10 +96,11 @@ class Emitter:
                 self.fence = ack.seq
                 return self.fence
 
-    async def emit(self, dues: Sequence[OutgoingDue]) -> list[int]:
+    async def emit(self, dues: Iterable[OutgoingDue]) -> list[int]:
         """Publish dues; their sequences in `TASK_DUE`, 0 for one that was stored and has been consumed already.
 
-        Returns only when each of them is known to be stored. Raises Deposed.
+        They are taken from `dues` a group at a time: no more than a group is encoded at once, and between two groups
+        others have their turn. Returns only when each of them is known to be stored. Raises Deposed.
         """
         sequences: list[int] = []
         for group in _groups(dues):
@@ -165,12 +166,14 @@ class Emitter:
                 return found
 
 
-def _groups(dues: Sequence[OutgoingDue]) -> Iterator[Sequence[OutgoingDue]]:
-    start, size = 0, 0
-    for index, due in enumerate(dues):
-        if index - start >= _GROUP_MAX or (size and size + len(due.data) > _GROUP_BYTES):
-            yield dues[start:index]
-            start, size = index, 0
+def _groups(dues: Iterable[OutgoingDue]) -> Iterator[Sequence[OutgoingDue]]:
+    group: list[OutgoingDue] = []
+    size = 0
+    for due in dues:
+        if len(group) >= _GROUP_MAX or (group and size + len(due.data) > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(due)
         size += len(due.data)
-    if start < len(dues):
-        yield dues[start:]
+    if group:
+        yield group

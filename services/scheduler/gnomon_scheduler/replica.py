@@ -1,8 +1,8 @@
 """One partition's registers and events as the log tells them: what makes a standby hot and feeds a leader.
 
-Two phases. *Load* (`loading`): the newest message of every register of the partition, which tells the fold position. *Follow*:
-registers and events from the fold position on, in order. While nobody leads here the messages are applied to the
-memory as they come (`standby`); a leader takes them as an inbox (`lead`) and folds them in its own turns.
+Two phases. *Load* (`loading`): the newest message of every register of the partition, which tells the fold position.
+*Follow*: registers and events from the fold position on, in order. While nobody leads here the messages are applied to
+the memory as they come (`standby`); a leader takes them as an inbox (`lead`) and folds them in its own turns.
 
 After leading, the memory is thrown away and loaded again: it may hold what was decided and never stored.
 """

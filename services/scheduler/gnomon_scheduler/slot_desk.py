@@ -19,6 +19,7 @@ from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
 from gnomon_scheduler.dues import due_of
+from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
@@ -29,7 +30,7 @@ from gnomon_schemas.tasks import Overlap, Trigger
 
 __all__ = ["SlotDesk"]
 
-_SLOTS_A_TURN = 2000
+_SLOTS_A_TURN = 1500
 
 
 class SlotDesk:
@@ -225,27 +226,25 @@ class SlotDesk:
         """Publish the dues of some executions, fenced. Raises Deposed."""
         if not flights:
             return
-        dues = []
-        for task, flight in flights:
-            flight.emitted = True
-            with self._book.measures.firing(task, flight) as traceparent:
-                flight.traceparent = (
-                    traceparent  # the next attempt, if there is one, continues this one's trace
-                )
-                dues.append(
-                    due_of(
-                        task,
-                        flight,
-                        partition=self._book.partition,
-                        epoch=self._book.epoch,
-                        types=self._types.known,
-                        traceparent=traceparent,
-                    )
-                )
-        for (_, flight), seq in zip(flights, await self._book.emitter.emit(dues), strict=True):
+        sequences = await self._book.emitter.emit(self._due(task, flight) for task, flight in flights)
+        for (_, flight), seq in zip(flights, sequences, strict=True):
             flight.due_seq = seq
         published_ms = self._book.now_ms()
         self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for _, flight in flights])
+
+    def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
+        flight.emitted = True
+        with self._book.measures.firing(task, flight) as traceparent:
+            # The next attempt, if there is one, continues this one's trace.
+            flight.traceparent = traceparent
+            return due_of(
+                task,
+                flight,
+                partition=self._book.partition,
+                epoch=self._book.epoch,
+                types=self._types.known,
+                traceparent=traceparent,
+            )
 
     def unpark(self) -> None:
         """Other types are live now: look again at what waits for an executor."""

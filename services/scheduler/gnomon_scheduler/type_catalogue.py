@@ -74,7 +74,7 @@ class TypeCatalogue(Service):
             return
         try:
             announcement = decode(message.data, TypeAnnouncement)
-            self.known[name] = KnownType(announcement, _checker(bytes(announcement.config_schema)))
+            self.known[name] = KnownType.of(announcement, _checker(bytes(announcement.config_schema)))
         except (msgspec.DecodeError, ValueError) as error:
             # The type stays unknown, so creating a task of it is refused by name; the others are not touched.
             _log.error(LogEvent.TYPE_UNREADABLE, type=name, error=str(error))
