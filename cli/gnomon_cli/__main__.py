@@ -5,11 +5,9 @@ codes.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 import msgspec
 
@@ -71,6 +69,8 @@ def _up(options: argparse.Namespace) -> int:
             f"`gnomon up` runs on Linux and macOS, and this is {sys.platform}",
             hint="run it in WSL or a container; the other commands work here with GNOMON_URL set",
         )
+    import asyncio
+
     from gnomon_cli.terminal import Terminal
     from gnomon_cli.up.machine import run_up
     from gnomon_cli.up.plan import UpOptions, port_of
@@ -99,6 +99,8 @@ def _print_error(error: CliError, *, as_json: bool) -> None:
 
 
 def _version() -> str:
+    from importlib import metadata
+
     try:
         return metadata.version("gnomon-server")
     except metadata.PackageNotFoundError:
