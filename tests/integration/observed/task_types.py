@@ -9,7 +9,7 @@ import structlog
 
 from gnomon import Context, Retry, task_type
 
-__all__ = ["observed_flaky", "observed_speaking", "observed_speaking_plainly"]
+__all__ = ["observed_failing", "observed_flaky", "observed_speaking", "observed_speaking_plainly"]
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -37,3 +37,9 @@ def observed_speaking_plainly(config: Nothing) -> str:
     """The same in a thread."""
     structlog.get_logger().info("said.in_thread")
     return "said"
+
+
+@task_type("observed_failing")
+async def observed_failing(config: Nothing) -> str:
+    """Fail at every attempt."""
+    raise Retry(after=0.1, reason="never")
