@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -52,9 +51,8 @@ async def publish_batch(nc: Client, messages: Sequence[Message], *, timeout: flo
                 raise RuntimeError(f"the bare batch was refused: {answer.data.decode()}")
 
 
-async def bare_streams(url: str) -> BareStreams:
-    """Make the streams, empty; the connection is the caller's to close."""
-    nc = await nats.connect(url)
+async def bare_streams(nc: Client) -> BareStreams:
+    """Make the streams, empty."""
     streams = BareStreams(nc)
     for name, retention in (
         (_EVENTS, RetentionPolicy.LIMITS),
@@ -80,10 +78,6 @@ class BareStreams:
     def __init__(self, nc: Client) -> None:
         self.nc = nc
         self.js = nc.jetstream(timeout=30)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self.nc.close()
 
     async def api(self, verb: str, request: Any = None) -> None:
         """A request to JetStream's API. Raises RuntimeError when it is refused."""

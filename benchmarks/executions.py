@@ -22,7 +22,7 @@ import asyncpg
 import msgspec
 
 from benchmarks.callers import NewTask, created_before, first_slot, now_ms, ran_out, text
-from benchmarks.ceilings import BareStreams, Message, bare_streams, publish_batch
+from benchmarks.ceilings import BareStreams, Message, publish_batch
 from benchmarks.measurement import Mode, Outcomes, Result, Series, rate_figure, rate_over_time
 from benchmarks.options import Options
 from benchmarks.recorded import projected, read_log, settle
@@ -55,26 +55,22 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("executions", mode, options) as stage:
         await stage.everything(concurrency=IN_FLIGHT)
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
         asked, log = 0, list[Seen]()
         for _ in range(options.turns(2)):
             rate = await whole(stage, database, offered, slots)
             ours.append(rate)
             asked += offered * slots
-            bare.append(await bare_loop(streams, drained))
+            bare.append(await bare_loop(stage.bare, drained))
         log = await read_log(stage)
         outcomes = await settle(log, now_ms(), asked, database)
-        await streams.close()
-        cpu, operations = stage.cpu, stage.operations
+        cpu, operations, notes = stage.cpu, stage.operations, stage.notes
     async with Stage("executions", mode, options) as stage:
         await stage.executor(concurrency=IN_FLIGHT)
         await stage.api()
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
         for turn in range(options.turns(3)):
             alone.append(await drain(stage, database, drained, turn))
-            bare.append(await bare_loop(streams, drained))
-        await streams.close()
+            bare.append(await bare_loop(stage.bare, drained))
         outcomes_drained = await drained_outcomes(stage, database, drained * options.turns(3))
     judged = options.judged(mode)
     return Result(
@@ -95,6 +91,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         ),
         cpu={**cpu, **stage.cpu},
         operations={**operations, **stage.operations},
+        notes=(*notes, *stage.notes),
         series=series_of(log),
     )
 

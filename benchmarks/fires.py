@@ -17,13 +17,12 @@ import msgspec
 
 from benchmarks.announced import announced
 from benchmarks.callers import NewTask, created_before, first_slot, text, until_ms
-from benchmarks.ceilings import Message, bare_streams
+from benchmarks.ceilings import Message
 from benchmarks.measurement import Mode, Outcomes, Result, Series, rate_figure, rate_over_time
 from benchmarks.options import Options
 from benchmarks.running import Question, main
 from benchmarks.stage import PARTITIONS, Stage
 from gnomon_core.runtime.messages import Stored
-from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.subjects import DUE_STREAM
 
 __all__ = ["QUESTION"]
@@ -50,10 +49,8 @@ async def measure(mode: Mode, options: Options) -> Result:
                 await all_fired(stage, start + (slots - 1) * 1000)
             dues = [due async for due in stage.bus.scan(DUE_STREAM, "task.due.>")]
             ours.append(len(dues) / (max(due.time_ms for due in dues) - start) * 1000)
-            streams = await bare_streams(stage.nats.url)
             again = [as_bare(due) for due in dues]
-            bare.append(len(again) / await streams.batches(again, _BATCH, PARTITIONS))
-            await streams.close()
+            bare.append(len(again) / await stage.bare.batches(again, _BATCH, PARTITIONS))
         distinct = len({msgspec.json.decode(due.data, type=_Named).execution_id for due in dues})
         expected, recorded = expected + tasks * slots, recorded + distinct
         doubled += len(dues) - distinct
@@ -80,6 +77,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
         series=series,
     )
 
@@ -106,9 +104,7 @@ async def all_fired(stage: Stage, last_ms: float) -> None:
     """Wait until the watermark of every shard has passed the last slot."""
     await until_ms(last_ms)
     async with asyncio.timeout(180):
-        while not all(  # noqa: ASYNC110 - only asking tells
-            shard.watermark and instant_ms(shard.watermark) >= last_ms for shard in await stage.shards()
-        ):
+        while not await stage.passed(last_ms):  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(_POLL_SECONDS)
 
 

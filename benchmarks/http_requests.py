@@ -17,7 +17,6 @@ import time
 
 import msgspec
 
-from benchmarks.ceilings import bare_streams
 from benchmarks.http_client import HttpClient, at_pace
 from benchmarks.measurement import (
     Figure,
@@ -50,7 +49,6 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("http_requests", mode, options) as stage:
         await stage.everything()
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
         settings = {
             "GNOMON_DATABASE_URL": stage.database_url,
             "GNOMON_HTTP_PORT": str(bare_port),
@@ -81,7 +79,6 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes.insist()
         for caller in (ours, bare):
             await caller.client.close()
-        await streams.close()
     return Result(
         question="http_requests",
         title=f"HTTP, {_POSTS} writes and {_GETS + _LISTS} reads a second",
@@ -96,6 +93,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
         series=(
             quantiles("POST", ours.posts),
             quantiles("GET one", ours.gets),

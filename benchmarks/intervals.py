@@ -15,7 +15,7 @@ import sys
 from typing import NamedTuple
 
 from benchmarks.callers import NewTask, created_before, first_slot, now_ms, ran_out, text
-from benchmarks.ceilings import BareStreams, bare_streams
+from benchmarks.ceilings import BareStreams
 from benchmarks.lateness import DuesHeard, of_starts
 from benchmarks.measurement import Figure, Mode, Result, percentile, quantiles, time_figure
 from benchmarks.options import Options
@@ -48,7 +48,6 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("intervals", mode, options) as stage:
         await stage.everything(concurrency=IN_FLIGHT)
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
         before = 0
         for name, jitter in ((_IN_PHASE, 0), (_SPREAD, 1)):
             start = await first_slot(stage, count)
@@ -66,11 +65,10 @@ async def measure(mode: Mode, options: Options) -> Result:
                 await ran_out(stage, start + (seconds - 1 + jitter) * 1000)
                 await projected(stage, database)
             log = await read_log(stage)
-            bare = await (bare_in_phase if name == _IN_PHASE else bare_spread)(streams, count, seconds)
+            bare = await (bare_in_phase if name == _IN_PHASE else bare_spread)(stage.bare, count, seconds)
             late[name] = Late(dues.lateness(), of_starts(log[before:]), bare)
             before = len(log)
         outcomes = await settle(log, now_ms(), 2 * count * seconds, database)
-        await streams.close()
     series = []
     for name, found in late.items():
         series += [
@@ -89,6 +87,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
         series=tuple(series),
     )
 

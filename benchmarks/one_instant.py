@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 
 from benchmarks.callers import NewTask, created_before, first_slot, now_ms, ran_out, text
-from benchmarks.ceilings import bare_streams
 from benchmarks.lateness import of_starts
 from benchmarks.measurement import Mode, Result, Series, percentile, quantiles, time_figure
 from benchmarks.options import Options
@@ -36,7 +35,6 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("one_instant", mode, options) as stage:
         await stage.everything(concurrency=IN_FLIGHT)
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
         asked = before = 0
         for _ in range(options.turns(3)):
             at_ms = await first_slot(stage, count)
@@ -52,12 +50,11 @@ async def measure(mode: Mode, options: Options) -> Result:
             before = len(log)
             last.append(max(late) / 1000)
             middle.append(percentile(late, 0.5) / 1000)
-            bare = await streams.claims_after(count, IN_FLIGHT)
+            bare = await stage.bare.claims_after(count, IN_FLIGHT)
             bare_last.append(max(bare) / 1000)
             bare_middle.append(percentile(bare, 0.5) / 1000)
             series = (quantiles("due to claim stored", late), quantiles("bare loop", bare, ceiling=True))
         outcomes = await settle(log, now_ms(), asked, database)
-        await streams.close()
     return Result(
         question="one_instant",
         title=f"{count:,} one-shots due at one instant",
@@ -78,6 +75,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
         series=series,
     )
 

@@ -92,6 +92,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
     )
 
 

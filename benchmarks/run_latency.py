@@ -19,7 +19,6 @@ import msgspec
 from nats.aio.msg import Msg
 
 from benchmarks.callers import NewTask, create, now_ms
-from benchmarks.ceilings import bare_streams
 from benchmarks.measurement import Mode, Result, percentile, quantiles, time_figure
 from benchmarks.options import Options
 from benchmarks.recorded import projected, read_log, settle
@@ -45,8 +44,7 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("run_latency", mode, options) as stage:
         await stage.everything()
         database = await stage.database()
-        streams = await bare_streams(stage.nats.url)
-        relay = await streams.relay()
+        relay = await stage.bare.relay()
         task = NewTask.of(task_type="bench_clock", schedule=None)
         await create(stage, [task])
         caller = Caller(stage, task.task_id)
@@ -65,7 +63,6 @@ async def measure(mode: Mode, options: Options) -> Result:
         await projected(stage, database)
         outcomes = await settle(await read_log(stage), now_ms(), count + _WARM_UP, database)
         await relay.close()
-        await streams.close()
     return Result(
         question="run_latency",
         title="run command to handler start",
@@ -85,6 +82,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
         series=(quantiles("run to handler", caller.late), quantiles("bare relay", bare, ceiling=True)),
     )
 

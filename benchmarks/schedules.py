@@ -19,7 +19,6 @@ from collections.abc import Iterator
 
 from benchmarks.announced import announced
 from benchmarks.callers import NewTask, create
-from benchmarks.ceilings import bare_streams
 from benchmarks.measurement import Figure, Mode, Outcomes, Result, rate_figure, time_figure
 from benchmarks.options import Options
 from benchmarks.running import Question, main
@@ -48,10 +47,8 @@ async def measure(mode: Mode, options: Options) -> Result:
             took = await create(stage, crons(count), count=count, within=_WITHIN)
         registered = count / took
         memory = resident_bytes(stage.services["scheduler-1"].pid)
-        streams = await bare_streams(stage.nats.url)
         bare_count = max(_BARE_BATCH, count // _BARE_SHARE)
-        bare = bare_count / await streams.registrations(bare_count, _BARE_BATCH)
-        await streams.close()
+        bare = bare_count / await stage.bare.registrations(bare_count, _BARE_BATCH)
         await stage.stop("scheduler-1")
         cold, loaded = await cold_start(stage, count)
         bare_load = await read_registers(stage, count)
@@ -92,6 +89,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         outcomes=outcomes,
         cpu=stage.cpu,
         operations=stage.operations,
+        notes=tuple(stage.notes),
     )
 
 

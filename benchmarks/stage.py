@@ -28,6 +28,7 @@ import asyncpg
 import nats
 from nats.aio.client import Client
 
+from benchmarks.ceilings import BareStreams, bare_streams
 from benchmarks.measurement import Mode
 from benchmarks.options import Options
 from benchmarks.usage import cpu_seconds, per_operation
@@ -38,6 +39,7 @@ from gnomon_core.runtime.embedded import LOOPBACK, EmbeddedNats, EmbeddedPostgre
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.codec import decode
 from gnomon_schemas.members import SchedulerStatus, ShardStatus
 from tests.servers import reachable_folder
@@ -68,11 +70,15 @@ class Stage:
         """As `Result.cpu`."""
         self.operations: dict[str, int] = {}
         """As `Result.operations`."""
+        self.notes: list[str] = []
+        """As `Result.notes`."""
         self.folder: Path
         self.nats: EmbeddedNats
         self.postgres: EmbeddedPostgres | None = None
         self.nc: Client
         """Plain nats-py, for callers and bare loops."""
+        self.bare: BareStreams
+        """For the bare loops, on a connection of their own."""
         self.bus: NatsBus
         """The product's own connection, for looking and for what only services may do."""
         self.api_url = ""
@@ -105,8 +111,10 @@ class Stage:
             self._exit.push_async_callback(self.postgres.stop)
             self._pids["postgres"] = lambda: self._database.pid
             await migrate(self.postgres.url)
-        self.nc = await nats.connect(self.nats.url, max_reconnect_attempts=-1)
+        self.nc = await quiet_client(self.nats.url)
         self._exit.push_async_callback(self.nc.close)
+        self.bare = await bare_streams(await quiet_client(self.nats.url))
+        self._exit.push_async_callback(self.bare.nc.close)
         self.bus = await connect(CommonSettings(nats_url=self.nats.url), name="benchmark")
         self._exit.push_async_callback(self.bus.close)
         await ensure_topology(self.bus, TopologySettings(partitions=PARTITIONS))
@@ -213,6 +221,14 @@ class Stage:
             await subscription.unsubscribe()
         return found
 
+    async def passed(self, instant: float) -> list[ShardStatus]:
+        """The shards, when all are led and each has passed an instant (epoch milliseconds); else none."""
+        shards = await self.shards()
+        behind = [
+            shard for shard in shards if shard.watermark is None or instant_ms(shard.watermark) < instant
+        ]
+        return [] if behind or {shard.partition for shard in shards} != _ALL else shards
+
     async def all_led(self, within: float = 120.0) -> None:
         """Wait until every shard has a leader."""
         async with asyncio.timeout(within):
@@ -270,10 +286,21 @@ class Stage:
         async with (
             self._profiled(operation) if profile and self.options.profile else contextlib.nullcontext()
         ):
-            before = self.cpu_now()
+            epochs, before = await self._epochs(), self.cpu_now()
             yield
             self.cpu[operation] = per_operation(before, self.cpu_now(), count)
             self.operations[operation] = count
+            if epochs and (more := await self._epochs() - epochs):
+                self.notes.append(
+                    f"{operation}: shards changed their leader {more} times while it was measured"
+                )
+
+    async def _epochs(self) -> int:
+        """Sum of the epochs of all shards; 0 without a scheduler. It goes up by one with each change of a leader."""
+        if not any(name.startswith("scheduler") for name in self.services):
+            return 0
+        await self.all_led()
+        return sum(shard.epoch for shard in await self.shards())
 
     @contextlib.asynccontextmanager
     async def _profiled(self, operation: str) -> AsyncIterator[None]:
@@ -304,3 +331,12 @@ class Stage:
                     recorder.send_signal(signal.SIGINT)
             async with asyncio.timeout(_PROFILE_ENDS_SECONDS):
                 await asyncio.gather(*(recorder.wait() for recorder in recorders))
+
+
+async def quiet_client(url: str) -> Client:
+    """A connection of plain nats-py; what it has to say about a server that was stopped helps nobody."""
+
+    async def ignore(_: Exception) -> None:
+        return
+
+    return await nats.connect(url, max_reconnect_attempts=-1, error_cb=ignore)
