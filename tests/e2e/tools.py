@@ -36,6 +36,7 @@ class Tool(NamedTuple):
 TOOLS: Final = (
     Tool("node", "the consumer that knows only the contract documents", "nodejs"),
     Tool("npm", "the consumer's packages (NATS client, JSON Schema and AsyncAPI validators)", "npm"),
+    Tool("promtool", "the alerts of deploy/prometheus, as Prometheus evaluates them", "prometheus"),
     Tool("kubectl", "the manifests of deploy/k8s, as kustomize renders them"),
     Tool("systemd-analyze", "the units of deploy/systemd, as systemd reads them", "systemd"),
 )
