@@ -7,6 +7,8 @@ needs and what safety asks for:
   times cheaper than one `publish` call per message.
 * Answers to requests come in on one shared inbox, and are matched to their waiters without a queue or a task
   between (see `frames`).
+* One timer watches over all waiters. Hardly any of them is ever late, so it goes off once for thousands of
+  requests, where a timer each would be made and cancelled.
 * **Nothing waits in the client to be delivered later.** While the connection is down a request is refused at
   once; when it breaks, what the client had not yet written is thrown away and everyone who waits for an
   answer is told `NoAnswer` at once. A publish that sat in a buffer through an outage and came out after its
@@ -19,7 +21,7 @@ nowhere else.
 from __future__ import annotations
 
 import asyncio
-import re
+import math
 from collections.abc import Mapping
 from itertools import count
 
@@ -29,7 +31,8 @@ from gnomon_core.runtime.frames import Answer, Sink
 
 __all__ = ["Wire", "encode_publish"]
 
-_UNSAFE_SUBJECT = re.compile(r"[\s\x00]|^$")
+_FEW = 16
+"""While no more answers than this are awaited, each counts: nothing is held back to be written with others."""
 _MESSAGE_TOO_LARGE = 10054
 
 
@@ -39,7 +42,7 @@ def encode_publish(subject: str, reply: str, headers: Mapping[str, str] | None, 
     Raises ValueError when the subject or a header could be read as something else (white space, line ends):
     ids reach this place from outside.
     """
-    if _UNSAFE_SUBJECT.search(subject):
+    if subject.split() != [subject] or "\0" in subject:
         raise ValueError(f"not a subject: {subject!r}: it must not be empty or hold white space")
     if not headers:
         return b"PUB %b %b%d\r\n%b\r\n" % (
@@ -59,6 +62,21 @@ def encode_publish(subject: str, reply: str, headers: Mapping[str, str] | None, 
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (target.encode(), len(head), len(head) + len(data), head, data)
 
 
+class _Waiter:
+    """Somebody who waits for an answer, or for several."""
+
+    __slots__ = ("answers", "deadline", "future", "seconds")
+
+    def __init__(self, future: asyncio.Future[Answer], answers: list[Answer] | None) -> None:
+        self.future = future
+        self.answers = answers
+        """Those so far, where all up to a status are wanted."""
+        self.deadline = math.inf
+        """By the loop's clock."""
+        self.seconds = 0.0
+        """How long it waits."""
+
+
 class Wire:
     """Requests and one-piece writes on a NATS connection. One per connection, used from its event loop
     only."""
@@ -67,8 +85,9 @@ class Wire:
         self.nc = nc
         self._tokens = count(1)
         self._prefix = ""
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._gathering: dict[str, tuple[list[Answer], asyncio.Future[Answer]]] = {}
+        self._waiting: dict[str, _Waiter] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._watch_at = math.inf
 
     async def open(self) -> None:
         """Subscribe to the shared inbox. nats-py subscribes it again at every reconnect."""
@@ -78,25 +97,21 @@ class Wire:
     def connection_lost(self) -> None:
         """Drop what was not written and tell everyone who waits. To be called when the connection breaks."""
         self.nc.drop_unsent()
-        waiting = [*self._waiting.values(), *(future for _, future in self._gathering.values())]
-        self._waiting.clear()
-        self._gathering.clear()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(NoAnswer("the connection to NATS was lost before an answer came"))
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting.values():
+            if not waiter.future.done():
+                waiter.future.set_exception(NoAnswer("the connection to NATS was lost before an answer came"))
 
     async def write(self, payload: bytes) -> None:
         """Hand encoded publishes to the connection.
 
         Raises NotCommitted when there is no connection: then nothing was sent and nothing will be.
         """
-        if not self.nc.is_connected or self.nc.is_draining_pubs:
-            raise NotCommitted("not connected to NATS; nothing was sent")
-        await self.nc.write_now(payload)
+        self._write(payload)
 
     async def post(self, subject: str, data: bytes, *, reply: str = "") -> None:
         """Publish without waiting for anything. Raises as `write`."""
-        await self.write(encode_publish(subject, reply, None, data))
+        self._write(encode_publish(subject, reply, None, data))
 
     def check_size(self, subject: str, size: int) -> None:
         """Raise BusRefused when a message is larger than the server takes: it would close the connection."""
@@ -110,7 +125,7 @@ class Wire:
         """A reply subject on the shared inbox and the future of the answer to it."""
         token = str(next(self._tokens))
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = future
+        self._waiting[token] = _Waiter(future, None)
         return self._prefix + token, future
 
     def forget(self, reply: str) -> None:
@@ -120,11 +135,15 @@ class Wire:
     async def answer(self, reply: str, future: asyncio.Future[Answer], timeout: float) -> Answer:
         """Wait for the answer on `reply`. Raises NoAnswer after `timeout` seconds or when the connection
         breaks."""
-        timer = asyncio.get_running_loop().call_later(timeout, _expire, future, timeout)
+        waiter = self._waiting.get(reply[len(self._prefix) :])
+        if waiter is not None:
+            waiter.seconds = timeout
+            waiter.deadline = deadline = asyncio.get_running_loop().time() + timeout
+            if deadline < self._watch_at:
+                self._watch_until(deadline)
         try:
             return await future
         finally:
-            timer.cancel()
             self.forget(reply)
 
     async def request(
@@ -139,7 +158,7 @@ class Wire:
         try:
             payload = encode_publish(subject, reply, headers, data)
             self.check_size(subject, len(data) + (len(payload) - len(data) if headers else 0))
-            await self.write(payload)
+            self._write(payload)
         except BaseException:
             self.forget(reply)
             raise
@@ -151,34 +170,43 @@ class Wire:
         Raises as `request`; `timeout` seconds are for all the answers together.
         """
         reply, future = self.expect()
-        token = reply[len(self._prefix) :]
-        del self._waiting[token]
-        answers: list[Answer] = []
-        self._gathering[token] = (answers, future)
+        answers = self._waiting[reply[len(self._prefix) :]].answers = []
         try:
-            await self.write(encode_publish(subject, reply, None, data))
+            self._write(encode_publish(subject, reply, None, data))
             return answers, await self.answer(reply, future, timeout)
         finally:
-            self._gathering.pop(token, None)
+            self.forget(reply)
+
+    def _write(self, payload: bytes) -> None:
+        if not self.nc.is_connected or self.nc.is_draining_pubs:
+            raise NotCommitted("not connected to NATS; nothing was sent")
+        self.nc.write_soon(payload, busy=len(self._waiting) > _FEW)
 
     def _answered(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
-        token = subject[len(self._prefix) :]
-        future = self._waiting.get(token)
-        if future is not None:
-            if not future.done():
-                future.set_result(Answer(subject, reply, head, data))
+        waiter = self._waiting.get(subject[len(self._prefix) :])
+        if waiter is None:
             return
-        gathering = self._gathering.get(token)
-        if gathering is None:
-            return
-        answers, future = gathering
         answer = Answer(subject, reply, head, data)
-        if answer.status is None:
-            answers.append(answer)
-        elif not future.done():
-            future.set_result(answer)
+        if waiter.answers is not None and answer.status is None:
+            waiter.answers.append(answer)
+        elif not waiter.future.done():
+            waiter.future.set_result(answer)
 
+    def _watch_until(self, deadline: float) -> None:
+        """Look after the waiters at `deadline`, which comes before the time set so far."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch_at = deadline
+        self._watch = asyncio.get_running_loop().call_at(deadline, self._look_after)
 
-def _expire(future: asyncio.Future[Answer], timeout: float) -> None:
-    if not future.done():
-        future.set_exception(NoAnswer(f"no answer within {timeout:g} s"))
+    def _look_after(self) -> None:
+        """Tell those whose time is up, and set the timer for the next."""
+        now, self._watch, self._watch_at = asyncio.get_running_loop().time(), None, math.inf
+        nearest = math.inf
+        for waiter in self._waiting.values():
+            if waiter.deadline > now:
+                nearest = min(nearest, waiter.deadline)
+            elif not waiter.future.done():
+                waiter.future.set_exception(NoAnswer(f"no answer within {waiter.seconds:g} s"))
+        if nearest < math.inf:
+            self._watch_until(nearest)
