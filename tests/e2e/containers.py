@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +25,7 @@ from tests.e2e.launches import Image, Launch, Probe
 from tests.harness.deployed_nats import DeployedNats
 from tests.harness.processes import Process, ProcessEndedError
 
-__all__ = ["Container"]
+__all__ = ["Container", "WalledContainer", "can_be_walled"]
 
 _BIN: Final = Path(sys.executable).parent
 _PORTS: Final = ("GNOMON_HEALTH_PORT", "GNOMON_HTTP_PORT")
@@ -97,6 +100,57 @@ class Container(Process):
         begin = time.monotonic()
         code = await self.stop(within=self.launch.stop_seconds)
         return code, time.monotonic() - begin
+
+
+_WALLS: Final = (
+    "mount --make-rprivate / && mount -o remount,bind,ro / "
+    '&& exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"'
+)
+
+
+class WalledContainer(Container):
+    """The same as a container engine would run it: the first process of its namespace, on a root file system that
+    cannot be written to, without any capability. Needs Linux, and the right to make namespaces: `can_be_walled`."""
+
+    @override
+    def command(self) -> list[str]:
+        """The command within the walls."""
+        return [*_UNSHARE, *super().command()]
+
+    @override
+    def send(self, number: signal.Signals) -> None:
+        """To the process within the walls, as an engine does it."""
+        if self.running:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), number)
+
+    def walls(self) -> dict[str, str]:
+        """What the kernel says of the process within: its number there, capabilities, no new privileges."""
+        [child] = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        lines = Path(f"/proc/{child}/status").read_text().splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        return {name: found[name].split()[-1] for name in ("NSpid", "CapEff", "NoNewPrivs")}
+
+
+_UNSHARE: Final = [
+    shutil.which("unshare") or "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "sh",
+    "-c",
+    _WALLS,
+    "sh",
+]
+
+
+def can_be_walled() -> bool:
+    """Whether this machine lets us make such walls."""
+    if not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
+        return False
+    return subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
 def _environment(launch: Launch, nats: DeployedNats, database_url: str, port: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gnomon_core.runtime.embedded import EmbeddedPostgres
-from tests.e2e.containers import Container
+from tests.e2e.containers import Container, WalledContainer, can_be_walled
 from tests.e2e.launches import (
     ROOT,
     Launch,
@@ -71,14 +71,26 @@ def _systemd() -> tuple[list[Launch], dict[str, str]]:
     return from_units(files), passwords
 
 
-SOURCES: Final = {"kubernetes": _kubernetes, "compose": _compose, "systemd": _systemd}
+_UNWALLED: Final = "no right to make namespaces here: containers are not tried without privileges"
+DEPLOYMENTS: Final = [
+    pytest.param((_kubernetes, Container), id="kubernetes", marks=needs("kubectl")),
+    pytest.param((_compose, Container), id="compose"),
+    pytest.param(
+        (_compose, WalledContainer),
+        id="compose-walled",
+        marks=pytest.mark.skipif(not can_be_walled(), reason=_UNWALLED),
+    ),
+    pytest.param((_systemd, Container), id="systemd"),
+]
 
 
 class System:
     """Everything that a deployment starts, with its servers."""
 
-    def __init__(self, launches: list[Launch], nats: DeployedNats, database_url: str) -> None:
-        self._containers = {each.name: Container(each, nats, database_url) for each in launches}
+    def __init__(
+        self, launches: list[Launch], nats: DeployedNats, database_url: str, kind: type[Container]
+    ) -> None:
+        self._containers = {each.name: kind(each, nats, database_url) for each in launches}
         self.nats = nats
 
     def __getitem__(self, name: str) -> Container:
@@ -92,31 +104,34 @@ class System:
             sys.stdout.write(container.tail() + "\n")
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=needs("kubectl")) if name == "kubernetes" else name for name in SOURCES]
-)
+@pytest.fixture
 async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
     """The processes of one deployment, not started yet, and its servers, running: Postgres is empty."""
-    launches, passwords = SOURCES[request.param]()
+    source, kind = request.param
+    launches, passwords = source()
     with reachable_folder() as folder:
         nodes = max(int(launch.env.get("GNOMON_REPLICAS", "1")) for launch in launches)
         nats = DeployedNats(folder / "nats", passwords, nodes=nodes)
         postgres = EmbeddedPostgres(folder / "postgres", fast=True, options=TEST_POSTGRES_OPTIONS)
         await nats.start()
         await postgres.start()
-        system = System(launches, nats, postgres.url)
+        system = System(launches, nats, postgres.url, kind)
         yield system
         await system.kill()
         await postgres.stop()
         await nats.stop()
 
 
+@pytest.mark.parametrize("system", DEPLOYMENTS, indirect=True)
 async def test_it_migrates_starts_serves_and_stops(system: System) -> None:
     await system["migrate"].start()
     assert await system["migrate"].ended() == 0, system["migrate"].tail()
     for name in SERVICES:
         await system[name].up()
         assert await system[name].healthy(image())
+        container = system[name]
+        if isinstance(container, WalledContainer):
+            assert container.walls() == {"NSpid": "1", "CapEff": "0" * 16, "NoNewPrivs": "1"}
         metrics = system[name].launch.metrics
         if metrics is not None:
             answer = await _get(system[name].url + metrics[1])
