@@ -111,7 +111,7 @@ async def first_slot(stage: Stage, tasks: int) -> int:
     a few are created to see how fast that is just now."""
     sample = min(_SAMPLE, tasks)
     took = await create(stage, [NewTask.of(schedule=None) for _ in range(sample)])
-    return math.ceil(now_ms() / 1000 + 2 + 2 * tasks * took / sample) * 1000
+    return math.ceil(now_ms() / 1000 + 2 + 3 * tasks * took / sample) * 1000
 
 
 async def _known(stage: Stage) -> int:
