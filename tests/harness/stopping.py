@@ -143,6 +143,11 @@ class TrapBus(NatsBus):
         """See `NatsBus`."""
         await self._pass("send", [subject], partial(super().send, subject, data, headers))
 
+    async def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """See `NatsBus`. One by one, so that a trap may lie between two of them."""
+        for subject, data in messages:
+            await self.send(subject, data)
+
     async def _pass(self, kind: str, subjects: list[str], write: Callable[[], Awaitable[T]]) -> T:
         names = [subject.removeprefix(WRITE_DOOR) for subject in subjects]
         caught = [trap for trap in self.traps if trap.catches(kind, names)]

@@ -20,6 +20,7 @@ from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = [
     "DEPTH_MAX",
+    "check_object_text",
     "decode_field",
     "overall_code",
     "parse_body",
@@ -40,12 +41,18 @@ _COMPILED_FOR: tuple[str, ...] = ("type",)
 
 def read_object(data: bytes) -> dict[str, msgspec.Raw]:
     """Take a JSON object apart. Raises Refused: `not_json`, or `invalid` if it is no object or too deep."""
+    check_object_text(data)
+    return _objects.decode(data)
+
+
+def check_object_text(data: bytes) -> dict[str, Any]:
+    """Make sure that a body is a JSON object, all of it readable; the object. Raises as `read_object`."""
     whole = _read(data)
     if not isinstance(whole, dict):
         raise Refused(Code.INVALID, f"the body is {_kind_of(whole)}: allowed is an object")
     if sum(data.count(mark) for mark in _OPENING) > DEPTH_MAX and _deeper_than(whole, DEPTH_MAX):
         raise Refused(Code.INVALID, f"the body is nested more than {DEPTH_MAX} levels deep")
-    return _objects.decode(data)
+    return whole
 
 
 def parse_body(data: bytes, kind: type[T]) -> T:

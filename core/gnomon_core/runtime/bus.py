@@ -197,6 +197,9 @@ class Bus(Protocol):
         """Publish on a core subject, at most once: it is lost when nobody listens or the connection is
         down."""
 
+    async def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """`send` for several subjects and payloads, in order and in one write."""
+
     async def subscribe(self, subject: str, handler: Handler, queue: str | None = None) -> Subscription:
         """Hear a core subject, across reconnects; raises NoAnswer. A handler that raises is logged, and the
         next message follows."""
@@ -481,6 +484,17 @@ class NatsBus:
         self.wire.check_size(subject, len(payload))
         try:
             await self.wire.write(payload)
+        except NotCommitted as error:
+            _log.debug(LogEvent.NATS_ERROR, error=str(error))
+
+    async def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """See `Bus`."""
+        pieces = []
+        for subject, data in messages:
+            self.wire.check_size(subject, len(data))
+            pieces.append(encode_publish(subject, "", None, data))
+        try:
+            await self.wire.write(b"".join(pieces))
         except NotCommitted as error:
             _log.debug(LogEvent.NATS_ERROR, error=str(error))
 

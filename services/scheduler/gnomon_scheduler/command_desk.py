@@ -30,9 +30,10 @@ from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
-from gnomon_schemas.events import Rejected
+from gnomon_schemas.events import Created, Rejected, Updated
 from gnomon_schemas.limits import USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Problem, Refused, problem
+from gnomon_schemas.tasks import Task
 
 __all__ = ["CommandDesk"]
 
@@ -207,16 +208,21 @@ class CommandDesk:
             task.wish(item)
         if decision.rescheduled:
             self._book.memory.schedule(task, self._book.watermark_ms)
+        first = decision.events[0] if decision.events else None
+        # The event that answers shows the task as it is after the change: as the answer does.
+        shown = first.task if isinstance(first, Created | Updated) else None
         self._replies.append(
             _Reply(
                 received,
-                lambda: self._outcome(command, None, decision.run, reg=reg, created=decision.created),
+                lambda: self._outcome(
+                    command, None, decision.run, reg=reg, shown=shown, created=decision.created
+                ),
             )
         )
         self._note_answer(command, notes[0], None)
         unit = self._book.unit(task, notes, command_seq=command.seq)
-        if decision.rescheduled:
-            # A resume may come after the last slot, and an update may leave none.
+        if decision.rescheduled and not decision.created:
+            # A resume may come after the last slot, and an update may leave none. A new task has one.
             unit.when_stored(_telling(self._after_change, task))
         for item in decision.cancels:
             unit.when_stored(_wishing(self._wish, task, item))
@@ -273,10 +279,11 @@ class CommandDesk:
         run: str | None,
         *,
         reg: TaskRegister | None = None,
+        shown: Task | None = None,
         replayed: bool = False,
         created: bool = False,
     ) -> Outcome:
-        """The answer to a command. `reg` is the task right after it; None: as it is now."""
+        """The answer to a command. `reg` is the task right after it, and `shown` how it looks; None: as it is now."""
         command_id = (command.command_id or "")[:_WORDS_MAX]
         answer = self._book.memory.answer(command_id)
         seq = 0 if answer is None else answer[0]
@@ -285,7 +292,7 @@ class CommandDesk:
         task = self._book.memory.tasks.get(command.object_id)
         if task is None:
             return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
-        shown = view(
+        shown = shown or view(
             reg or task.reg,
             partition=self._book.partition,
             running=task.running,
@@ -316,12 +323,14 @@ class CommandDesk:
     async def answer(self) -> None:
         """Answer what was decided, now that it is stored; then acknowledge it."""
         replies, self._replies = self._replies, []
-        for reply in replies:
-            if reply.received.reply_to is not None:
-                await self._bus.send(reply.received.reply_to, encode(reply.outcome()))
-        for reply in replies:
-            await self._bus.send(reply.received.ack_subject, b"+ACK")
         if replies:
+            answers = [
+                (reply.received.reply_to, encode(reply.outcome()))
+                for reply in replies
+                if reply.received.reply_to is not None
+            ]
+            acks = [(reply.received.ack_subject, b"+ACK") for reply in replies]
+            await self._bus.send_all(answers + acks)
             self._book.measures.answered(time.monotonic() - self._begun)
 
 

@@ -21,13 +21,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
+import nats.errors
 import structlog
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
+from gnomon_core.runtime.frames import Answer, Sink
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import trace_id_of
@@ -56,6 +58,7 @@ _PULL_SECONDS = 20
 _MAX_ACK_PENDING = 1000
 _ACK_WAIT_SECONDS = 60
 _FILTER_TAKEN = 10100
+_ACK_TOKENS = 9
 _RETRY_PAUSE = 0.05
 _REPLY_SUBJECT = re.compile(re.escape(h.REPLY_PREFIX) + r"[!-)+-=?-~]{1,256}", re.ASCII)
 """Printable, without blanks and without the wildcards `*` and `>`."""
@@ -126,14 +129,19 @@ class Intake(Service):
         self._delivered_count, self._in_order = 0, True
         self._inbox = inbox = self._bus.nc.new_inbox()
 
-        async def hear(message: Msg) -> None:
-            if self._inbox == inbox:
-                self._delivered(message)
+        def hear(subject: str, reply: str, head: bytes, data: bytes) -> None:
+            if self._inbox != inbox:
+                return
+            try:
+                self._delivered(Answer(subject, reply, head, data))
+            except Exception:  # noqa: BLE001 - it is logged whole; raised into the parser it would end the connection
+                _log.exception(LogEvent.NATS_HANDLER_FAILED, subject=subject)
 
         while True:
             try:
-                self._subscription = await self._bus.subscribe(inbox, hear)
-            except NoAnswer:
+                # Straight from the parser, in order: a queue and a task for every command cost as much as deciding it.
+                self._subscription = await self._bus.nc.subscribe(inbox, future=Sink(hear))
+            except nats.errors.Error:
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
                 return
@@ -227,18 +235,19 @@ class Intake(Service):
             except TimeoutError:
                 continue
 
-    def _delivered(self, message: Msg) -> None:
-        headers = message.headers or {}
-        if "Status" in headers:
-            self._ended(headers["Status"], headers.get("Description", ""))
+    def _delivered(self, message: Answer) -> None:
+        """A command, or a word of the broker's about the pull."""
+        place = _place_of(message.reply)
+        if place is None:
+            self._ended(message.status or "", message.status_text)
             return
         self._delivered_count += 1
-        if message.metadata.sequence.consumer != self._delivered_count:
+        if place.delivery != self._delivered_count:
             self._in_order = False
         if not self._in_order:
             self._pulled.set()
             return
-        self._take(_received(message, headers))
+        self._take(_received(message, place.seq))
         self._left -= 1
         if self._left <= 0:
             self._pulled.set()
@@ -252,11 +261,31 @@ class Intake(Service):
         self._pulled.set()
 
 
-def _received(message: Msg, headers: dict[str, str]) -> Received:
+class _Place(NamedTuple):
+    """Where a delivered message is stored, and as which of its consumer it was delivered."""
+
+    seq: int
+    delivery: int
+
+
+def _place_of(reply: str) -> _Place | None:
+    """What the subject for the acknowledgement tells; None: the message is none of the stream's.
+
+    `$JS.ACK.<stream>.<consumer>.<times delivered>.<stream seq>.<delivery>.<time>.<pending>`; a longer form has the
+    domain and account before the stream.
+    """
+    tokens = reply.split(".", 11)
+    if len(tokens) < _ACK_TOKENS or tokens[:2] != ["$JS", "ACK"]:
+        return None
+    at = 5 if len(tokens) == _ACK_TOKENS else 7
+    return _Place(int(tokens[at]), int(tokens[at + 1]))
+
+
+def _received(message: Answer, seq: int) -> Received:
     """A command as delivered. A reply subject or a trace that cannot be used is dropped: whoever may publish commands
     may write anything into a header, and the shard repeats both in messages of its own."""
-    subject = parse_command(message.subject)
-    roles = {role.strip() for role in headers.get(h.ROLES, "").split(",")}
+    subject, headers = parse_command(message.subject), message.headers
+    roles = headers.get(h.ROLES)
     reply_to, trace = headers.get(h.REPLY_TO, ""), headers.get(h.TRACEPARENT, "")
     command = Command(
         kind=subject.kind,
@@ -264,10 +293,10 @@ def _received(message: Msg, headers: dict[str, str]) -> Received:
         object_id=subject.object_id,
         command_id=headers.get(h.MSG_ID),
         user=headers.get(h.USER) or None,
-        admin=h.ADMIN_ROLE in roles,
+        admin=roles is not None and h.ADMIN_ROLE in {role.strip() for role in roles.split(",")},
         if_match=headers.get(h.IF_MATCH),
         data=message.data,
-        seq=message.metadata.sequence.stream,
+        seq=seq,
         subject=message.subject,
         traceparent=trace if len(trace) <= _TRACE_MAX and trace_id_of(trace) else None,
     )
