@@ -43,11 +43,13 @@ check: dev ## formatting, lint, types, import walls, generated files
 	$(BIN)/python -m gnomon_schemas.generate --check
 	$(BIN)/python -m gnomon_cli.env_example --check
 	$(BIN)/python -m gnomon_cli.reference --check
+	$(BIN)/python -m gnomon_api.reference --check
 
 generate: dev ## write what is generated: schemas, reference pages, .env.example
 	$(BIN)/python -m gnomon_schemas.generate
 	$(BIN)/python -m gnomon_cli.env_example
 	$(BIN)/python -m gnomon_cli.reference
+	$(BIN)/python -m gnomon_api.reference
 
 format: dev ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format

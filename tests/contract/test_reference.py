@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gnomon_api import reference as http_reference
 from gnomon_cli import env_example
 from gnomon_cli.parser import build_parser
 from gnomon_cli.reference import __main__ as reference
@@ -26,6 +27,7 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pages_are_current() -> None:
     assert reference.main(["--check"]) == 0
+    assert http_reference.main(["--check"]) == 0
     assert env_example.main(["--check"]) == 0
 
 
@@ -41,6 +43,10 @@ def test_a_page_that_is_not_current_is_named(
     assert "docs/reference/metrics.md is not current" in capsys.readouterr().err
     assert reference.main([]) == 0
     assert reference.main(["--check"]) == 0
+    assert http_reference.main(["--check"]) == 1
+    assert "openapi.json is not what the routes say" in capsys.readouterr().err
+    assert http_reference.main([]) == 0
+    assert http_reference.main(["--check"]) == 0
 
 
 def test_the_index_names_every_page() -> None:
@@ -49,7 +55,7 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_every_page_but_the_index_is_generated() -> None:
-    made = {path.name for path in [*reference.rendered(), *generate.rendered()]}
+    made = {path.name for path in [*reference.rendered(), *generate.rendered(), http_reference.FILE]}
     assert {path.name for path in PAGES} - {"README.md"} <= made
 
 

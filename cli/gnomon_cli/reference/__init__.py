@@ -1,4 +1,5 @@
-"""Reference pages that need the services to be made: the command line, the environment, metrics, the HTTP API.
+"""Reference pages of what the services share: the command line, the environment, metrics.
 
-Pages of the contract (subjects, messages, events, problems) are written by `python -m gnomon_schemas.generate`.
+Pages of the contract are written by `python -m gnomon_schemas.generate`, the HTTP document by
+`python -m gnomon_api.reference`.
 """

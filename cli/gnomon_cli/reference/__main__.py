@@ -8,12 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
-
-from gnomon_api.app import document_of
 from gnomon_cli.reference.command_line import command_line_page
 from gnomon_cli.reference.environment import environment_page
 from gnomon_cli.reference.metrics import metrics_page
@@ -25,12 +21,10 @@ FOLDER = Path("docs/reference")
 
 def rendered() -> dict[Path, bytes]:
     """Every file with what it should hold."""
-    document = msgspec.json.format(msgspec.json.encode(document_of(version("gnomon-api"))), indent=2)
     return {
         FOLDER / "cli.md": command_line_page().encode(),
         FOLDER / "environment.md": environment_page().encode(),
         FOLDER / "metrics.md": metrics_page().encode(),
-        FOLDER / "openapi.json": document + b"\n",
     }
 
 

@@ -56,13 +56,14 @@ def render_docs(document: dict[str, Any]) -> bytes:
 def _operation(method: str, path: str, told: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(one['name'])}</code><td>{escape(one['in'])}"
-        f"<td>{escape(one['schema'].get('type', ''))}<td>{escape(one.get('description', ''))}"
+        f"<td>{escape(_allowed(one['schema']))}<td>{escape(one.get('description', ''))}"
         for one in told["parameters"]
     )
     parameters = f"<table>{rows}</table>" if rows else ""
     body = ""
     if "requestBody" in told:
-        body = f"<p>Body: {_link(told['requestBody']['content']['application/json']['schema'])}</p>"
+        content = told["requestBody"]["content"]["application/json"]
+        body = f"<p>Body: {_link(content['schema'])}</p>{_examples(content)}"
     answers = "".join(
         f"<li><b>{escape(status)}</b> {escape(answer['description'])} {_content(answer)}"
         for status, answer in sorted(told["responses"].items())
@@ -79,13 +80,34 @@ def _content(answer: dict[str, Any]) -> str:
     return " ".join(_link(one["schema"]) for one in answer.get("content", {}).values())
 
 
+def _allowed(schema: dict[str, Any]) -> str:
+    """What a parameter takes, in a few words."""
+    one = schema.get("items", schema)
+    words = ", ".join(one["enum"]) if "enum" in one else str(one["type"])
+    if "minimum" in one:
+        words += f", {one['minimum']} to {one['maximum']}" if "maximum" in one else f", from {one['minimum']}"
+    return words
+
+
+def _examples(content: dict[str, Any]) -> str:
+    shown = "".join(
+        f"<h4>{escape(name.replace('_', ' '))}</h4><pre>{escape(_text(example['value']))}</pre>"
+        for name, example in content["examples"].items()
+    )
+    return f"<details><summary>examples</summary>{shown}</details>"
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
 def _link(schema: dict[str, Any]) -> str:
-    name = schema.get("$ref", "").rpartition("/")[2]
+    name = schema.get("allOf", [schema])[0].get("$ref", "").rpartition("/")[2]
     return f'<a href="#schema-{escape(name)}">{escape(name)}</a>' if name else escape(schema.get("type", ""))
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
-    text = escape(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())
+    text = escape(_text(schema))
     words = escape(schema.get("description", ""))
     return (
         f'<details id="schema-{escape(name)}"><summary><code>{escape(name)}</code> <span>{words}</span></summary>'

@@ -8,221 +8,81 @@ made, which a test does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
-from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
-from gnomon_api.execution_views import EXECUTION_LISTS, Execution
-from gnomon_api.explanation import Explanation
 from gnomon_api.http_io import API
-from gnomon_api.queries import Lists
-from gnomon_api.routes.schedules import PreviewInput
-from gnomon_api.task_views import TASK_LISTS
-from gnomon_core.timing import Preview
-from gnomon_schemas.commands import CancelTask, PauseTask, ResumeTask, RunTask
-from gnomon_schemas.limits import ID_PATTERN
-from gnomon_schemas.problems import CATALOGUE, Problem
-from gnomon_schemas.schedules import Cron, Interval, Once
-from gnomon_schemas.tasks import Task, TaskSpec
+from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
+from gnomon_api.operations import OPERATIONS, Operation, Patch, Text
+from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN
+from gnomon_schemas.documents.json_schema import components, patch_of, task_input
+from gnomon_schemas.limits import ID_PATTERN, USER_ID_MAX_CHARS
+from gnomon_schemas.problems import CATALOGUE, Code, Problem
+from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus
 
-__all__ = ["OPERATIONS", "Operation", "openapi"]
+__all__ = ["OPERATIONS", "openapi"]
 
-
-class TaskPage(msgspec.Struct):
-    """A page of tasks."""
-
-    items: tuple[Task, ...]
-    next_cursor: str | None
-
-
-class ExecutionPage(msgspec.Struct):
-    """A page of executions."""
-
-    items: tuple[Execution, ...]
-    next_cursor: str | None
-
-
-class TypePage(msgspec.Struct):
-    """All task types."""
-
-    items: tuple[TypeView, ...]
-    next_cursor: None
-
-
-class CommandView(msgspec.Struct):
-    """What became of a command; what is not known yet is left out."""
-
-    command_id: str
-    status: str
-    """`pending`, `ok` or `refused`."""
-    task_id: str | None = None
-    execution_id: str | None = None
-    event: str | None = None
-    error: Problem | None = None
-    decided_at: str | None = None
-    seq: int | None = None
-
-
-class CancelReason(msgspec.Struct):
-    """Why an execution is ended."""
-
-    reason: str | None = None
-
-
-class Operation(NamedTuple):
-    """What the document says of a route besides its docstring."""
-
-    tag: str
-    answers: Mapping[int, Any]
-    """Status to type; None: no body."""
-    body: Any = None
-    params: Sequence[Mapping[str, Any]] = ()
-    headers: Sequence[str] = ()
-    problems: Sequence[int] = ()
-
-
-def _query(name: str, words: str, kind: str = "string") -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": words, "schema": {"type": kind}}
-
-
-def _list_params(lists: Lists) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = [
-        {
-            "name": "limit",
-            "in": "query",
-            "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
-        },
-        _query("cursor", "`next_cursor` of the page before."),
-        _query("sort", f"One of {', '.join(sorted(lists.sorts))}; with `-` the other way round."),
-    ]
-    for name in sorted(lists.filters):
-        shown = "metadata.<key>" if name == "metadata" else name
-        if shown.startswith("metadata"):
-            # Free-form names: one object parameter, spelled out as the query string has it.
-            continue
-        found.append(_query(shown, "Filter; several values with commas where it is no instant and no text."))
-    return found
-
-
-_TEXT: Final = "text"
-_PENDING: Final = {202: CommandView}
-_WRITE_PROBLEMS: Final = (400, 404, 409, 412, 413, 422, 429, 503)
-_READ_PROBLEMS: Final = (404, 422, 503)
-_KEY: Final = ("Idempotency-Key",)
-_MATCH: Final = ("If-Match",)
-
-OPERATIONS: Final[dict[str, Operation]] = {
-    "create_task": Operation(
-        "tasks", {201: Task, 200: Task, **_PENDING}, TaskSpec, headers=_KEY, problems=_WRITE_PROBLEMS
-    ),
-    "list_tasks": Operation(
-        "tasks", {200: TaskPage}, params=_list_params(TASK_LISTS), problems=_READ_PROBLEMS
-    ),
-    "read_task": Operation("tasks", {200: Task}, problems=_READ_PROBLEMS),
-    "patch_task": Operation(
-        "tasks", {200: Task, **_PENDING}, {"type": "object"}, headers=_MATCH, problems=_WRITE_PROBLEMS
-    ),
-    "put_task": Operation(
-        "tasks", {200: Task, **_PENDING}, {"type": "object"}, headers=_MATCH, problems=_WRITE_PROBLEMS
-    ),
-    "delete_task": Operation("tasks", {204: None, **_PENDING}, headers=_MATCH, problems=_WRITE_PROBLEMS),
-    "pause_task": Operation(
-        "tasks", {200: Task, **_PENDING}, PauseTask, headers=_KEY + _MATCH, problems=_WRITE_PROBLEMS
-    ),
-    "resume_task": Operation(
-        "tasks", {200: Task, **_PENDING}, ResumeTask, headers=_KEY + _MATCH, problems=_WRITE_PROBLEMS
-    ),
-    "cancel_task": Operation(
-        "tasks", {200: Task, **_PENDING}, CancelTask, headers=_KEY + _MATCH, problems=_WRITE_PROBLEMS
-    ),
-    "execute_task": Operation(
-        "executions",
-        {200: Execution, 202: Execution},
-        RunTask,
-        params=[_query("wait", "Seconds to wait for the end.", "number")],
-        headers=(*_KEY, "Prefer"),
-        problems=_WRITE_PROBLEMS,
-    ),
-    "list_task_executions": Operation(
-        "executions", {200: ExecutionPage}, params=_list_params(EXECUTION_LISTS), problems=_READ_PROBLEMS
-    ),
-    "list_executions": Operation(
-        "executions", {200: ExecutionPage}, params=_list_params(EXECUTION_LISTS), problems=_READ_PROBLEMS
-    ),
-    "read_execution": Operation("executions", {200: Execution}, problems=_READ_PROBLEMS),
-    "cancel_execution": Operation(
-        "executions", {202: Execution}, CancelReason, headers=_KEY, problems=_WRITE_PROBLEMS
-    ),
-    "explain_task": Operation(
-        "executions",
-        {200: Explanation},
-        params=[
-            _query("at", "An instant, RFC 3339: a slot, or any other."),
-            _query("run", "A run, or the id of its execution; without either, the latest execution."),
-        ],
-        problems=_READ_PROBLEMS,
-    ),
-    "next_fires": Operation(
-        "schedules",
-        {200: Preview},
-        params=[_query("count", "1 to 500.", "integer")],
-        problems=_READ_PROBLEMS,
-    ),
-    "preview_schedule": Operation("schedules", {200: Preview}, PreviewInput, problems=(400, 413, 422)),
-    "list_task_types": Operation("status", {200: TypePage}, problems=(422,)),
-    "read_scheduler": Operation("status", {200: SchedulerView}, problems=(422, 503)),
-    "read_executors": Operation("status", {200: ExecutorsView}, problems=(422, 503)),
-    "read_command": Operation("commands", {200: CommandView}, problems=_READ_PROBLEMS),
-    "read_events": Operation(
-        "events",
-        {200: _TEXT},
-        params=[
-            _query("event", "Names with commas, such as `executed,failed`."),
-            _query("task_id", "Task ids with commas."),
-            _query("user_id", "Owner of the tasks."),
-        ],
-        headers=("Last-Event-ID",),
-        problems=(422,),
-    ),
-    "livez": Operation("health", {200: {"type": "object"}}),
-    "readyz": Operation("health", {200: {"type": "object"}, 503: {"type": "object"}}),
-    "health": Operation("health", {200: {"type": "object"}}),
-    "metrics": Operation("health", {200: _TEXT}),
-    "openapi_document": Operation("documents", {200: {"type": "object"}}),
-    "docs_page": Operation("documents", {200: _TEXT}),
-    "dashboard_page": Operation("documents", {200: _TEXT}),
+_REF: Final = "#/components/schemas/{name}"
+_PATCH: Final = "TaskPatch"
+_HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "X-User-Id": {
+        "description": "The acting user; without it `local`. Everybody is an admin while there is no sign-in.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": USER_ID_MAX_CHARS},
+    },
+    "Idempotency-Key": {
+        "description": "Sent again with the same key and body, a request is answered again and not done again.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "If-Match": {
+        "description": "The version that was last seen, as the `ETag` told it: refused where it has changed since.",
+        "schema": {"type": "string"},
+        "example": '"3"',
+    },
+    "Prefer": {
+        "description": "`wait=<seconds>`, as the parameter `wait`.",
+        "schema": {"type": "string"},
+        "example": "wait=10",
+    },
+    "Last-Event-ID": {
+        "description": "Goes on after this event; an event `gap` tells when some of what was missed is gone.",
+        "schema": {"type": "string", "pattern": r"^\d{0,18}$"},
+    },
 }
-"""Every route by the name of its function."""
+_ANSWER_HEADERS: Final[Mapping[str, str]] = {
+    "ETag": "The task's version, for `If-Match`.",
+    "Location": "Where to look for it.",
+    "Retry-After": "Seconds after which to try again.",
+}
 
 
 def openapi(routes: Iterable[tuple[str, HTTPRouteHandler]], version: str) -> dict[str, Any]:
     """The document of these routes; each comes with the path that it lies under. Raises KeyError for a route
     that is not in `OPERATIONS`."""
-    routes = list(routes)
-    schemas, components = _schemas()
+    refs, schemas = _schemas()
     paths: dict[str, dict[str, Any]] = {}
     for prefix, handler in routes:
         for path in handler.paths:
             shown = (prefix + path).replace(":str}", "}") or "/"
             for method in handler.http_methods:
-                paths.setdefault(shown, {})[method.lower()] = _operation(handler, shown, schemas)
+                paths.setdefault(shown, {})[method.lower()] = _operation(handler, shown, refs)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Gnomon",
             "version": version,
-            "description": "A durable task scheduler. Errors are problem documents (RFC 9457).",
+            "description": "A durable task scheduler. Errors are problem documents (RFC 9457). Times are RFC 3339: any "
+            "offset is taken, and answers are in UTC with milliseconds.",
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in OPERATIONS.values())],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": schemas},
     }
 
 
-def _operation(handler: HTTPRouteHandler, path: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+def _operation(handler: HTTPRouteHandler, path: str, refs: Mapping[Any, Any]) -> dict[str, Any]:
     name = handler.fn.__name__
     told = OPERATIONS[name]
     words = " ".join((handler.fn.__doc__ or "").split())
@@ -232,29 +92,72 @@ def _operation(handler: HTTPRouteHandler, path: str, schemas: Mapping[Any, Any])
         "summary": words.partition(". ")[0].rstrip("."),
         "description": words,
         "parameters": [*_path_params(path), *told.params, *_header_params(path, told.headers)],
-        "responses": {str(status): _answer(kind, schemas) for status, kind in told.answers.items()},
+        "responses": {
+            str(status): _answer(name, status, kind, refs) for status, kind in told.answers.items()
+        },
     }
     if told.body is not None:
-        found["requestBody"] = {"content": {"application/json": {"schema": _schema(told.body, schemas)}}}
-    for status in told.problems:
-        titles = sorted({entry.title for entry in CATALOGUE.values() if entry.status == status})
-        found["responses"][str(status)] = {
-            "description": "; ".join(titles),
-            "content": {"application/problem+json": {"schema": schemas[Problem]}},
-        }
+        examples = {title: {"value": body} for title, body in BODIES[name].items()}
+        content = {"schema": _schema(told.body, refs), "examples": examples}
+        required = name in ("create_task", "patch_task", "put_task", "preview_schedule")
+        found["requestBody"] = {"required": required, "content": {"application/json": content}}
+    for status, codes in _problem_codes(path, told).items():
+        found["responses"][str(status)] = _problem(status, codes, refs)
     return found
 
 
-def _answer(kind: Any, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[str, Any]:
     if kind is None:
         return {"description": "Done"}
-    if kind is _TEXT:
-        return {"description": "Text", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {"description": "Done", "content": {"application/json": {"schema": _schema(kind, schemas)}}}
+    example = ANSWERS.get((name, status))
+    if isinstance(kind, Text):
+        content: dict[str, Any] = {"schema": {"type": "string"}}
+        media_type = kind.media_type
+    else:
+        content, media_type = {"schema": _schema(kind, refs)}, "application/json"
+    if example is not None:
+        content["example"] = example
+    words = "Stored; its outcome is not there yet" if status == 202 else "Done"
+    found: dict[str, Any] = {"description": words, "content": {media_type: content}}
+    headers = ["ETag"] if kind is Task else []
+    if status in (201, 202):
+        headers.append("Location")
+    if headers:
+        found["headers"] = _answer_headers(headers)
+    return found
 
 
-def _schema(kind: Any, schemas: Mapping[Any, Any]) -> Any:
-    return kind if isinstance(kind, dict) else schemas[kind]
+def _answer_headers(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {"description": _ANSWER_HEADERS[name], "schema": {"type": "string"}} for name in names}
+
+
+def _problem_codes(path: str, told: Operation) -> dict[int, list[Code]]:
+    codes = list(told.problems)
+    if path.startswith(API):
+        # Whoever asks may be named wrongly, and a fault of ours may be anywhere.
+        codes += [Code.INVALID_ID, Code.INTERNAL]
+    found: dict[int, list[Code]] = {}
+    for code in sorted(set(codes), key=list(Code).index):
+        found.setdefault(CATALOGUE[code].status, []).append(code)
+    return found
+
+
+def _problem(status: int, codes: Sequence[Code], refs: Mapping[Any, Any]) -> dict[str, Any]:
+    schema = {"allOf": [refs[Problem], {"properties": {"code": {"enum": [str(code) for code in codes]}}}]}
+    examples = {str(code): {"value": problem_example(code)} for code in codes}
+    found: dict[str, Any] = {
+        "description": "; ".join(f"`{code}`: {CATALOGUE[code].title}" for code in codes),
+        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
+    }
+    if status == 503:
+        found["headers"] = _answer_headers(["Retry-After"])
+    return found
+
+
+def _schema(kind: Any, refs: Mapping[Any, Any]) -> Any:
+    if isinstance(kind, Patch):
+        return {"$ref": _REF.format(name=_PATCH)}
+    return kind if isinstance(kind, dict) else refs[kind]
 
 
 def _path_params(path: str) -> list[dict[str, Any]]:
@@ -264,9 +167,10 @@ def _path_params(path: str) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string"}
-            if name == "execution_id"
-            else {"type": "string", "pattern": ID_PATTERN},
+            "schema": {
+                "type": "string",
+                "pattern": EXECUTION_ID_PATTERN if name == "execution_id" else ID_PATTERN,
+            },
         }
         for name in names
     ]
@@ -275,54 +179,35 @@ def _path_params(path: str) -> list[dict[str, Any]]:
 def _header_params(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
     if path.startswith(API):
         names = ("X-User-Id", *names)
-    return [{"name": name, "in": "header", "schema": {"type": "string"}} for name in names]
+    return [{"name": name, "in": "header", **_HEADERS[name]} for name in names]
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The schema of every type that a route names, and all components under them."""
-    kinds = {
-        kind
-        for told in OPERATIONS.values()
-        for kind in (told.body, *told.answers.values())
-        if isinstance(kind, type)
+    """The reference to every type that a route names, and all components."""
+    kinds: set[type[msgspec.Struct]] = {Problem, Task}
+    for told in OPERATIONS.values():
+        for kind in (told.body, *told.answers.values()):
+            if isinstance(kind, type):
+                kinds.add(kind)
+    refs, found = components(kinds, _REF, discriminators=True)
+    spec = found[TaskSpec.__name__]
+    found[_PATCH] = patch_of(found, spec)
+    found[_PATCH]["properties"]["status"] = {
+        "type": "string",
+        "enum": [str(status) for status in TaskStatus],
+        "description": "`paused`, `scheduled`, `pending` and `cancelled` ask for that; the status that the task has, "
+        "and `running`, ask for nothing.",
     }
-    ordered = sorted(kinds | {Problem}, key=lambda kind: kind.__name__)
-    documented = [_documented(kind) for kind in ordered]
-    found, components = msgspec.json.schema_components(documented, ref_template="#/components/schemas/{name}")
-    _describe_schedules(components)
-    return dict(zip(ordered, found, strict=True)), components
-
-
-def _documented(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The same Struct for the document: a default that is JSON text cannot be written into a schema."""
-    fields = msgspec.structs.fields(kind)
-    if not any(isinstance(field.default, msgspec.Raw) for field in fields):
-        return kind
-    plain: list[Any] = []
-    for field in fields:
-        if isinstance(field.default, msgspec.Raw):
-            value = msgspec.json.decode(field.default)
-            default = msgspec.field(default_factory=dict) if value == {} else msgspec.field(default=value)
-            plain.append((field.name, dict[str, Any] if value == {} else Any, default))
-        elif field.default_factory is not msgspec.NODEFAULT:
-            plain.append((field.name, field.type, msgspec.field(default_factory=field.default_factory)))
-        elif field.default is not msgspec.NODEFAULT:
-            plain.append((field.name, field.type, msgspec.field(default=field.default)))
-        else:
-            plain.append((field.name, field.type))
-    made: type[msgspec.Struct] = msgspec.defstruct(
-        kind.__name__,
-        plain,
-        kw_only=True,
-        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
-        namespace={"__doc__": kind.__doc__},
-    )
-    return made
-
-
-def _describe_schedules(components: dict[str, Any]) -> None:
-    """What a schedule's `kind` says, as OpenAPI spells it."""
-    for struct in (Cron, Interval, Once):
-        kind = components.get(struct.__name__)
-        if kind is not None:
-            kind["properties"]["kind"] = {"const": struct.__struct_config__.tag}
+    found[TaskSpec.__name__] = task_input(spec, with_id=True)
+    # In an event an attempt has begun; an execution may still wait for its first.
+    found["Execution"]["properties"]["attempt"] |= {
+        "minimum": 0,
+        "description": "The try that has begun last, from 1; 0: none has.",
+    }
+    # The route reads it in two steps, so that it can say all that is wrong.
+    found["PreviewInput"]["properties"]["schedule"] = {
+        key: value
+        for key, value in spec["properties"]["schedule"].items()
+        if key in ("anyOf", "discriminator")
+    } | {"description": "As a task has it."}
+    return refs, found

@@ -25,6 +25,8 @@ from gnomon_schemas.clock_text import format_instant, parse_instant
 from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = [
+    "LIMIT_DEFAULT",
+    "LIMIT_MAX",
     "Filter",
     "ListQuery",
     "Lists",
@@ -52,6 +54,8 @@ class Filter(NamedTuple):
     condition: str
     read: Callable[[str, str], Any]
     """(name, text) -> value. Raises Refused."""
+    schema: Mapping[str, Any]
+    """What it takes, as JSON Schema, for the document of the API."""
 
 
 class Sort(NamedTuple):
@@ -146,7 +150,8 @@ def text_filter(condition: str, allowed: Iterable[str] | None = None) -> Filter:
                 raise _refused(name, f"is {value[:80]!r}; allowed: {', '.join(known)}")
         return values
 
-    return Filter(condition, read)
+    one: dict[str, Any] = {"type": "string"} if known is None else {"type": "string", "enum": known}
+    return Filter(condition, read, {"type": "array", "items": one, "minItems": 1, "maxItems": _VALUES_MAX})
 
 
 def instant_filter(condition: str) -> Filter:
@@ -158,7 +163,7 @@ def instant_filter(condition: str) -> Filter:
         except ValueError as error:
             raise _refused(name, str(error)) from error
 
-    return Filter(condition, read)
+    return Filter(condition, read, {"type": "string", "format": "date-time"})
 
 
 def contains_filter(condition: str) -> Filter:
@@ -170,7 +175,7 @@ def contains_filter(condition: str) -> Filter:
         escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         return f"%{escaped}%"
 
-    return Filter(condition, read)
+    return Filter(condition, read, {"type": "string"})
 
 
 def metadata_filter(condition: str) -> Filter:
@@ -187,7 +192,8 @@ def metadata_filter(condition: str) -> Filter:
                 found.append(f"{{{json.dumps(key)}: {value}}}")
         return found
 
-    return Filter(condition, read)
+    names = {"propertyNames": {"pattern": r"^metadata\..+$"}}
+    return Filter(condition, read, {"type": "object", **names, "additionalProperties": {"type": "string"}})
 
 
 def instant_sort(column: str) -> Sort:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from gnomon_api.bootstrap import Api, build
 from gnomon_api.settings import ApiSettings
 from gnomon_core.runtime.bus import connect
+from tests.harness.documented import keeps_to_the_document
 from tests.integration.api.responder import Responder
 
 
@@ -44,7 +45,8 @@ async def running(nats_url: str, postgres_url: str) -> AsyncIterator[Running]:
     bus = await connect(api.services.settings, name="responder")
     responder = Responder(bus)
     await responder.open()
-    async with httpx.AsyncClient(base_url=api.http.url, timeout=20) as http:
+    hooks = {"response": [keeps_to_the_document]}
+    async with httpx.AsyncClient(base_url=api.http.url, timeout=20, event_hooks=hooks) as http:
         yield Running(api, http, responder)
     await responder.close()
     await api.supervisor.stop()

@@ -35,13 +35,13 @@ from gnomon_schemas.commands import AcceptedExecution, CancelExecution
 from gnomon_schemas.subjects import EVENTS_STREAM, chain, partition_of
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["EXECUTION_ROUTES"]
+__all__ = ["EXECUTION_ROUTES", "CancelReason"]
 
 _log = structlog.get_logger(__name__)
 
 
-class _Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of a cancel."""
+class CancelReason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why an execution is ended."""
 
     reason: str | None = None
 
@@ -101,7 +101,7 @@ async def cancel_execution(request: HttpRequest, execution_id: FromPath[str]) ->
     no_params(request)
     task_id, run = execution_parts(execution_id)
     body = body_of(await request.body())
-    reason = parse_body(body, _Reason).reason
+    reason = parse_body(body, CancelReason).reason
     ids = await identity_of(request, body, task_id=task_id)
     payload = msgspec.json.encode(CancelExecution(run=run, reason=reason))
     outcome = await send(request, "cancel_execution", task_id, payload, ids)

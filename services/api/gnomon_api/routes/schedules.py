@@ -25,14 +25,14 @@ from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.problems import Code, FieldError
 from gnomon_schemas.tasks import TaskStatus
 
-__all__ = ["SCHEDULE_ROUTES"]
+__all__ = ["COUNT_DEFAULT", "COUNT_MAX", "SCHEDULE_ROUTES", "PreviewInput"]
 
 COUNT_DEFAULT: Final = 5
 COUNT_MAX: Final = 500
 _FIRING: Final = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
 
 
-class PreviewInput(msgspec.Struct, frozen=True, kw_only=True):
+class PreviewInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A schedule, and which of its fires to show: `count` of them, or all up to `until`."""
 
     schedule: msgspec.Raw

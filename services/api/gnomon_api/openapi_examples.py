@@ -1,0 +1,274 @@
+"""Examples for the OpenAPI document: bodies of requests, and what they are answered."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_schemas.codec import encode
+from gnomon_schemas.problems import CATALOGUE, Code, FieldError, problem
+from gnomon_schemas.samples import samples
+
+__all__ = ["ANSWERS", "BODIES", "problem_example"]
+
+_AT: Final = "2026-11-21T09:00:00.000Z"
+_TASK: Final[dict[str, Any]] = msgspec.json.decode(encode(samples()["task.created"]))["task"]
+_RUN: Final = "r-0193a4e2"
+_EXECUTION: Final[dict[str, Any]] = {
+    "execution_id": f"{_TASK['task_id']}.{_RUN}",
+    "task_id": _TASK["task_id"],
+    "run": _RUN,
+    "user_id": "u1",
+    "task_type": "http_request",
+    "status": "completed",
+    "reason": None,
+    "trigger": "manual",
+    "trigger_data": {"order": 17},
+    "scheduled_for": _AT,
+    "due_at": _AT,
+    "started_at": "2026-11-21T09:00:00.008Z",
+    "completed_at": "2026-11-21T09:00:00.120Z",
+    "duration_ms": 112,
+    "lateness_ms": 8,
+    "attempt": 1,
+    "attempts": [
+        {
+            "attempt": 1,
+            "executor": "e-1",
+            "started_at": "2026-11-21T09:00:00.008Z",
+            "takeovers": 0,
+            "status": "completed",
+            "completed_at": "2026-11-21T09:00:00.120Z",
+            "duration_ms": 112,
+            "error": None,
+        }
+    ],
+    "progress": None,
+    "result": {"status": 200},
+    "result_truncated": False,
+    "error": None,
+    "credits_consumed": 0,
+    "tokens_used": 0,
+    "api_calls_made": 1,
+    "executor": "e-1",
+    "deliveries": [],
+    "retry_of": None,
+    "dead_letter": None,
+    "into": None,
+    "revision": 1,
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "recorded_at": "2026-11-21T09:00:00.120Z",
+}
+_WAITING: Final = {
+    **_EXECUTION,
+    "status": "queued",
+    **dict.fromkeys(("started_at", "completed_at", "duration_ms", "lateness_ms", "result", "executor")),
+    "attempts": [],
+    "api_calls_made": 0,
+    "recorded_at": _AT,
+}
+_PREVIEW: Final = {
+    "description": "At 09:00, Monday to Friday, Europe/Berlin",
+    "fires": [
+        {"at": "2026-11-23T08:00:00.000Z", "local": "2026-11-23T09:00:00+01:00", "note": None},
+        {"at": "2026-11-24T08:00:00.000Z", "local": "2026-11-24T09:00:00+01:00", "note": None},
+    ],
+}
+_CHANGED: Final = {**_TASK, "priority": "high", "version": 2}
+_PAUSED: Final = {
+    **_TASK,
+    "status": "paused",
+    "paused": True,
+    "pause_note": "until the migration is done",
+    "version": 2,
+}
+_CANCELLED: Final = {**_TASK, "status": "cancelled", "next_run_time": None, "version": 2}
+_PENDING: Final = {"command_id": "0193a4e2", "status": "pending"}
+
+BODIES: Final[dict[str, dict[str, Any]]] = {
+    "create_task": {
+        "cron": {
+            "task_id": "nightly-report",
+            "name": "Nightly report",
+            "task_type": "http_request",
+            "config": {"method": "GET", "url": "https://example.org/report"},
+            "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
+            "retry": {"max_attempts": 3},
+            "tags": ["reports"],
+            "metadata": {"team": "finance"},
+        },
+        "interval": {
+            "name": "Ping",
+            "task_type": "http_request",
+            "config": {"url": "https://example.org/health"},
+            "schedule": {"kind": "interval", "every_seconds": 30},
+            "overlap": "skip",
+        },
+        "once": {
+            "name": "Reminder",
+            "task_type": "echo",
+            "config": {"say": "now"},
+            "schedule": {"kind": "once", "at": "2030-01-01T08:00:00", "timezone": "Asia/Kathmandu"},
+        },
+        "on_demand": {"name": "By hand", "task_type": "echo"},
+    },
+    "patch_task": {
+        "a_field": {"priority": "high"},
+        "into_the_schedule": {"schedule": {"jitter_seconds": 30}},
+        "to_its_default": {"retry": None},
+        "pause": {"status": "paused"},
+    },
+    "put_task": {"a_read_sent_back": {**_TASK, "priority": "high"}},
+    "pause_task": {"with_a_note": {"note": "until the migration is done"}, "empty": {}},
+    "resume_task": {"empty": {}},
+    "cancel_task": {"with_a_reason": {"reason": "the customer has left"}, "empty": {}},
+    "execute_task": {
+        "empty": {},
+        "with_data": {"trigger_data": {"order": 17}, "config": {"url": "https://example.org/other"}},
+        "beside_another": {"overlap": "allow"},
+    },
+    "cancel_execution": {"with_a_reason": {"reason": "took too long"}, "empty": {}},
+    "preview_schedule": {
+        "the_next_two": {
+            "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
+            "after": "2026-11-21T09:00:00Z",
+            "count": 2,
+        },
+        "all_of_a_day": {
+            "schedule": {"kind": "interval", "hours": 6},
+            "after": "2026-11-21T00:00:00Z",
+            "until": "2026-11-22T00:00:00Z",
+        },
+    },
+}
+"""Bodies by operation, each with a name."""
+
+_SHARD: Final = {
+    "partition": 0,
+    "leader": "s-1",
+    "epoch": 4,
+    "watermark": _AT,
+    "lag_seconds": 0.0,
+    "tasks": 1,
+    "in_flight": 0,
+    "next_fire": "2026-11-23T08:00:00.000Z",
+}
+
+ANSWERS: Final[dict[tuple[str, int], Any]] = {
+    ("create_task", 201): _TASK,
+    ("create_task", 200): _TASK,
+    ("list_tasks", 200): {"items": [_TASK], "next_cursor": None},
+    ("read_task", 200): _TASK,
+    ("patch_task", 200): _CHANGED,
+    ("put_task", 200): _CHANGED,
+    ("pause_task", 200): _PAUSED,
+    ("resume_task", 200): {**_TASK, "version": 3},
+    ("cancel_task", 200): _CANCELLED,
+    **{
+        (name, 202): _PENDING
+        for name in (
+            *("create_task", "patch_task", "put_task", "delete_task"),
+            *("pause_task", "resume_task", "cancel_task"),
+        )
+    },
+    ("execute_task", 200): _EXECUTION,
+    ("execute_task", 202): _WAITING,
+    ("list_task_executions", 200): {"items": [_EXECUTION], "next_cursor": None},
+    ("list_executions", 200): {"items": [_EXECUTION], "next_cursor": "WyItcmVjb3JkZWRfYXQiXQ"},
+    ("read_execution", 200): _EXECUTION,
+    ("cancel_execution", 202): {**_EXECUTION, "status": "running", "completed_at": None, "result": None},
+    ("explain_task", 200): {
+        "slot": _AT,
+        "verdict": "skipped",
+        "reason": "An earlier execution was in flight, and the task's overlap policy is `skip`.",
+        "steps": [
+            {"at": _AT, "what": "skipped", "seq": 42, "detail": "skipped: overlap"},
+        ],
+    },
+    ("next_fires", 200): _PREVIEW,
+    ("preview_schedule", 200): _PREVIEW,
+    ("list_task_types", 200): {
+        "items": [
+            {
+                "name": "sleep",
+                "description": "Sleeps.",
+                "pool": "default",
+                "timeout_seconds": 300.0,
+                "retry": _TASK["resolved"]["retry"],
+                "config_schema": {"type": "object", "properties": {"seconds": {"type": "number"}}},
+                "isolation": "loop",
+                "version": "0.1.0",
+                "live": True,
+            }
+        ],
+        "next_cursor": None,
+    },
+    ("read_scheduler", 200): {
+        "partitions": 1,
+        "shards": [_SHARD],
+        "schedulers": [
+            {"id": "s-1", "host": "node-7", "pid": 4710, "started_at": _AT, "shards": [_SHARD]},
+        ],
+    },
+    ("read_executors", 200): {
+        "items": [
+            {
+                "id": "e-1",
+                "host": "node-7",
+                "pid": 4711,
+                "version": "0.1.0",
+                "pools": ["default"],
+                "task_types": ["echo", "http_request", "sleep"],
+                "capacity": 20,
+                "running": 3,
+                "draining": False,
+                "started_at": _AT,
+            }
+        ],
+        "pools": [{"pool": "default", "priority": "medium", "pending": 0, "in_flight": 3}],
+    },
+    ("read_command", 200): {
+        "command_id": "0193a4e2",
+        "status": "ok",
+        "task_id": _TASK["task_id"],
+        "execution_id": None,
+        "event": "created",
+        "error": None,
+        "decided_at": _AT,
+        "seq": 42,
+    },
+    ("livez", 200): {"status": "ok"},
+    ("readyz", 200): {"status": "ready", "checks": {"nats": "ok", "postgres": "ok"}},
+    ("readyz", 503): {"status": "not ready", "checks": {"nats": "not connected", "postgres": "ok"}},
+    ("health", 200): {
+        "status": "ok",
+        "version": "0.1.0",
+        "checks": {"nats": "ok", "postgres": "ok"},
+        "read_models": {"sequence": 42, "time": _AT},
+        "event_readers": 1,
+    },
+    ("read_events", 200): 'id: 42\nevent: task.executed\ndata: {"type":"gnomon.task.executed.v1", …}\n\n',
+}
+"""Answers by operation and status."""
+
+_FIELDS: Final = {
+    Code.INVALID: FieldError(
+        pointer="#/name", code=Code.INVALID, message="has 0 characters; allowed: 1 to 255"
+    ),
+    Code.INVALID_SCHEDULE: FieldError(
+        pointer="#/schedule/expression", code="invalid_cron", message="minute 61 is not 0 to 59"
+    ),
+    Code.UNKNOWN_FIELD: FieldError(
+        pointer="#/nam", code=Code.UNKNOWN_FIELD, message="the field 'nam' is not known"
+    ),
+}
+
+
+def problem_example(code: Code) -> dict[str, Any]:
+    """The problem document of a code."""
+    faults = [_FIELDS[code]] if code in _FIELDS else []
+    words = f"{faults[0].pointer}: {faults[0].message}" if faults else CATALOGUE[code].title
+    found = msgspec.structs.replace(problem(code, words, *faults), trace_id=_EXECUTION["trace_id"])
+    decoded: dict[str, Any] = msgspec.json.decode(encode(found))
+    return decoded

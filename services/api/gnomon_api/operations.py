@@ -1,0 +1,284 @@
+"""What the OpenAPI document says of each route besides its docstring: types, parameters, headers, problem codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
+from gnomon_api.execution_views import EXECUTION_LISTS, Execution
+from gnomon_api.explanation import Explanation
+from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
+from gnomon_api.routes.executions import CancelReason
+from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
+from gnomon_api.task_views import TASK_LISTS
+from gnomon_core.timing import Preview
+from gnomon_schemas.commands import CancelTask, PauseTask, ResumeTask, RunTask
+from gnomon_schemas.events import EVENT_TYPES
+from gnomon_schemas.limits import ID_PATTERN
+from gnomon_schemas.problems import Code, Problem
+from gnomon_schemas.tasks import Task, TaskSpec
+
+__all__ = ["OPERATIONS", "Operation", "Patch", "Text"]
+
+
+class TaskPage(msgspec.Struct):
+    """A page of tasks."""
+
+    items: tuple[Task, ...]
+    next_cursor: str | None
+    """`cursor` of the next page; null: this is the last."""
+
+
+class ExecutionPage(msgspec.Struct):
+    """A page of executions."""
+
+    items: tuple[Execution, ...]
+    next_cursor: str | None
+    """`cursor` of the next page; null: this is the last."""
+
+
+class TypePage(msgspec.Struct):
+    """All task types."""
+
+    items: tuple[TypeView, ...]
+    next_cursor: None
+    """There is no other page."""
+
+
+class CommandView(msgspec.Struct):
+    """What became of a command; what is not known yet is left out."""
+
+    command_id: str
+    status: str
+    """`pending`, `ok` or `refused`."""
+    task_id: str | None = None
+    execution_id: str | None = None
+    event: str | None = None
+    """Name of the event that answers it."""
+    error: Problem | None = None
+    decided_at: str | None = None
+    asked_at: str | None = None
+    seq: int | None = None
+
+
+class Text(NamedTuple):
+    """An answer that is no JSON."""
+
+    media_type: str
+
+
+class Patch(NamedTuple):
+    """A body that is a merge patch of a task."""
+
+
+class Operation(NamedTuple):
+    """What the document says of a route besides its docstring."""
+
+    tag: str
+    answers: Mapping[int, Any]
+    """Status to type; None: no body."""
+    body: Any = None
+    params: Sequence[Mapping[str, Any]] = ()
+    headers: Sequence[str] = ()
+    problems: Sequence[Code] = ()
+    """Codes of the problems that it may answer with, besides those of every route."""
+
+
+def _query(name: str, words: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": words, "schema": {"type": "string", **schema}}
+
+
+def _list_params(lists: Lists, *, without: str = "") -> list[Mapping[str, Any]]:
+    sorts = [way + name for name in sorted(lists.sorts) for way in ("", "-")]
+    found: list[Mapping[str, Any]] = [
+        _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+        _query("cursor", "`next_cursor` of the page before."),
+        _query("sort", "By what; with `-` the other way round.", enum=sorts, default=lists.default_sort),
+    ]
+    for name, one in sorted(lists.filters.items()):
+        if name == without:
+            continue
+        words, schema = _FILTER_WORDS[name], dict(one.schema)
+        param: dict[str, Any] = {"name": name, "in": "query", "description": words, "schema": schema}
+        if schema["type"] == "array":
+            param |= {"style": "form", "explode": False}
+            param["description"] += " Several with commas."
+        elif schema["type"] == "object":
+            example = {"team": {"value": {"metadata.team": "finance"}}}
+            param |= {"name": "metadata.<key>", "style": "form", "explode": True, "examples": example}
+        found.append(param)
+    return found
+
+
+_FILTER_WORDS: Final = {
+    "status": "Where it stands.",
+    "task_type": "What it does.",
+    "user_id": "Its owner; only an admin sees others than their own.",
+    "tag": "One of its tags.",
+    "priority": "Its lane.",
+    "q": "Text in its name or description.",
+    "template_id": "The template that it was made from.",
+    "metadata": "Members of its metadata, each as a parameter of its own: `metadata.team=finance`. The value is "
+    "compared as text, and as the number, true, false or null that it spells. Several values with commas.",
+    "created_after": "Created after this instant.",
+    "created_before": "Created before this instant.",
+    "due_after": "`due_date` after this instant.",
+    "due_before": "`due_date` before this instant.",
+    "next_run_before": "Runs next before this instant.",
+    "task_id": "Of these tasks.",
+    "trigger": "What made it.",
+    "executor": "Run by this executor.",
+    "scheduled_after": "`scheduled_for` after this instant.",
+    "scheduled_before": "`scheduled_for` before this instant.",
+}
+
+_READ: Final = (Code.INVALID, Code.UNAVAILABLE)
+_READ_ONE: Final = (Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.UNAVAILABLE)
+_BODY: Final = (Code.NOT_JSON, Code.INVALID, Code.UNKNOWN_FIELD, Code.TOO_LARGE)
+_WRITE: Final = (*_BODY, Code.INVALID_ID, Code.UNAVAILABLE, Code.UNREADABLE_STATE)
+_SPEC: Final = (Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED)
+_OF_TASK: Final = (Code.NOT_FOUND, Code.INVALID_STATE)
+_CHANGE: Final = (*_WRITE, *_OF_TASK, Code.VERSION_MISMATCH)
+_ONCE: Final = (Code.IDEMPOTENCY_MISMATCH,)
+_KEY: Final = ("Idempotency-Key",)
+_MATCH: Final = ("If-Match",)
+_PENDING: Final = {202: CommandView}
+_OBJECT: Final = {"type": "object"}
+
+
+def _act(body: Any) -> Operation:
+    """A command whose body is its payload."""
+    return Operation(
+        "tasks", {200: Task, **_PENDING}, body, headers=_KEY + _MATCH, problems=(*_CHANGE, *_ONCE)
+    )
+
+
+def _patch() -> Operation:
+    return Operation("tasks", {200: Task, **_PENDING}, Patch(), headers=_MATCH, problems=(*_CHANGE, *_SPEC))
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "create_task": Operation(
+        "tasks",
+        {201: Task, 200: Task, **_PENDING},
+        TaskSpec,
+        headers=_KEY,
+        problems=(*_WRITE, *_SPEC, *_ONCE, Code.ALREADY_EXISTS, Code.DELETED),
+    ),
+    "list_tasks": Operation("tasks", {200: TaskPage}, params=_list_params(TASK_LISTS), problems=_READ),
+    "read_task": Operation("tasks", {200: Task}, problems=_READ_ONE),
+    "patch_task": _patch(),
+    "put_task": _patch(),
+    "delete_task": Operation(
+        "tasks",
+        {204: None, **_PENDING},
+        headers=_MATCH,
+        problems=(
+            *(Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.VERSION_MISMATCH),
+            *(Code.UNAVAILABLE, Code.UNREADABLE_STATE),
+        ),
+    ),
+    "pause_task": _act(PauseTask),
+    "resume_task": _act(ResumeTask),
+    "cancel_task": _act(CancelTask),
+    "execute_task": Operation(
+        "executions",
+        {200: Execution, 202: Execution},
+        RunTask,
+        params=[_query("wait", "Seconds to wait for the end; then 200.", type="number", minimum=0)],
+        headers=(*_KEY, "Prefer"),
+        problems=(
+            *_WRITE,
+            *_OF_TASK,
+            *_ONCE,
+            Code.OVERLAP,
+            Code.LIMIT,
+            Code.UNSUPPORTED,
+            Code.VERSION_MISMATCH,
+        ),
+    ),
+    "list_task_executions": Operation(
+        "executions",
+        {200: ExecutionPage},
+        params=_list_params(EXECUTION_LISTS, without="task_id"),
+        problems=(*_READ, Code.INVALID_ID),
+    ),
+    "list_executions": Operation(
+        "executions", {200: ExecutionPage}, params=_list_params(EXECUTION_LISTS), problems=_READ
+    ),
+    "read_execution": Operation("executions", {200: Execution}, problems=_READ_ONE),
+    "cancel_execution": Operation(
+        "executions",
+        {202: Execution},
+        CancelReason,
+        headers=_KEY,
+        problems=(*_WRITE, *_OF_TASK, *_ONCE),
+    ),
+    "explain_task": Operation(
+        "executions",
+        {200: Explanation},
+        params=[
+            _query("at", "An instant: a slot, or any other.", format="date-time"),
+            _query("run", "A run, or the id of its execution; without either, the latest execution."),
+        ],
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "next_fires": Operation(
+        "schedules",
+        {200: Preview},
+        params=[
+            _query("count", "How many.", type="integer", minimum=1, maximum=COUNT_MAX, default=COUNT_DEFAULT)
+        ],
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "preview_schedule": Operation(
+        "schedules", {200: Preview}, PreviewInput, problems=(*_BODY, Code.INVALID_SCHEDULE)
+    ),
+    "list_task_types": Operation("status", {200: TypePage}, problems=(Code.UNKNOWN_FIELD,)),
+    "read_scheduler": Operation(
+        "status", {200: SchedulerView}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)
+    ),
+    "read_executors": Operation(
+        "status", {200: ExecutorsView}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)
+    ),
+    "read_command": Operation("commands", {200: CommandView}, problems=_READ_ONE),
+    "read_events": Operation(
+        "events",
+        {200: Text("text/event-stream")},
+        params=[
+            {
+                "name": "event",
+                "in": "query",
+                "description": "Names of events. Several with commas.",
+                "style": "form",
+                "explode": False,
+                "schema": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": [*EVENT_TYPES, "progress"]},
+                },
+            },
+            {
+                "name": "task_id",
+                "in": "query",
+                "description": "Of these tasks. Several with commas.",
+                "style": "form",
+                "explode": False,
+                "schema": {"type": "array", "items": {"type": "string", "pattern": ID_PATTERN}},
+            },
+            _query("user_id", "Owner of the tasks; an admin's choice."),
+        ],
+        headers=("Last-Event-ID",),
+        problems=(Code.INVALID, Code.INVALID_ID, Code.UNKNOWN_FIELD),
+    ),
+    "livez": Operation("health", {200: _OBJECT}),
+    "readyz": Operation("health", {200: _OBJECT, 503: _OBJECT}),
+    "health": Operation("health", {200: _OBJECT}),
+    "metrics": Operation("health", {200: Text("text/plain")}),
+    "openapi_document": Operation("documents", {200: _OBJECT}),
+    "docs_page": Operation("documents", {200: Text("text/html")}),
+    "dashboard_page": Operation("documents", {200: Text("text/html")}),
+}
+"""Every route by the name of its function."""
