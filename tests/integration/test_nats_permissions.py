@@ -39,6 +39,7 @@ SETTINGS: Final = {
     "GNOMON_LOG_FORMAT": "json",
     "GNOMON_HEALTH_PORT": "0",
     "GNOMON_HTTP_PORT": "0",
+    "GNOMON_HTTP_ALLOW": "127.0.0.0/8",
 }
 OWN_INBOX: Final = {"publisher": b"_INBOX.clients.publisher", "listener": b"_INBOX.clients.listener"}
 
@@ -154,6 +155,15 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
                 assert (await http.get("/tasks/ticks"))["run_count"] >= 1
                 assert (await http.get("/scheduler"))["shards"][0]["leader"]
                 assert (await http.get("/executors"))["items"]
+                assert (await http.get(f"/executions/{ran['execution_id']}"))["status"] == "completed"
+
+                # A failing handler is tried again, and again fails.
+                retry = {"max_attempts": 2, "initial_seconds": 0.1}
+                await http.create(
+                    "fails", task_type="http_request", config={"url": "http://127.0.0.1:1/"}, retry=retry
+                )
+                ran = await http.post("/tasks/fails/execute?wait=20")
+                assert (ran["status"], ran["attempt"]) == ("failed", 2)
 
                 # An executor dies under its work: another asks it, hears nothing, and takes over. Then a cancel.
                 async with reader.events("started", "executed", task_id="sleeper") as sleeper:
