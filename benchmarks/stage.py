@@ -34,6 +34,7 @@ from benchmarks.options import Options
 from benchmarks.usage import cpu_seconds, per_operation
 from gnomon_api.readmodels.migrate import migrate
 from gnomon_cli.up.children import ServiceChild
+from gnomon_cli.up.log_watch import last_words
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.embedded import LOOPBACK, EmbeddedNats, EmbeddedPostgres, free_port
 from gnomon_core.runtime.settings import CommonSettings
@@ -96,6 +97,9 @@ class Stage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            for name, service in self.services.items():
+                print(f"--- {name}, last words:", *last_words(service.log, 0), sep="\n", file=sys.stderr)
         await self._exit.aclose()
 
     async def _open(self) -> None:
