@@ -10,7 +10,7 @@ from tests.harness.world import World
 
 pytestmark = BOTH
 
-GROUP = 200
+GROUP = 100
 
 
 async def test_commands_of_a_committed_group_are_answered_and_not_decided_again(world: World) -> None:
@@ -43,7 +43,7 @@ async def test_commands_of_a_committed_group_are_answered_and_not_decided_again(
 
 
 async def test_the_trap_the_ring_alone_would_decide_most_of_them_again(world: World) -> None:
-    """A register remembers 32 commands: of a group of 200 it does not know the first 168."""
+    """A register remembers 32 commands: of a group of 100 it does not know the first 68."""
     await world.fake_executor()
     task = world.task_in(0)
     await (await world.leader().connect()).lead()

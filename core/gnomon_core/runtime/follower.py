@@ -77,7 +77,7 @@ class _Broken(Exception):
 class _Reader:
     """One consumer's deliveries: numbered, buffered, and the state of its pulls."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, *, headers: bool) -> None:
         self.messages: list[Stored] = []
         self.pending: int | None = None
         self.broken: str | None = None
@@ -90,6 +90,7 @@ class _Reader:
         self.to_load = 0
         """Messages that waited for the consumer when it was made."""
         self._after = after
+        self._headers = headers
 
     def take(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
         """A message or status of the consumer; never raises, since it runs inside the client's parser."""
@@ -123,7 +124,9 @@ class _Reader:
         seq = int(tokens[at])
         if seq > self._after:
             time_ms = int(tokens[at + 2][:-6])  # told in nanoseconds
-            self.messages.append(Stored(subject, seq, time_ms, parse_headers(head) if head else {}, data))
+            self.messages.append(
+                Stored(subject, seq, time_ms, parse_headers(head) if head and self._headers else {}, data)
+            )
         self.arrived.set()
 
     def _status(self, answer: Answer) -> None:
@@ -155,12 +158,15 @@ class Follower(Service):
         start_seq: int | None = None,
         handler: BatchHandler,
         name: str,
+        headers: bool = True,
     ) -> None:
+        """`headers`: whether the handler looks at them; without, they are not parsed and stay empty."""
         super().__init__(name)
         self._bus = bus
         self._stream = stream
         self._filters = list(filters)
         self._handler = handler
+        self._headers = headers
         self._load = start_seq is None
         self._position = 0 if start_seq is None else start_seq - 1
         self._lag: int | None = None
@@ -226,7 +232,7 @@ class Follower(Service):
         """Make a consumer and hand over what it brings, until it breaks (raises) or the follower is to
         stop."""
         generation = self._bus.generation
-        reader = _Reader(self._position)
+        reader = _Reader(self._position, headers=self._headers)
         inbox = self._bus.nc.new_inbox()
         subscription = await self._bus.nc.subscribe(inbox, future=Sink(reader.take))
         self._bus.listen(reader.arrived.set)

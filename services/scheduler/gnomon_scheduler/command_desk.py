@@ -37,7 +37,8 @@ from gnomon_schemas.tasks import Task
 
 __all__ = ["CommandDesk"]
 
-_COMMANDS_A_TURN = 300
+_COMMANDS_A_TURN = 120
+"""Few enough that the turns of all shards of a process, one after the other, do not hold up its leases."""
 _BYTES_A_TURN = 3 * 1024 * 1024
 _INVALID_TASK = "_invalid"
 _CLOSING_NOTHING = frozenset({"create", "run", "cancel_execution"})

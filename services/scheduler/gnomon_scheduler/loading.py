@@ -51,7 +51,9 @@ async def load(bus: NatsBus, into: Sequence[Loadable]) -> None:
     else:
         filters = [subjects.ALL_REGISTERS]
     loader = _Loader(into)
-    follower = Follower(bus, EVENTS_STREAM, filters, start_seq=1, handler=loader.take, name="registers")
+    follower = Follower(
+        bus, EVENTS_STREAM, filters, start_seq=1, handler=loader.take, name="registers", headers=False
+    )
     await follower.start()
     try:
         await _reached(follower)

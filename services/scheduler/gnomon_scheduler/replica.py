@@ -67,6 +67,7 @@ class Replica(Service):
             start_seq=start_seq,
             handler=self._follow,
             name=self.name,
+            headers=False,
         )
         await self.start_child(follower)
         await follower.caught_up.wait()

@@ -53,6 +53,7 @@ from gnomon_schemas.subjects import TASK_RUN
 __all__ = ["Shard", "ShardOptions"]
 
 _log = structlog.get_logger(__name__)
+_OF_THE_TASK = f".{TASK_RUN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,15 +313,12 @@ class Shard(Service):
         inbox, memory = self._inbox, self._book.memory
         while inbox:
             message = inbox.popleft()
-            # Registers of this epoch are this leader's own; a higher epoch's shows at the next batch.
-            if not message.subject.startswith("state."):
+            # Registers, and events of tasks themselves, are this leader's own, since all came here that was before
+            # the barrier; a higher epoch's shows at the next batch.
+            if not message.subject.startswith("state.") and not message.subject.endswith(_OF_THE_TASK):
                 read = read_event(message)
                 if read is not None:
-                    seq, run, event = read
-                    if run == TASK_RUN:
-                        note_answer(memory, seq, event)
-                    else:
-                        self._fold(seq, run, event)
+                    self._fold(*read)
             memory.position = message.seq
 
     def _fold(self, seq: int, run: str, event: Event) -> None:
