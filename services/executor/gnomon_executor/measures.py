@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from logging import DEBUG
 from typing import Final
 
 import structlog
@@ -44,6 +45,7 @@ class ExecutorMeasures(Service):
         self.busy: Callable[[], int] = lambda: 0
         self._executions: Counter[tuple[str, str]] = Counter()
         self._rows: Counter[str] = Counter()
+        self._tells = _log.is_enabled_for(DEBUG)  # to be told that it is not takes 1.5 µs a line
         self._takeovers = 0
         self._adopted = 0
         self._starts_left = self._ends_left = OBSERVED_A_SECOND
@@ -73,7 +75,8 @@ class ExecutorMeasures(Service):
 
     def started(self, attempt: Attempt) -> None:
         """A handler starts."""
-        _log.debug(LogEvent.ATTEMPT_BEGUN, attempt=attempt.due.attempt, task_type=attempt.due.task_type)
+        if self._tells:
+            _log.debug(LogEvent.ATTEMPT_BEGUN, attempt=attempt.due.attempt, task_type=attempt.due.task_type)
         if self._starts_left == 0:
             return
         self._starts_left -= 1
@@ -85,7 +88,8 @@ class ExecutorMeasures(Service):
         task_type = attempt.due.task_type
         status = "retrying" if what.retry_at_ms is not None else what.status
         self._executions[task_type, status] += 1
-        _log.debug(LogEvent.ATTEMPT_RECORDED, attempt=attempt.due.attempt, status=status)
+        if self._tells:
+            _log.debug(LogEvent.ATTEMPT_RECORDED, attempt=attempt.due.attempt, status=status)
         if self.tracing.recording:
             error = None if what.error is None else f"{what.error.type}: {what.error.message}"
             self.tracing.tell(error, {"gnomon.status": status})

@@ -42,7 +42,7 @@ class ShardMeasures:
 
     def __init__(self, meter: Meter, tracing: Tracing) -> None:
         self._meter, self._tracing = meter, tracing
-        self._tells_fires = _log.is_enabled_for(DEBUG)
+        self._tells = _log.is_enabled_for(DEBUG)  # to be told that it is not takes 1.5 µs a line
 
     @contextmanager
     def deciding(self, command: Command) -> Iterator[str]:
@@ -67,7 +67,7 @@ class ShardMeasures:
         if not self._tracing.recording:
             above = flight.traceparent
             traceparent = child_traceparent(above) if above else new_traceparent()
-            if self._tells_fires:
+            if self._tells:
                 self._tell_fire(task, flight, traceparent)
             return nullcontext(traceparent)
         return self._firing_span(task, flight)
@@ -84,7 +84,7 @@ class ShardMeasures:
         with self._tracing.span(
             "fire", flight.traceparent, link=link, kind="producer", attributes=attributes
         ) as traceparent:
-            if self._tells_fires:
+            if self._tells:
                 self._tell_fire(task, flight, traceparent)
             yield traceparent
 
@@ -117,7 +117,8 @@ class ShardMeasures:
 
     def command(self, verb: str, result: str) -> None:
         """A command was decided: `ok` or a problem code. A verb that is none counts as `unknown`."""
-        _log.debug(LogEvent.COMMAND_DECIDED, verb=verb[:64], result=str(result))
+        if self._tells:
+            _log.debug(LogEvent.COMMAND_DECIDED, verb=verb[:64], result=str(result))
         self._meter.add(
             Metric.COMMANDS, verb=verb if result != "unknown_verb" else "unknown", result=str(result)
         )
