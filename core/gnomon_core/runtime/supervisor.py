@@ -12,6 +12,7 @@ A service may be given a `Restart`: then its failure does not end the process un
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -31,6 +32,8 @@ from gnomon_core.runtime.topology import TopologyError
 __all__ = ["BusService", "Restart", "Supervisor", "run_process"]
 
 _log = structlog.get_logger(__name__)
+_COLLECT_EVERY = 50_000
+"""Objects made and not yet freed, besides those that last."""
 _LOOP_CHECK_SECONDS = 0.25
 _LOOP_BLOCKED_SECONDS = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -213,6 +216,14 @@ async def _watch_loop() -> None:
             _log.warning(LogEvent.LOOP_BLOCKED, seconds=round(late, 3))
 
 
+def _collect_seldom() -> None:
+    """Have the collector of cycles look less often than by default, which is at every 700 objects: the hot paths make
+    thousands of objects that no cycle holds. It took a tenth of an executor's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 50)
+
+
 Build = Callable[[], Awaitable[Supervisor]]
 """Reads the settings and makes the services of one process; nothing is started yet but what they share."""
 
@@ -234,6 +245,7 @@ def run_process(build: Build, *, name: str) -> int:
         assert this is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         supervisor = await build()
+        _collect_seldom()
         return await supervisor.run()
 
     try:
