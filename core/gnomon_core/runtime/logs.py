@@ -82,8 +82,14 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
     """
     out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
+
+    def add_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_process,  # no context variable: the lines of other threads carry it too
         _add_handled,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -105,8 +111,6 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(process=process)
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -8,7 +8,6 @@ raises is logged and asked again; a process is not ended by its own thermometer.
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import threading
 import time
@@ -38,7 +37,7 @@ Probe = Callable[[], Awaitable[None] | None]
 _TICK_SECONDS: Final = 0.25
 _PROBE_SECONDS: Final = 1.0
 _CHECK_SECONDS: Final = 5.0
-_FLUSH_SECONDS: Final = 3.0
+_FLUSH_SECONDS: Final = 2.0
 """For pushing what is left at the end: a receiver that hangs is not waited for."""
 
 _log = structlog.get_logger(__name__)
@@ -55,13 +54,12 @@ class Observing(Service):
         version: str,
         bus: NatsBus,
         guard: ClockGuard,
-        settings: OtelSettings | None = None,
+        settings: OtelSettings,
     ) -> None:
-        """`settings` come from the environment unless handed in. Raises SettingsError."""
         super().__init__("observing")
         self._bus = bus
         self._guard = guard
-        self._settings = settings or OtelSettings.load(os.environ)
+        self._settings = settings
         self._probes: list[tuple[Probe, float]] = []
         self._push: MetricsPush | None = None
         self.meter = Meter(process)

@@ -168,7 +168,7 @@ class LogEvent(StrEnum):
     PROBE_FAILED = "probe.failed"
     """A gauge could not be read; it keeps its last value. error."""
     PUSH_CUT_OFF = "push.cut_off"
-    """The receiver of traces or metrics did not take what was left within 3 s; it is lost."""
+    """The receiver of traces or metrics did not take what was left within 2 s; it is lost."""
 
     COMMAND_DECIDED = "command.decided"
     """Debug: a shard decided a command; it holds once its batch is stored. verb, result, command_id."""

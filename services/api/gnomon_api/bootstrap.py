@@ -70,6 +70,7 @@ async def build(
     otel: OtelSettings | None = None,
 ) -> Api:
     """As `bootstrap`, and hand out the parts."""
+    otel = otel or OtelSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="api")
     clock = clock or SystemClock()
     member_id = f"a-{secrets.token_hex(6)}"

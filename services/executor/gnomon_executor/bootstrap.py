@@ -48,7 +48,7 @@ async def bootstrap(
     `settings` come from the environment, `bus` and `registry` from them, unless handed in; so does `otel`. Raises
     SettingsError, TypesNotLoaded, TopologyError.
     """
-    settings = settings or ExecutorSettings.load(os.environ)
+    settings, otel = settings or ExecutorSettings.load(os.environ), otel or OtelSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="executor")
     clock = clock or SystemClock()
     executor_id = executor_id or new_executor_id()

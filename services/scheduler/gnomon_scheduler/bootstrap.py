@@ -41,7 +41,7 @@ async def bootstrap(
 
     Raises SettingsError, TopologyError.
     """
-    settings = settings or SchedulerSettings.load(os.environ)
+    settings, otel = settings or SchedulerSettings.load(os.environ), otel or OtelSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="scheduler")
     clock = clock or SystemClock()
     member_id = f"s-{secrets.token_hex(6)}"
