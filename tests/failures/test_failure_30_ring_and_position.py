@@ -1,4 +1,4 @@
-"""30: a ring of 32 does not know the 200 commands of a group that was committed and not acknowledged."""
+"""30: a ring of 32 does not know the 100 commands of a group that was committed and not acknowledged."""
 
 from __future__ import annotations
 

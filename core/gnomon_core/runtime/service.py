@@ -50,6 +50,7 @@ class Service:
         self._svc_turn = asyncio.Lock()
         self._svc_tasks: set[asyncio.Task[Any]] = set()
         self._svc_children: list[Service] = []
+        self._svc_watches: dict[Service, asyncio.Task[Any]] = {}
         self._svc_failure: BaseException | None = None
         self._svc_failed = asyncio.Event()
         self._svc_stopping: asyncio.Task[None] | None = None
@@ -149,12 +150,15 @@ class Service:
         one."""
         await child.start()
         self._svc_children.append(child)
-        _ = self.spawn(self._svc_watch(child), f"watch:{child.name}")
+        self._svc_watches[child] = self.spawn(self._svc_watch(child), f"watch:{child.name}")
 
     async def stop_child(self, child: Service) -> None:
         """Stop a part early."""
         if child in self._svc_children:
             self._svc_children.remove(child)
+        watch = self._svc_watches.pop(child, None)
+        if watch is not None:
+            watch.cancel()
         await child.stop()
 
     def fail(self, error: BaseException) -> None:
@@ -181,6 +185,7 @@ class Service:
         """Stop the children, last started first, then cancel the own tasks and wait for them."""
         while self._svc_children:
             child = self._svc_children.pop()
+            self._svc_watches.pop(child, None)
             try:
                 await child.stop()
             except Exception:  # noqa: BLE001 - the others must still be stopped; it is logged whole

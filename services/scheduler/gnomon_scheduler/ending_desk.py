@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from gnomon_core.runtime.bus import Bus
@@ -22,6 +24,7 @@ __all__ = ["EndingDesk"]
 
 _log = structlog.get_logger(__name__)
 _READ_AGAIN_MS = 100
+_DELETES_AT_ONCE = 32
 
 
 class EndingDesk:
@@ -69,7 +72,8 @@ class EndingDesk:
                 self._forget(wish)
             elif step is Step.SIGNAL:
                 await self._bus.send(
-                    subjects.cancel_signal(wish.task.task_id, wish.run), encode(CancelSignal(reason=wish.reason))
+                    subjects.cancel_signal(wish.task.task_id, wish.run),
+                    encode(CancelSignal(reason=wish.reason)),
                 )
             elif not isinstance(step, Step):
                 event, expected = step
@@ -85,10 +89,10 @@ class EndingDesk:
             for wish, _ in notes:
                 wish.next_ms = 0
             return
-        for wish, _ in notes:
-            flight = wish.task.flights.get(wish.run)
-            if flight is not None and flight.due_seq:
-                await self.delete_due(flight.due_seq)
+        flights = [wish.task.flights.get(wish.run) for wish, _ in notes]
+        await self.delete_dues(
+            [flight.due_seq for flight in flights if flight is not None and flight.due_seq]
+        )
 
     def _forget(self, wish: Wish) -> None:
         self._wishes.pop((wish.task.task_id, wish.run), None)
@@ -98,6 +102,12 @@ class EndingDesk:
             self._book.arm(wish.task.task_id, flight)
         if wish.task.unwish(wish.run) is not None:
             self._book.touch(wish.task)
+
+    async def delete_dues(self, sequences: list[int]) -> None:
+        """Take dues that are over out of `TASK_DUE`, a number of them at once."""
+        for start in range(0, len(sequences), _DELETES_AT_ONCE):
+            group = sequences[start : start + _DELETES_AT_ONCE]
+            await asyncio.gather(*(self.delete_due(seq) for seq in group))
 
     async def delete_due(self, seq: int) -> None:
         """Take a due that is over out of `TASK_DUE`. When it fails, the sweep or its executor does it."""

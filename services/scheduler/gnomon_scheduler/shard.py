@@ -106,12 +106,12 @@ class Shard(Service):
     async def on_start(self) -> None:
         """Take the shard over and begin to act. Raises Deposed."""
         started = self._clock.monotonic()
-        command = await takeover.seize(
+        taken = await takeover.seize(
             self._bus, self._replica, self._options.owner, self._lease_epoch, self._options.fingerprint
         )
         self._replica.lead(self._deliver)
-        self._set_up(command)
-        await self._remember(command)
+        self._set_up(taken)
+        await self._remember(taken)
         partition = self.partition
         await self._open(
             f"cmd-{partition}", (subjects.partition_commands(partition),), self._commands.commands
@@ -125,7 +125,7 @@ class Shard(Service):
         _log.info(
             LogEvent.SHARD_LED,
             partition=partition,
-            epoch=command.epoch,
+            epoch=taken.epoch,
             tasks=len(self._book.memory.tasks),
             seconds=round(seconds, 3),
         )
@@ -187,21 +187,21 @@ class Shard(Service):
             next_fire=None if due_ms is None else format_instant(due_ms),
         )
 
-    def _set_up(self, command: takeover.Command) -> None:
+    def _set_up(self, taken: takeover.Taken) -> None:
         options = self._options
         self._book = Book(
             self._bus,
             self._clock,
             self._replica.memory,
-            command.committer,
-            command.emitter,
+            taken.committer,
+            taken.emitter,
             self._measures,
-            epoch=command.epoch,
+            epoch=taken.epoch,
             owner=options.owner,
             fingerprint=options.fingerprint,
         )
         self._endings = EndingDesk(self._bus, self._book)
-        self._slots = SlotDesk(self._bus, self._book, self._types, self._after_end)
+        self._slots = SlotDesk(self._bus, self._book, self._types, self._after_end, self.ended_unseen)
         self._commands = CommandDesk(
             self._bus,
             self._book,
@@ -222,18 +222,20 @@ class Shard(Service):
         await self.start_child(intake)
         self._intakes.append(intake)
 
-    async def _remember(self, command: takeover.Command) -> None:
+    async def _remember(self, taken: takeover.Taken) -> None:
         """The last steps of a take-over: bring the memory up to the log, and see what is in flight."""
         book, memory = self._book, self._book.memory
         while memory.recent:
             seq, run, event = memory.recent.popleft()
             takeover.note_handled(memory, event.task_id, run)
             self._fold(seq, run, event)
-        wanted = {(found.due.task_id, found.due.run) for found in command.dues}
+        wanted = {(found.due.task_id, found.due.run) for found in taken.dues}
         wanted |= {(task_id, run) for task_id, task in memory.in_flight.items() for run in task.flights}
-        chains = await takeover.read_chains(self._bus, self.partition, wanted, command.barrier)
-        for seq in takeover.reconcile(memory, command.dues, chains):
-            await self._endings.delete_due(seq)
+        chains = await takeover.read_chains(self._bus, self.partition, wanted, taken.barrier)
+        over = takeover.reconcile(memory, taken.dues, chains)
+        if over:
+            # Beside the turns: nothing waits for it, and after the death of many executors there may be thousands.
+            _ = self.spawn(self._endings.delete_dues(over), "delete dues")
         book.handled_until_ms = book.now_ms()
         for task_id, task in memory.in_flight.items():
             for flight in task.flights.values():

@@ -37,10 +37,15 @@ class SlotDesk:
     """Hands out the slots of one shard."""
 
     def __init__(
-        self, bus: Bus, book: Book, types: TypeCatalogue, after_end: Callable[[TaskState], None]
+        self,
+        bus: Bus,
+        book: Book,
+        types: TypeCatalogue,
+        after_end: Callable[[TaskState], None],
+        ended_unseen: Callable[[TaskState, Flight], None],
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
-        self._after_end = after_end
+        self._after_end, self._ended_unseen = after_end, ended_unseen
         self._parked: set[tuple[str, str]] = set()
         self.ahead: dict[str, int] = {}
         """Tasks of which a slot after the instant that `hand_out` told was handed out, and when that slot was due.
@@ -216,9 +221,7 @@ class SlotDesk:
             if last is None or last.seq > self._book.memory.position:
                 continue
             if subjects.parse_event(last.subject).name in TERMINAL:
-                task.land(flight.run)
-                self._book.memory.note_flights(task)
-                self._book.touch(task)
+                self._ended_unseen(task, flight)
                 cleared = True
         return cleared
 

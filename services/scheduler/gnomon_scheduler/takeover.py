@@ -47,10 +47,11 @@ from gnomon_schemas.headers import TRACEPARENT
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from gnomon_schemas.tasks import Trigger
 
-__all__ = ["Command", "FoundDue", "read_chains", "reconcile", "seize"]
+__all__ = ["FoundDue", "Taken", "read_chains", "reconcile", "seize"]
 
 _log = structlog.get_logger(__name__)
 _CHAINS_A_READ = 200
+_READS_AT_ONCE = 4
 
 
 class FoundDue(NamedTuple):
@@ -61,8 +62,8 @@ class FoundDue(NamedTuple):
     traceparent: str | None = None
 
 
-class Command(NamedTuple):
-    """Command of a shard, as steps 1 to 5 give it."""
+class Taken(NamedTuple):
+    """A shard that was taken, as steps 1 to 5 give it."""
 
     epoch: int
     committer: Committer
@@ -71,7 +72,7 @@ class Command(NamedTuple):
     barrier: int
 
 
-async def seize(bus: Bus, replica: Replica, owner: str, lease_epoch: int, fingerprint: str) -> Command:
+async def seize(bus: Bus, replica: Replica, owner: str, lease_epoch: int, fingerprint: str) -> Taken:
     """Steps 1 to 5. Raises Deposed when another process does the same and is ahead."""
     partition = replica.partition
     current, seq = await _read_register(bus, partition)
@@ -84,7 +85,7 @@ async def seize(bus: Bus, replica: Replica, owner: str, lease_epoch: int, finger
     dues = await _read_dues(bus, partition, emitter.fence)
     barrier = await committer.store(msgspec.structs.replace(committer.current, due_fence=emitter.fence))
     await replica.wait_for(barrier)
-    return Command(epoch, committer, emitter, dues, barrier)
+    return Taken(epoch, committer, emitter, dues, barrier)
 
 
 async def _read_register(bus: Bus, partition: int) -> tuple[ShardRegister, int]:
@@ -141,13 +142,16 @@ Chains = dict[tuple[str, str], list[Stored]]
 async def read_chains(bus: Bus, partition: int, wanted: set[tuple[str, str]], at_least_seq: int) -> Chains:
     """The chains of some executions, from a replica that has reached `at_least_seq`."""
     chains: Chains = defaultdict(list)
-    keys = sorted(wanted)
-    for start in range(0, len(keys), _CHAINS_A_READ):
-        filters = [
-            subjects.chain(partition, task_id, run) for task_id, run in keys[start : start + _CHAINS_A_READ]
-        ]
-        read = await patient_reads.last_of_each(bus, EVENTS_STREAM, filters, at_least_seq)
-        for stored in read:
+    filters = [subjects.chain(partition, task_id, run) for task_id, run in sorted(wanted)]
+    room = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(group: list[str]) -> list[Stored]:
+        async with room:
+            return await patient_reads.last_of_each(bus, EVENTS_STREAM, group, at_least_seq)
+
+    groups = [filters[start : start + _CHAINS_A_READ] for start in range(0, len(filters), _CHAINS_A_READ)]
+    for found in await asyncio.gather(*(read(group) for group in groups)):
+        for stored in found:
             subject = subjects.parse_event(stored.subject)
             chains[subject.object_id, subject.run].append(stored)
     for messages in chains.values():

@@ -2,7 +2,8 @@
 
 A *unit* is what has to be stored together: a task's register as it is after the change, the events of the change, and
 the position of the command that asked for it. Units go into a batch in order, as many as fit: one register message
-per task and batch (the newest, since a register is a whole snapshot), at most 1,000 messages and 4 MiB.
+per task and batch (the newest, since a register is a whole snapshot), at most 1,000 messages and 4 MiB, and no message
+that expects something of a chain on which the batch itself writes.
 
 What the shard register of a batch says of commands (the last one decided, the ring of those without a task) is what
 the units *up to that batch* say, never more: a command whose unit is in a later batch must be decided again after a
@@ -73,16 +74,29 @@ class Batch:
     notes: list[Note] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
     size: int = 0
+    chains: set[str] = field(default_factory=set)
+    """The chains on which something is written."""
 
     def takes(self, unit: Unit) -> bool:
-        """Whether the unit still fits. An empty batch takes any: no single unit may be over the limit."""
+        """Whether the unit still fits. An empty batch takes any: no single unit may be over the limit.
+
+        One that expects on a chain on which the batch writes does not: the broker would answer "in process" for ever.
+        """
+        if not self.units:
+            return True
+        if any(note.message.expected_subject in self.chains for note in unit.notes):
+            return False
         count = len(self.registers) + len(self.notes) + len(unit.notes) + (unit.task is not None)
-        return not self.units or (count <= _MESSAGES_MAX and self.size + unit.size <= _BYTES_MAX)
+        return count <= _MESSAGES_MAX and self.size + unit.size <= _BYTES_MAX
 
     def add(self, unit: Unit) -> None:
         """Put a unit in."""
         if unit.task is not None:
             self.registers[unit.task.task_id] = (unit.task, unit.register)
+        for note in unit.notes:
+            if note.message.expected_subject in self.chains:
+                raise ValueError(f"one unit writes twice on the chain {note.message.expected_subject}")
+            self.chains.add(_chain_of(note.message.subject))
         self.notes += unit.notes
         self.units.append(unit)
         self.size += unit.size
@@ -100,6 +114,12 @@ class Batch:
     def last_command(self) -> int:
         """Highest command position in it; 0: none."""
         return max((unit.command_seq for unit in self.units), default=0)
+
+
+def _chain_of(subject: str) -> str:
+    """The filter of the chain that an event is on: its subject with any name."""
+    kind, _, rest = subject.split(".", 2)
+    return f"{kind}.*.{rest}"
 
 
 def pack(units: Iterable[Unit]) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,21 @@ def test_a_unit_that_is_over_the_limit_by_itself_goes_alone() -> None:
 
 def test_nothing_makes_no_batch() -> None:
     assert list(pack([])) == []
+
+
+def _on_chain(run: str, *, expected: int | None) -> Note:
+    chain = None if expected is None else f"task.*.0.t.{run}"
+    return Note(Outgoing(f"task.skipped.0.t.{run}", b"", None, expected, chain))
+
+
+def test_what_expects_on_a_chain_goes_into_another_batch_than_what_is_written_there() -> None:
+    """The broker answers such a batch with "in process", and would for ever."""
+    first, other = Unit(notes=[_on_chain("r-1", expected=0)]), Unit(notes=[_on_chain("r-2", expected=0)])
+    again = Unit(notes=[_on_chain("r-1", expected=7)])
+    assert [batch.units for batch in pack([first, other, again])] == [[first, other], [again]]
+
+
+def test_one_unit_that_would_do_so_is_told_at_once() -> None:
+    twice = Unit(notes=[_on_chain("r-1", expected=None), _on_chain("r-1", expected=7)])
+    with pytest.raises(ValueError, match="twice on the chain"):
+        list(pack([twice]))
