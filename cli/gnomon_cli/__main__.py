@@ -16,6 +16,7 @@ from gnomon_cli.parser import build_parser
 
 __all__ = ["main"]
 
+_ERROR_STYLES = {"error": "bold red", "hint": "cyan"}
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell has it."""
 
@@ -94,8 +95,15 @@ def _print_error(error: CliError, *, as_json: bool) -> None:
     if as_json and problem is not None:
         print(msgspec.json.format(msgspec.json.encode(problem), indent=2).decode(), file=sys.stderr)
         return
+    if not sys.stderr.isatty():
+        for line in error.lines():
+            print(line, file=sys.stderr)
+        return
+    from gnomon_cli.terminal import Terminal
+
+    terminal = Terminal(sys.stderr)
     for line in error.lines():
-        print(line, file=sys.stderr)
+        terminal.paragraph(line, style=_ERROR_STYLES.get(line.partition(":")[0], ""))
 
 
 def _version() -> str:

@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int
 
 def _tell_run(execution: Mapping[str, Any], terminal: Terminal, *, waited: bool) -> None:
     status = str(execution.get("status"))
-    terminal.table(task_tables.EXECUTION_COLUMNS, [task_tables.execution_row(execution)])
+    terminal.line(*task_tables.execution_line(execution))
     if waited and status in _UNFINISHED:
         terminal.line(("it has not finished in that time, and goes on", "yellow"))
     if (result := execution.get("result")) is not None:

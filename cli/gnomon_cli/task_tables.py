@@ -16,6 +16,7 @@ __all__ = [
     "FIRE_COLUMNS",
     "STEP_COLUMNS",
     "TASK_COLUMNS",
+    "execution_line",
     "execution_row",
     "fire_row",
     "next_run",
@@ -28,7 +29,7 @@ __all__ = [
 Json = Mapping[str, Any]
 
 TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last run")
-EXECUTION_COLUMNS = ("execution", "trigger", "status", "due", "late", "took", "error")
+EXECUTION_COLUMNS = ("run", "trigger", "status", "due", "late", "took", "error")
 FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
 STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
 
@@ -66,13 +67,13 @@ def task_row(task: Json) -> tuple[str | Text, ...]:
 
 
 def execution_row(execution: Json) -> tuple[str | Text, ...]:
-    """A row under `EXECUTION_COLUMNS`."""
+    """A row under `EXECUTION_COLUMNS`, of one task's executions."""
     error = execution.get("error")
     told = (
         f"{error.get('type')}: {error.get('message')}" if isinstance(error, dict) else execution.get("reason")
     )
     return (
-        str(execution["execution_id"]),
+        str(execution["run"]),
         str(execution.get("trigger") or "-"),
         _status(execution),
         shown.instant(execution.get("due_at")),
@@ -80,6 +81,19 @@ def execution_row(execution: Json) -> tuple[str | Text, ...]:
         _milliseconds(execution.get("duration_ms")),
         one_line(str(told or "")),
     )
+
+
+def execution_line(execution: Json) -> tuple[str | tuple[str, str], ...]:
+    """What became of one execution, in one line."""
+    status = str(execution.get("status") or "accepted")
+    line: list[str | tuple[str, str]] = [(str(execution["execution_id"]), "bold"), "  "]
+    line.append((status, _STATUS_STYLES.get(status, "")))
+    for name, value in (("late", execution.get("lateness_ms")), ("took", execution.get("duration_ms"))):
+        if value is not None:
+            line.append(f"  {name} {_milliseconds(value)}")
+    if isinstance(attempt := execution.get("attempt"), int) and attempt > 1:
+        line.append(f"  attempt {attempt}")
+    return tuple(line)
 
 
 def fire_row(fire: Json) -> tuple[str | Text, ...]:

@@ -33,9 +33,12 @@ class _Console(Console):
 
 
 class Terminal:
-    """One output stream. `tty` tells whether a person looks at it; colours follow that, and NO_COLOR."""
+    """One output stream. `tty` tells whether a person looks at it; colours follow that, and NO_COLOR.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    `width` in columns is that of the terminal, unless given.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, width: int | None = None) -> None:
         stream = stream or sys.stdout
         self.tty = stream.isatty()
         self._stream = stream
@@ -45,7 +48,7 @@ class Terminal:
             highlight=False,
             markup=False,
             emoji=False,
-            width=None if self.tty else _PLAIN_WIDTH,
+            width=width if self.tty else _PLAIN_WIDTH,
         )
 
     def line(self, *parts: str | tuple[str, str]) -> None:
@@ -70,11 +73,17 @@ class Terminal:
             self._stream.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-        """Write a table without frame. The first column, which holds ids, is never cut."""
+        """Write a table without frame.
+
+        Nothing is cut: where the terminal is too narrow every column but the first, of ids or times, is wrapped.
+        """
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        longest = max((len(str(row[0])) for row in rows), default=0)
         for number, column in enumerate(columns):
-            first = number == 0
-            table.add_column(column, no_wrap=not first, overflow="fold" if first else "ellipsis")
+            if number == 0:
+                table.add_column(column, no_wrap=True, min_width=longest)
+            else:
+                table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*row)
         self._write(table, crop=False)
