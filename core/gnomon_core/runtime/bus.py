@@ -148,6 +148,12 @@ class Bus(Protocol):
     async def last(self, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
         """The last message of a subject or filter, from the stream's leader. Raises NoAnswer, BusRefused."""
 
+    async def first_from(self, stream: str, subject: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
+        """The first message that matches a subject or filter, at a sequence or later, from the stream's leader.
+
+        Raises NoAnswer, BusRefused.
+        """
+
     async def get(self, stream: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
         """The message at a sequence, from the stream's leader. Raises NoAnswer, BusRefused."""
 
@@ -389,6 +395,10 @@ class NatsBus:
     async def last(self, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
         """See `Bus`."""
         return await self._reads.from_leader(stream, {"last_by_subj": subject}, timeout)
+
+    async def first_from(self, stream: str, subject: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
+        """See `Bus`."""
+        return await self._reads.from_leader(stream, {"seq": seq, "next_by_subj": subject}, timeout)
 
     async def get(self, stream: str, seq: int, *, timeout: float = 5.0) -> Stored | None:
         """See `Bus`."""

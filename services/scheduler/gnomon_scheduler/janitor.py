@@ -118,7 +118,7 @@ class Janitor(Service):
         return position if position.created == created else None
 
     async def _oldest_due_ms(self) -> int | None:
-        oldest = await anext(self._bus.scan(DUE_STREAM, "task.due.*.*.*.*"), None)
+        oldest = await self._bus.first_from(DUE_STREAM, "task.due.*.*.*.*", 1)
         return None if oldest is None else oldest.time_ms
 
     async def _first_since(self, at_ms: int) -> int:
@@ -127,7 +127,7 @@ class Janitor(Service):
         low, high = info.first_seq, info.last_seq + 1
         while low < high:
             middle = (low + high) // 2
-            event = await anext(self._bus.scan(EVENTS_STREAM, EVENTS_FILTER, start_seq=middle), None)
+            event = await self._bus.first_from(EVENTS_STREAM, EVENTS_FILTER, middle)
             if event is None or event.time_ms >= at_ms:
                 high = middle
             else:

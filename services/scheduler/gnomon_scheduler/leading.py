@@ -14,6 +14,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from gnomon_core.runtime.bus import NatsBus
+from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.lease import Leases
 from gnomon_core.runtime.membership import Membership, MemberWatch
@@ -80,6 +81,26 @@ class Leading(Service):
             may_lead=lambda: not self._membership.guard.off,
         )
         await self.start_child(self._leases)
+        _ = self.spawn(self._forget(), "forget")
+
+    async def _forget(self) -> None:
+        """Keep the standbys free of tasks that their leaders have removed."""
+        keep_ms = int(self._keep_seconds * 1000)
+        while True:
+            await asyncio.sleep(self._settings.sweep_every)
+            for replica in self._replicas:
+                if replica.partition in self._shards or not replica.running:
+                    continue
+                try:
+                    await replica.forget_removed(self._clock.now_ms() - keep_ms)
+                except BusError as error:
+                    # The broker is away; the next round sees the same.
+                    _log.info(LogEvent.SWEEP_ACTED, partition=replica.partition, error=str(error))
+
+    @property
+    def _keep_seconds(self) -> float:
+        """How long a task that is over is kept."""
+        return max(self._settings.finished_ttl, self._settings.event_ttl)
 
     def executors_changed(self) -> None:
         """Other types are announced or live: let the shards look at what waits for an executor."""
@@ -126,7 +147,7 @@ class Leading(Service):
             shard,
             self._clock,
             every_seconds=self._settings.sweep_every,
-            keep_seconds=max(self._settings.finished_ttl, self._settings.event_ttl),
+            keep_seconds=self._keep_seconds,
         )
         self._sweeps[partition] = sweep
         await sweep.start()

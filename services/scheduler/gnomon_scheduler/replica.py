@@ -30,6 +30,7 @@ from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
 
 __all__ = ["Delivered", "Replica", "read_event"]
 
+_REGISTERS_A_READ = 256
 _log = structlog.get_logger(__name__)
 
 Delivered = tuple[int, str, Event]
@@ -82,6 +83,40 @@ class Replica(Service):
     def lead(self, listener: Listener) -> None:
         """From now on hand what is delivered to `listener` instead of applying it."""
         self._leader = listener
+
+    async def forget_removed(self, before_ms: int) -> int:
+        """Let go of tasks that were over before an instant and whose register is gone; how many.
+
+        A leader that removes a register tells nobody, and a follower hears only of what is there. For a replica that
+        does not lead. Raises NoAnswer, BusRefused.
+        """
+        memory, forgotten = self.memory, 0
+        old = [
+            (task_id, memory.tasks[task_id].seq)
+            for task_id, over in memory.over.items()
+            if over.since_ms < before_ms and task_id in memory.tasks
+        ]
+        for start in range(0, len(old), _REGISTERS_A_READ):
+            group = old[start : start + _REGISTERS_A_READ]
+            present = await self._bus.multi_last(
+                EVENTS_STREAM,
+                [subjects.task_register(self.partition, task_id) for task_id, _ in group],
+                at_least_seq=memory.position,
+            )
+            if self._leader is not None or self.memory is not memory:
+                break
+            there = {stored.subject for stored in present}
+            for task_id, seq in group:
+                task = memory.tasks.get(task_id)
+                # One that was made anew meanwhile stays.
+                if (
+                    task is not None
+                    and task.seq == seq
+                    and subjects.task_register(self.partition, task_id) not in there
+                ):
+                    memory.drop_task(task_id)
+                    forgotten += 1
+        return forgotten
 
     async def wait_for(self, seq: int) -> None:
         """Wait until everything of this partition up to `seq` has been delivered; `seq` must be of this partition."""
