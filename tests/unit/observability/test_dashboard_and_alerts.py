@@ -134,7 +134,7 @@ def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
         assert text.startswith(f"# {rule['alert']}\n")
         for part in ("## What it means", "## How to look", "## What to do"):
             assert part in text, page
-        assert f"    {rule['expr'].strip()}\n" in text, f"{page} shows another expression"
+        assert f"```promql\n{rule['expr'].strip()}\n```\n" in text, f"{page} shows another expression"
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
