@@ -46,7 +46,7 @@ async def measure(mode: Mode, options: Options) -> Result:
             await stage.scheduler()
             start = await register(stage, tasks, slots)
             async with stage.measuring("fire", tasks * slots):
-                await all_fired(stage, start + (slots - 1) * 1000)
+                await all_fired(stage, start + (slots - 1) * 1000, tasks * slots)
             dues = [due async for due in stage.bus.scan(DUE_STREAM, "task.due.>")]
             ours.append(len(dues) / (max(due.time_ms for due in dues) - start) * 1000)
             again = [as_bare(due) for due in dues]
@@ -100,10 +100,12 @@ async def register(stage: Stage, tasks: int, slots: int) -> float:
     return start
 
 
-async def all_fired(stage: Stage, last_ms: float) -> None:
+async def all_fired(stage: Stage, last_ms: float, expected: int) -> None:
     """Wait until the watermark of every shard has passed the last slot."""
     await until_ms(last_ms)
     async with asyncio.timeout(180):
+        while await stage.due_messages() < expected:  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(_POLL_SECONDS)
         while not await stage.passed(last_ms):  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(_POLL_SECONDS)
 

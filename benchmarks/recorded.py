@@ -8,8 +8,11 @@ import asyncpg
 
 from benchmarks.measurement import Outcomes
 from benchmarks.stage import Stage
-from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM
-from tests.harness.events import Events, Seen
+from gnomon_core.runtime.follower import Follower
+from gnomon_core.runtime.messages import Stored
+from gnomon_schemas.codec import decode_event
+from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM, parse_event
+from tests.harness.events import Seen
 from tests.harness.ledger import audit
 
 __all__ = ["projected", "read_log", "settle"]
@@ -19,15 +22,21 @@ _POLL_SECONDS = 0.02
 
 async def read_log(stage: Stage) -> list[Seen]:
     """Every event of the stream."""
-    events = Events(stage.bus)
-    await events.start()
+    log: list[Seen] = []
+
+    async def take(messages: list[Stored]) -> None:
+        for message in messages:
+            subject, event = parse_event(message.subject), decode_event(message.data)
+            log.append(Seen(message.seq, message.time_ms, subject, event, message.headers))
+
+    follower = Follower(stage.bus, EVENTS_STREAM, [EVENTS_FILTER], start_seq=1, handler=take, name="read-log")
+    await follower.start()
     try:
-        last = await stage.bus.last(EVENTS_STREAM, EVENTS_FILTER)
-        if last is not None:
-            await events.wait_for(lambda: bool(events.all) and events.all[-1].seq >= last.seq, within=120)
+        async with asyncio.timeout(120):
+            await follower.caught_up.wait()
     finally:
-        await events.stop()
-    return events.all
+        await follower.stop()
+    return log
 
 
 async def projected(

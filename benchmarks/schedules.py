@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.announced import announced
-from benchmarks.callers import NewTask, create
+from benchmarks.callers import NewTask, create, known_tasks
 from benchmarks.measurement import Figure, Mode, Outcomes, Result, rate_figure, time_figure
 from benchmarks.options import Options
 from benchmarks.running import Question, main
@@ -112,7 +112,7 @@ async def cold_start(stage: Stage, count: int) -> tuple[float, int]:
     async with stage.measuring("schedule, cold start", count, profile=False):
         service = await stage.scheduler(2)
         took = time.perf_counter() - begun
-    known = sum(shard.tasks for shard in await stage.shards())
+    known = await known_tasks(stage)
     if known != count:
         raise RuntimeError(f"{count} schedules were stored and {known} are in memory after a start")
     return took, resident_bytes(service.pid)
@@ -149,7 +149,7 @@ async def taken_over(stage: Stage, count: int) -> tuple[float, int]:
     await stage.kill("scheduler-2")
     await stage.all_led()
     took = time.perf_counter() - begun
-    return took, sum(shard.tasks for shard in await stage.shards())
+    return took, await known_tasks(stage)
 
 
 async def _leaders(stage: Stage) -> set[str]:

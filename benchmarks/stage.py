@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import asyncpg
+import msgspec
 import nats
 from nats.aio.client import Client
 
@@ -38,6 +39,7 @@ from gnomon_cli.up.log_watch import last_words
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.embedded import LOOPBACK, EmbeddedNats, EmbeddedPostgres, free_port
 from gnomon_core.runtime.settings import CommonSettings
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms
@@ -55,6 +57,13 @@ _STOP_SECONDS = 60.0
 _STATUS_SECONDS = 30.0
 _PROFILE_RATE = 200
 _PROFILE_ENDS_SECONDS = 30.0
+
+
+class _ShardSaid(msgspec.Struct):
+    """What a scheduler logs of a shard."""
+
+    event: str
+    partition: int
 
 
 class Stage:
@@ -211,7 +220,7 @@ class Stage:
     # -- looking ---------------------------------------------------------------------------------
 
     async def shards(self) -> list[ShardStatus]:
-        """Every led shard, as its leader tells it."""
+        """Every led shard, as its leader tells it. A leader goes over all its tasks for it: not to be asked often."""
         inbox = self.nc.new_inbox()
         subscription = await self.nc.subscribe(inbox)
         schedulers = sum(name.startswith("scheduler") for name in self.services)
@@ -226,7 +235,7 @@ class Stage:
         return found
 
     async def passed(self, instant: float) -> list[ShardStatus]:
-        """The shards, when all are led and each has passed an instant (epoch milliseconds); else none."""
+        """The shards, when all are led and each has passed an instant (epoch milliseconds, 0 for any); else none."""
         shards = await self.shards()
         behind = [
             shard for shard in shards if shard.watermark is None or instant_ms(shard.watermark) < instant
@@ -234,10 +243,27 @@ class Stage:
         return [] if behind or {shard.partition for shard in shards} != _ALL else shards
 
     async def all_led(self, within: float = 120.0) -> None:
-        """Wait until every shard has a leader."""
+        """Wait until every shard has a leader, by what the schedulers log: to be asked would cost them time."""
         async with asyncio.timeout(within):
-            while {shard.partition for shard in await self.shards()} != _ALL:  # noqa: ASYNC110 - only asking tells
-                await asyncio.sleep(_POLL_SECONDS)
+            while self._led() != _ALL:  # noqa: ASYNC110 - a log file tells nobody that it has grown
+                await asyncio.sleep(_POLL_SECONDS / 2)
+
+    def _led(self) -> set[int]:
+        led: set[int] = set()
+        for name, service in self.services.items():
+            if not name.startswith("scheduler"):
+                continue
+            own: set[int] = set()
+            for line in service.log.read_bytes().splitlines():
+                if b'"event": "shard.' in line:
+                    said = msgspec.json.decode(line, type=_ShardSaid)
+                    (own.add if said.event == LogEvent.SHARD_LED else own.discard)(said.partition)
+            led |= own
+        return led
+
+    async def commands_waiting(self) -> int:
+        """Commands that are not decided yet."""
+        return (await self.bus.stream_info(subjects.COMMANDS_STREAM)).messages
 
     async def due_messages(self) -> int:
         """Dues that are not finished; the fences do not count."""
@@ -303,8 +329,10 @@ class Stage:
         """Sum of the epochs of all shards; 0 without a scheduler. It goes up by one with each change of a leader."""
         if not any(name.startswith("scheduler") for name in self.services):
             return 0
-        await self.all_led()
-        return sum(shard.epoch for shard in await self.shards())
+        async with asyncio.timeout(60):
+            while not (shards := await self.passed(0)):  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(_POLL_SECONDS)
+        return sum(shard.epoch for shard in shards)
 
     @contextlib.asynccontextmanager
     async def _profiled(self, operation: str) -> AsyncIterator[None]:
@@ -315,7 +343,9 @@ class Stage:
         recorders: list[asyncio.subprocess.Process] = []
         try:
             for name, service in self.services.items():
-                words = "-".join([self.question, self.mode, operation.replace(" ", "_"), name])
+                words = "-".join(
+                    [self.question, self.mode, operation.replace(", ", "-").replace(" ", "_"), name]
+                )
                 arguments = ["record", "--rate", str(_PROFILE_RATE), "--pid", str(service.pid)]
                 recorders.append(
                     await asyncio.create_subprocess_exec(
