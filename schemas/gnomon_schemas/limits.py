@@ -20,6 +20,7 @@ __all__ = [
     "NAME_MAX_CHARS",
     "NOT_YET",
     "OVERLAPS_NOT_YET",
+    "REFUSAL_TEXT_MAX_CHARS",
     "RESERVED_IDS",
     "RESULT_MAX",
     "SPAN_MAX_SECONDS",
@@ -38,6 +39,8 @@ RESULT_MAX = 256 * 1024
 """Largest result kept; a longer one is cut and marked."""
 ERROR_TEXT_MAX = 16 * 1024
 """Longest error message or traceback kept; a longer one is cut and marked."""
+REFUSAL_TEXT_MAX_CHARS = 2048
+"""Longest text of the caller's that a refusal repeats, whatever was sent; a longer one is cut."""
 COMMAND_MAX = 900 * 1024
 """Largest command payload."""
 METADATA_MAX = 64 * 1024

@@ -12,6 +12,7 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_schemas.codec import decode_event
 from gnomon_schemas.events import Event
 from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM, EventSubject, parse_event
+from tests.harness.contract import faults
 
 __all__ = ["Events", "Seen"]
 
@@ -53,6 +54,8 @@ class Events:
     def __init__(self, bus: NatsBus) -> None:
         self.all: list[Seen] = []
         """In the order of the stream."""
+        self.faults: list[str] = []
+        """Where one was not as the contract's schemas say."""
         self._bus = bus
         self._changed = asyncio.Condition()
         self._follower = Follower(
@@ -64,8 +67,9 @@ class Events:
         await self._follower.start()
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Follow no more. Raises AssertionError when an event was not as the contract's schemas say."""
         await self._follower.stop()
+        assert self.faults == []
 
     async def _take(self, messages: list[Stored]) -> None:
         async with self._changed:
@@ -73,6 +77,7 @@ class Events:
                 subject = parse_event(message.subject)
                 event = decode_event(message.data)
                 self.all.append(Seen(message.seq, message.time_ms, subject, event, message.headers))
+                self.faults += faults(f"{subject.kind}.{subject.name}", message.data)
             self._changed.notify_all()
 
     async def wait_for(self, predicate: Callable[[], T | None], within: float = 15.0, what: str = "") -> T:

@@ -117,7 +117,7 @@ _WINDOW: Final[Mapping[str, Rule]] = {
     "end_at": _GIVEN_INSTANT,
     "jitter_seconds": _between(0, JITTER_SECONDS_MAX),
 }
-_ANY_ID: Final[Mapping[str, Rule]] = {"command_id": {"maxLength": 1000}}
+_ANY_ID: Final[Mapping[str, Rule]] = {"command_id": {"maxLength": limits.REFUSAL_TEXT_MAX_CHARS}}
 """A refused command may have come without an id, or with one that is none."""
 
 _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any, Final
 
@@ -56,7 +57,7 @@ def render_docs(document: dict[str, Any]) -> bytes:
 def _operation(method: str, path: str, told: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(one['name'])}</code><td>{escape(one['in'])}"
-        f"<td>{escape(_allowed(one['schema']))}<td>{escape(one.get('description', ''))}"
+        f"<td>{escape(_allowed(one['schema']))}<td>{_words(one.get('description', ''))}"
         for one in told["parameters"]
     )
     parameters = f"<table>{rows}</table>" if rows else ""
@@ -65,14 +66,14 @@ def _operation(method: str, path: str, told: dict[str, Any]) -> str:
         content = told["requestBody"]["content"]["application/json"]
         body = f"<p>Body: {_link(content['schema'])}</p>{_examples(content)}"
     answers = "".join(
-        f"<li><b>{escape(status)}</b> {escape(answer['description'])} {_content(answer)}"
+        f"<li><b>{escape(status)}</b> {_words(answer['description'])} {_content(answer)}"
         for status, answer in sorted(told["responses"].items())
     )
     return (
         f'<details id="{escape(told["operationId"])}"><summary>'
         f'<b class="{escape(method)}">{escape(method.upper())}</b> '
         f"<code>{escape(path)}</code> <span>{escape(told['summary'])}</span></summary>"
-        f"<p>{escape(told['description'])}</p>{parameters}{body}<ul>{answers}</ul></details>"
+        f"<p>{_words(told['description'])}</p>{parameters}{body}<ul>{answers}</ul></details>"
     )
 
 
@@ -97,6 +98,11 @@ def _examples(content: dict[str, Any]) -> str:
     return f"<details><summary>examples</summary>{shown}</details>"
 
 
+def _words(text: str) -> str:
+    """Text with its `code` marked up."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _text(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
@@ -108,7 +114,7 @@ def _link(schema: dict[str, Any]) -> str:
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
     text = escape(_text(schema))
-    words = escape(schema.get("description", ""))
+    words = _words(schema.get("description", ""))
     return (
         f'<details id="schema-{escape(name)}"><summary><code>{escape(name)}</code> <span>{words}</span></summary>'
         f"<pre>{text}</pre></details>"

@@ -31,7 +31,7 @@ from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
 from gnomon_schemas.events import Created, Rejected, Updated
-from gnomon_schemas.limits import USER_ID_MAX_CHARS, is_id
+from gnomon_schemas.limits import REFUSAL_TEXT_MAX_CHARS, USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Problem, Refused, problem
 from gnomon_schemas.tasks import Task
 
@@ -45,8 +45,6 @@ _CLOSING_NOTHING = frozenset({"create", "run", "cancel_execution"})
 """Verbs that leave the task's schedule as it is."""
 
 _log = structlog.get_logger(__name__)
-_WORDS_MAX = 2048
-"""Characters of a text of the caller's that a refusal repeats."""
 _ERRORS_MAX = 50
 """Faults that one refusal lists."""
 
@@ -164,7 +162,9 @@ class CommandDesk:
             self._book.measures.command(command.verb, refusal.problem.code)
             return self._refuse(received, refusal.problem, now_ms, task, position=command.seq)
         except Exception:  # noqa: BLE001 - logged whole; one command must not stop its shard, leader after leader
-            _log.exception(LogEvent.COMMAND_FAILED, subject=command.subject[:_WORDS_MAX], seq=command.seq)
+            _log.exception(
+                LogEvent.COMMAND_FAILED, subject=command.subject[:REFUSAL_TEXT_MAX_CHARS], seq=command.seq
+            )
             self._book.measures.command(command.verb, Code.INTERNAL)
             fault = problem(Code.INTERNAL, "deciding this command failed; nothing was changed")
             return self._refuse(received, fault, now_ms, task, position=command.seq)
@@ -173,7 +173,7 @@ class CommandDesk:
 
     def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
         """The answer to a command that was decided before: a caller's retry, or a redelivery."""
-        command_id = (command.command_id or "")[:_WORDS_MAX]
+        command_id = (command.command_id or "")[:REFUSAL_TEXT_MAX_CHARS]
         ring = (*self._book.ring, *(task.reg.ring if task is not None else ()))
         entry = next((entry for entry in ring if entry.command_id == command_id), None)
         if entry is not None:
@@ -246,10 +246,10 @@ class CommandDesk:
             user_id=None if command.user is None else command.user[:USER_ID_MAX_CHARS],
             partition=self._book.partition,
             occurred_at=format_instant(now_ms),
-            command_id=command.command_id[:_WORDS_MAX] if command.command_id else msgspec.UNSET,
-            verb=command.verb[:_WORDS_MAX],
+            command_id=command.command_id[:REFUSAL_TEXT_MAX_CHARS] if command.command_id else msgspec.UNSET,
+            verb=command.verb[:REFUSAL_TEXT_MAX_CHARS],
             error=found,
-            subject=command.subject[:_WORDS_MAX],
+            subject=command.subject[:REFUSAL_TEXT_MAX_CHARS],
         )
         self._replies.append(_Reply(received, lambda: self._outcome(command, found, None)))
         notes = [self._book.note(event, traceparent=command.traceparent)]
@@ -269,7 +269,7 @@ class CommandDesk:
             if inner is not None:
                 inner(seq)
             if command.command_id is not None:
-                self._book.memory.note_answer(command.command_id[:_WORDS_MAX], seq, found)
+                self._book.memory.note_answer(command.command_id[:REFUSAL_TEXT_MAX_CHARS], seq, found)
 
         note.on_seq = stored
 
@@ -285,7 +285,7 @@ class CommandDesk:
         created: bool = False,
     ) -> Outcome:
         """The answer to a command. `reg` is the task right after it, and `shown` how it looks; None: as it is now."""
-        command_id = (command.command_id or "")[:_WORDS_MAX]
+        command_id = (command.command_id or "")[:REFUSAL_TEXT_MAX_CHARS]
         answer = self._book.memory.answer(command_id)
         seq = 0 if answer is None else answer[0]
         if found is not None:
@@ -338,10 +338,14 @@ class CommandDesk:
 def _shortened(found: Problem) -> Problem:
     """A problem whose words repeat what a caller sent, cut to what fits into an event whatever that was."""
     errors = tuple(
-        msgspec.structs.replace(error, pointer=error.pointer[:_WORDS_MAX], message=error.message[:_WORDS_MAX])
+        msgspec.structs.replace(
+            error,
+            pointer=error.pointer[:REFUSAL_TEXT_MAX_CHARS],
+            message=error.message[:REFUSAL_TEXT_MAX_CHARS],
+        )
         for error in found.errors[:_ERRORS_MAX]
     )
-    return msgspec.structs.replace(found, detail=found.detail[:_WORDS_MAX], errors=errors)
+    return msgspec.structs.replace(found, detail=found.detail[:REFUSAL_TEXT_MAX_CHARS], errors=errors)
 
 
 def _telling(tell: Callable[[TaskState], None], task: TaskState) -> Callable[[], None]:
