@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gnomon_cli.up.run_file import read_run_file
 from gnomon_core.runtime.embedded import free_port
 from tests.integration.cli.running_up import environment
-from tests.integration.docs.pages import ROOT, Block, Command, Page, matches, shape
+from tests.integration.docs.pages import ROOT, Block, Command, Page, matches, read_page, shape
+from tests.servers import reachable_folder
 
-__all__ = ["PageRun", "running_page"]
+__all__ = ["PageRun", "run_page"]
 
 COMMAND_SECONDS = 90.0
 STOP_SECONDS = 60.0
@@ -215,12 +215,16 @@ def _kill_group(process: asyncio.subprocess.Process) -> None:
         return
 
 
-@asynccontextmanager
-async def running_page(page: Page, folder: Path) -> AsyncIterator[PageRun]:
-    """A page ready to be run; whatever it leaves running is ended."""
-    run = PageRun(page, folder)
-    run.prepare()
-    try:
-        yield run
-    finally:
-        await run.stop()
+async def run_page(path: Path) -> None:
+    """Do all that a page says; whatever it leaves running is ended. Raises AssertionError, PageError."""
+    page = read_page(path)
+    if not page.has_commands:
+        return
+    assert shutil.which("curl"), "the pages use curl, and it is not here"
+    with reachable_folder() as folder:
+        run = PageRun(page, folder)
+        run.prepare()
+        try:
+            await run.run()
+        finally:
+            await run.stop()

@@ -26,7 +26,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Block", "Command", "Page", "PageError", "matches", "pages", "read_page", "shape"]
+__all__ = ["Block", "Command", "Page", "PageError", "how_to_pages", "matches", "pages", "read_page", "shape"]
 
 ROOT = Path(__file__).parents[3]
 
@@ -89,6 +89,11 @@ class Page:
 def pages() -> list[Path]:
     """All pages whose commands are run: the README, and everything under docs/."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def how_to_pages() -> list[Path]:
+    """Those under docs/how-to, which have a test file of their own: a worker runs a file's tests one by one."""
+    return [path for path in pages() if path.parent.name == "how-to"]
 
 
 def read_page(path: Path) -> Page:
