@@ -69,15 +69,22 @@ async def until_ms(at_ms: float) -> None:
 
 
 async def send(stage: Stage, tasks: Iterable[NewTask]) -> None:
-    """Have commands stored, as any client does: every 500th is waited for."""
-    for number, task in enumerate(tasks, 1):
-        subject = subjects.command("task", "create", task.task_id)
-        headers = {h.MSG_ID: f"c{task.task_id}"}
-        if number % _WINDOW:
-            await stage.nc.publish(subject, task.body, headers=headers)
-        else:
-            await stage.nc.request(subject, task.body, timeout=60, headers=headers)
-    await stage.nc.flush(timeout=60)
+    """Have commands stored, as any client does: every 500th and the last are waited for."""
+    held: NewTask | None = None
+    for number, task in enumerate(tasks):
+        if held is not None:
+            await _send_one(stage, held, wait=number % _WINDOW == 0)
+        held = task
+    if held is not None:
+        await _send_one(stage, held, wait=True)
+
+
+async def _send_one(stage: Stage, task: NewTask, *, wait: bool) -> None:
+    subject, headers = subjects.command("task", "create", task.task_id), {h.MSG_ID: f"c{task.task_id}"}
+    if wait:
+        await stage.nc.request(subject, task.body, timeout=60, headers=headers)
+    else:
+        await stage.nc.publish(subject, task.body, headers=headers)
 
 
 async def create(
