@@ -205,7 +205,8 @@ def _error(event: Event) -> str:
     if "message" in error:
         return f"{error.get('type')}: {error['message']}"
     faults = [f"{fault.get('pointer')} {fault.get('message')}" for fault in error.get("errors") or ()]
-    return "; ".join(filter(None, [str(error.get("detail") or error.get("title") or ""), *faults]))
+    # The detail says in other words what the faults say.
+    return "; ".join(faults) or str(error.get("detail") or error.get("title") or "")
 
 
 def _between(event: Event, begin: str, end: str) -> float | None:

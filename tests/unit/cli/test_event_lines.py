@@ -133,7 +133,7 @@ def test_a_failed_result_tells_why_in_one_line() -> None:
                     Code.INVALID, "bad", FieldError(pointer="#/name", code="required", message="is missing")
                 ),
             ),
-            "create\n" + " " * 27 + "bad; #/name is missing",
+            "create\n" + " " * 27 + "#/name is missing",
         ),
         (events.DeadLettered(**_OF_RUN, reason="crash_loop", error=None), "crash_loop"),
         (events.Unchanged(**_OF_TASK, verb="pause"), "pause"),
