@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -131,3 +132,13 @@ def test_the_locks_agree(lock: str) -> None:
     assert {name: str(other[name].specifier) for name in runtime.keys() & other.keys()} == {
         name: str(runtime[name].specifier) for name in runtime.keys() & other.keys()
     }
+
+
+def test_the_lock_of_the_node_consumer_has_hashes_and_names_no_place() -> None:
+    """Like the locks of Python's packages: the same has to work with any registry."""
+    lock = json.loads((ROOT / "tests/e2e/node_consumer/package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert len(packages) > 100
+    for name, entry in packages.items():
+        assert entry["integrity"].startswith("sha512-"), name
+        assert "resolved" not in entry, name
