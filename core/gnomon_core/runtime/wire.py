@@ -137,10 +137,7 @@ class Wire:
         breaks."""
         waiter = self._waiting.get(reply[len(self._prefix) :])
         if waiter is not None:
-            waiter.seconds = timeout
-            waiter.deadline = deadline = asyncio.get_running_loop().time() + timeout
-            if deadline < self._watch_at:
-                self._watch_until(deadline)
+            self._set_deadline(waiter, asyncio.get_running_loop().time(), timeout)
         try:
             return await future
         finally:
@@ -154,15 +151,19 @@ class Wire:
         Raises NotCommitted (not connected, nothing sent), NoAnswer, BusRefused (too large), ValueError (bad
         subject).
         """
-        reply, future = self.expect()
+        token = str(next(self._tokens))
+        payload = encode_publish(subject, self._prefix + token, headers, data)
+        self.check_size(subject, len(payload) if headers else len(data))
+        self._write(payload)
+        # Nothing is read before this turn ends, so the answer cannot have come.
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting[token] = waiter = _Waiter(future, None)
+        self._set_deadline(waiter, loop.time(), timeout)
         try:
-            payload = encode_publish(subject, reply, headers, data)
-            self.check_size(subject, len(data) + (len(payload) - len(data) if headers else 0))
-            self._write(payload)
-        except BaseException:
-            self.forget(reply)
-            raise
-        return await self.answer(reply, future, timeout)
+            return await future
+        finally:
+            self._waiting.pop(token, None)
 
     async def gather(self, subject: str, data: bytes, *, timeout: float = 5.0) -> tuple[list[Answer], Answer]:
         """Publish and take every answer up to one that is only a status: (the answers, the status).
@@ -191,6 +192,12 @@ class Wire:
             waiter.answers.append(answer)
         elif not waiter.future.done():
             waiter.future.set_result(answer)
+
+    def _set_deadline(self, waiter: _Waiter, now: float, timeout: float) -> None:
+        waiter.seconds = timeout
+        waiter.deadline = deadline = now + timeout
+        if deadline < self._watch_at:
+            self._watch_until(deadline)
 
     def _watch_until(self, deadline: float) -> None:
         """Look after the waiters at `deadline`, which comes before the time set so far."""

@@ -103,8 +103,8 @@ class Attempt:
         self.interruption: Interruption | None = None
         self.end: HandlerEnd | None = None
         """How the handler ended, once it has."""
-        self.woken: asyncio.Event | None = None
-        """Set when the handler ends or something interrupts it."""
+        self.woken: asyncio.Future[None] | None = None
+        """Done when the handler ends or something interrupts it."""
         self.ended: asyncio.Event | None = None
         """Set when the handler has really ended."""
         self.on_late_end: Callable[[], None] | None = None
@@ -123,16 +123,14 @@ class Attempt:
         """End the attempt from outside. The first reason counts, except that nothing holds up a stop."""
         if self.interruption is None or why is Interruption.STOP:
             self.interruption = why
-        if self.woken is not None:
-            self.woken.set()
+        self._wake()
 
     def handler_ended(self, end: HandlerEnd) -> None:
         """The handler has really ended."""
         self.end = end
         if self.on_late_end is not None:
             self.on_late_end()
-        if self.woken is not None:
-            self.woken.set()
+        self._wake()
         if self.ended is not None:
             self.ended.set()
 
@@ -143,6 +141,10 @@ class Attempt:
             "task_id": self.due.task_id,
             "execution_id": self.due.execution_id,
         }
+
+    def _wake(self) -> None:
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(None)
 
     def expired(self, now_ms: int) -> bool:
         """Whether this is a first attempt that should have been claimed before."""

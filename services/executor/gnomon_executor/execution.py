@@ -146,11 +146,11 @@ class Executions:
             attempt.interrupt(Interruption.TOTAL_TIMEOUT)
         # A cancel or a stop may have come while all this was read: then the handler is not begun.
         if attempt.interruption is None:
-            attempt.woken = asyncio.Event()
+            attempt.woken = asyncio.get_running_loop().create_future()
             self._start_handler(attempt, task_type, inputs)
             timer = self._start_timer(attempt)
             try:
-                await attempt.woken.wait()
+                await attempt.woken
             finally:
                 timer.cancel()
         if attempt.end is not None:
