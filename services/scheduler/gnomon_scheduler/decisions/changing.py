@@ -1,0 +1,219 @@
+"""Changing a task: update, pause, resume, cancel and delete. Each of them closes a revision where slots can move."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gnomon_core.rules.decoding import parse_body
+from gnomon_core.rules.task_input import changed_fields, parse_update
+from gnomon_scheduler.decisions.closing import close
+from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.creating import check_type
+from gnomon_scheduler.decisions.slots import check_jitter
+from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged
+from gnomon_scheduler.decisions.views import resting_status, view
+from gnomon_scheduler.memory import Slot, TaskState
+from gnomon_scheduler.registers import TaskRegister
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import encode
+from gnomon_schemas.commands import (
+    CancelTask,
+    DeleteTask,
+    PauseTask,
+    ResumeTask,
+)
+from gnomon_schemas.events import (
+    Deleted,
+    FieldChange,
+    Updated,
+)
+from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.tasks import TaskSpec
+
+__all__ = ["cancel", "delete", "pause", "resume", "update"]
+
+_SHOWN_MAX = 64 * 1024
+
+
+def update(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """Merge a patch into the task's spec. Raises Refused."""
+    reg = task.reg
+    spec = parse_update(
+        command.data,
+        reg.spec,
+        now_ms=around.now_ms,
+        created_at_ms=reg.created_ms,
+        default_timezone=around.default_timezone,
+    )
+    return _change(task, waiting_for_jitter, spec, reg.pause_note, command, around)
+
+
+def pause(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """Let no slot fire until it is resumed, and withdraw what is due and not claimed. Raises Refused."""
+    payload = parse_body(command.data, PauseTask)
+    spec = msgspec.structs.replace(task.reg.spec, paused=True)
+    return _change(task, waiting_for_jitter, spec, payload.note, command, around)
+
+
+def resume(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """Let slots fire again from now on. Raises Refused."""
+    parse_body(command.data, ResumeTask)
+    spec = msgspec.structs.replace(task.reg.spec, paused=False)
+    return _change(task, waiting_for_jitter, spec, None, command, around)
+
+
+def _change(
+    task: TaskState,
+    waiting_for_jitter: list[Slot],
+    spec: TaskSpec,
+    note: str | None,
+    command: Command,
+    around: Surroundings,
+) -> Decision:
+    """Give a task another spec: update, pause and resume alike."""
+    old, now_ms = task.reg, around.now_ms
+    if not spec.paused:
+        note = None
+    fields = changed_fields(old.spec, spec) + (("pause_note",) if note != old.pause_note else ())
+    if not fields:
+        return Decision(old, [unchanged(old, command, around)])
+    _check_change(old, spec, fields, around)
+    decision = Decision(old)
+    reschedules = bool({"schedule", "paused"} & set(fields))
+    moved = "schedule" in fields
+    revived = moved and old.ended in {"completed", "failed"} and spec.schedule is not None
+    reg = msgspec.structs.replace(
+        old,
+        spec=spec,
+        pause_note=note,
+        version=old.version + 1,
+        updated_ms=now_ms,
+        ended=None if revived else old.ended,
+        ended_ms=None if revived else old.ended_ms,
+    )
+    if moved:
+        reg = msgspec.structs.replace(
+            reg,
+            revision=old.revision + 1,
+            revision_from_ms=now_ms,
+            fingerprint=around.fingerprint,
+            traceparent=command.traceparent or old.traceparent,
+        )
+    if reschedules:
+        reg = close(task, reg, waiting_for_jitter, decision, command, around)
+    decision.reg, decision.rescheduled = reg, reschedules
+    updated = Updated(
+        **about(old, around),
+        command_id=command_id(command),
+        updated_fields=fields,
+        updated_at=format_instant(now_ms),
+        changed_by=command.user,
+        changes=tuple(_field_change(name, old, reg) for name in fields),
+        task=view(reg, partition=around.partition, running=task.running, now_ms=now_ms, types=around.types),
+    )
+    decision.events.insert(0, updated)
+    note_status(decision, old, reg, command.verb, around)
+    return decision
+
+
+def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], around: Surroundings) -> None:
+    if old.ended == "cancelled":
+        raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
+    if "task_type" in fields:
+        raise Refused(
+            Code.INVALID,
+            "the task type cannot be changed after creation",
+            FieldError(
+                pointer="#/task_type",
+                code=Code.INVALID,
+                message=f"is {old.spec.task_type!r} for good; {spec.task_type!r} needs a task of its own",
+            ),
+        )
+    if "config" in fields:
+        check_type(spec, around)
+    if "schedule" in fields:
+        check_jitter(spec, around.now_ms)
+
+
+def _field_change(name: str, old: TaskRegister, new: TaskRegister) -> FieldChange:
+    if name == "pause_note":
+        return FieldChange(field=name, old=old.pause_note, new=new.pause_note)
+    return FieldChange(field=name, old=_shown(getattr(old.spec, name)), new=_shown(getattr(new.spec, name)))
+
+
+def _shown(value: object) -> object:
+    """A value for the history. A large one by its size: old, new and the task itself have to fit in one message."""
+    size = len(encode(value))
+    return value if size <= _SHOWN_MAX else {"omitted_bytes": size}
+
+
+def cancel(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """End the task for good, with all that is in flight. Raises Refused."""
+    payload = parse_body(command.data, CancelTask)
+    old = task.reg
+    if old.ended == "cancelled":
+        return Decision(old, [unchanged(old, command, around)])
+    decision = Decision(old, rescheduled=True)
+    reg = msgspec.structs.replace(
+        old,
+        ended="cancelled",
+        ended_ms=around.now_ms,
+        version=old.version + 1,
+        updated_ms=around.now_ms,
+    )
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command, around)
+    decision.events.insert(
+        0,
+        Updated(
+            **about(old, around),
+            command_id=command_id(command),
+            updated_fields=("status",),
+            updated_at=format_instant(around.now_ms),
+            changed_by=command.user,
+            changes=(FieldChange(field="status", old=resting_status(old), new=resting_status(reg)),),
+            task=view(
+                reg,
+                partition=around.partition,
+                running=False,
+                now_ms=around.now_ms,
+                types=around.types,
+            ),
+        ),
+    )
+    note_status(decision, old, reg, payload.reason or "cancel", around)
+    return decision
+
+
+def delete(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """Leave a tombstone of the task, and end all that is in flight. Raises Refused."""
+    parse_body(command.data, DeleteTask)
+    old = task.reg
+    decision = Decision(old, rescheduled=True)
+    reg = msgspec.structs.replace(
+        old, deleted_ms=around.now_ms, version=old.version + 1, updated_ms=around.now_ms
+    )
+    reg = close(task, reg, waiting_for_jitter, decision, command, around)
+    # A tombstone keeps no more than folding and the owner check need.
+    decision.reg = msgspec.structs.replace(
+        reg, spec=TaskSpec(name=old.spec.name, task_type=old.spec.task_type), pause_note=None
+    )
+    decision.events.insert(
+        0,
+        Deleted(
+            **about(old, around),
+            command_id=command_id(command),
+            deleted_at=format_instant(around.now_ms),
+            version=reg.version,
+        ),
+    )
+    return decision
