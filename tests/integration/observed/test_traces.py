@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gnomon_core.runtime.embedded import free_port
 from gnomon_schemas.clock_text import format_instant
 from tests.harness.commands import fresh_id
 from tests.harness.otlp_receiver import OtlpReceiver
@@ -131,3 +132,19 @@ async def test_what_a_sampler_leaves_out_is_not_pushed_and_its_header_says_so(
     await executor.stop()
     assert receiver.spans == []
     assert "gnomon_executions_total" in receiver.metrics, "metrics are pushed all the same"
+
+
+async def test_a_receiver_that_is_away_holds_up_neither_work_nor_the_end(world: World) -> None:
+    """Work is done, the end comes within seconds and with code 0, and the log says what was lost."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    world.settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT": nowhere, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    scheduler = await world.scheduler()
+    executor = await world.executor()
+    task = fresh_id("t")
+    await world.commands.create(task)
+    command, _ = await world.commands.post("run", task)
+    await world.events.one("executed", task, run=f"r-{command}")
+    for process in (executor, scheduler):
+        assert await process.stop(within=15) == 0
+        said = " ".join(str(line.get("event")) for line in process.lines)
+        assert "push.cut_off" in said or "Failed to export" in said
