@@ -55,6 +55,8 @@ _SILENT_BEATS = 3
 """Heartbeat intervals without message or heartbeat after which the consumer counts as gone."""
 _INACTIVE = 60.0
 """Seconds after which the broker drops a consumer that nobody pulls from."""
+_CREATE_SECONDS = 2.0
+_CREATE_SECONDS_MAX = 60.0
 _ACK_TOKENS = 9
 """`$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`; a longer form has
 the domain and account before the stream."""
@@ -171,6 +173,7 @@ class Follower(Service):
         self._position = 0 if start_seq is None else start_seq - 1
         self._lag: int | None = None
         self._running: asyncio.Task[None] | None = None
+        self._create_seconds = _CREATE_SECONDS
         self._halt = asyncio.Event()
         self._handling = False
         self.caught_up = asyncio.Event()
@@ -274,13 +277,19 @@ class Follower(Service):
         try:
             # While a cluster chooses a leader nobody answers: asking often finds it soon after. A consumer
             # that is made all the same is dropped by the broker, since nobody pulls from it.
-            answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}.{name}", request, timeout=2.0)
+            answer = await self._bus.api(
+                f"CONSUMER.CREATE.{self._stream}.{name}", request, timeout=self._create_seconds
+            )
         except NoAnswer as reason:
+            # In a stream of a million subjects making one may take the broker longer than that, and a further
+            # request would only be queued behind this one.
+            self._create_seconds = min(_CREATE_SECONDS_MAX, self._create_seconds * 2)
             raise _Broken(str(reason)) from None
         except BusRefused as refusal:
             if refusal.err_code in _MAY_COME:
                 raise _Broken(str(refusal)) from None
             raise
+        self._create_seconds = _CREATE_SECONDS
         return name, int(answer["num_pending"])
 
     async def _top_up(self, reader: _Reader, consumer: str, inbox: str) -> None:
