@@ -14,7 +14,7 @@ from gnomon_cli.event_lines import TaskNames
 from gnomon_cli.terminal import Terminal
 from gnomon_cli.up.live import BURST, LiveView
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Screen(io.StringIO):

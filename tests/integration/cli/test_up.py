@@ -205,12 +205,13 @@ async def test_own_task_types_run_and_are_loaded_again_when_their_file_changes(f
         assert await up.stop() == 0
 
 
-async def test_a_task_module_that_is_not_there_is_told_and_nothing_is_left(folder: Path) -> None:
-    up = RunningUp(folder / "data", "--tasks", "no_such_module", cwd=folder)
+async def test_a_task_module_that_cannot_be_imported_is_told_and_nothing_is_left(folder: Path) -> None:
+    (folder / "broken_tasks.py").write_text("import no_such_module\n")
+    up = RunningUp(folder / "data", "--tasks", "broken_tasks", cwd=folder)
     await up.launch()
     assert await up.ended() == 1
     assert "while starting; its log is" in up.terminal
-    assert "no_such_module" in up.terminal
+    assert "No module named 'no_such_module' (in " in up.terminal
     assert held_locks(up.data) == []
     assert "Traceback" not in up.terminal
 
