@@ -10,10 +10,11 @@ Times are text, as everywhere in payloads (see `clock_text`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,24 +23,52 @@ from gnomon_schemas.cron_grammar import FIELD_NAMES, CronError, field_defaults, 
 from gnomon_schemas.zones import local_instant, zone
 
 __all__ = [
+    "WEEKDAYS",
+    "AnyOf",
     "Cron",
+    "Daily",
+    "Dst",
+    "GapChoice",
     "Interval",
+    "Monthly",
     "Once",
+    "OverlapChoice",
     "Schedule",
     "ScheduleCode",
     "ScheduleError",
     "ScheduleFault",
+    "Weekly",
     "normalise",
     "read_schedule",
     "shape_faults",
+    "time_of_day",
 ]
 
 EVERY_SECONDS_MAX: Final = 3_155_760_000
 """Longest interval: a hundred years."""
 JITTER_SECONDS_MAX: Final = 86_400
+UNION_MAX: Final = 100
+"""Schedules in one `any_of`."""
+UNION_LEVELS: Final = 3
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""Days of the week as a `weekly` stores them."""
 FIRST_YEAR: Final = 1970
 LAST_YEAR: Final = 2999
 """Instants in a schedule lie in these years; no slot lies after them."""
+
+
+GapChoice: TypeAlias = Literal["next_valid", "skip", "shift"]
+OverlapChoice: TypeAlias = Literal["first", "last", "both"]
+
+
+class Dst(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What becomes of times of the day that the zone's clock skips, or shows twice, when it changes."""
+
+    gap: GapChoice = "next_valid"
+    """A skipped time: at the first instant after the gap, once for all slots of that gap; not at all (`skip`, and
+    nothing is recorded); or moved by the gap's length (`shift`)."""
+    overlap: OverlapChoice = "first"
+    """A time that is shown twice: at its first showing, at its last, or at both."""
 
 
 class _Bounded(
@@ -61,6 +90,9 @@ class _Bounded(
     """RFC 3339: no slot at or after this instant."""
     jitter_seconds: int | float | None = 0
     """A slot comes due up to this much after its nominal time, by a stable hash; 0 to 86400, None means 0."""
+    dst: Dst | None = None
+    """What becomes of times that the zone's clock skips or shows twice. None: by the clock (`Dst()`), but a cron
+    whose hour field begins with `*` and an interval run through in real time."""
 
 
 class Cron(_Bounded, frozen=True, kw_only=True, tag="cron", gc=False):
@@ -99,16 +131,60 @@ class Once(_Bounded, frozen=True, kw_only=True, tag="once", gc=False):
     """RFC 3339, cut to the second; without an offset it is read in `timezone`."""
 
 
-Schedule: TypeAlias = Cron | Interval | Once
+class Daily(_Bounded, frozen=True, kw_only=True, tag="daily", gc=False):
+    """Every day at one time."""
+
+    time: str
+    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
+
+
+class Weekly(_Bounded, frozen=True, kw_only=True, tag="weekly", gc=False):
+    """On some days of the week, at one time."""
+
+    time: str
+    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
+    days: tuple[int | str, ...]
+    """Names (`mon` to `sun`), or numbers from 0, which is Monday; stored as names, Monday first."""
+
+
+class Monthly(_Bounded, frozen=True, kw_only=True, tag="monthly", gc=False):
+    """On one day of each month, at one time."""
+
+    time: str
+    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
+    day: int | None = None
+    """1 to 31, where a month that is shorter has its last day instead; -1 is the last day. None: that of creation."""
+
+
+class AnyOf(_Bounded, frozen=True, kw_only=True, tag="any_of", gc=False):
+    """The union of other schedules: one instant fires once, however many of them name it.
+
+    The bounds hold for all of them, besides their own; the zone, for those that name none.
+    """
+
+    schedules: tuple[Schedule, ...]
+    """1 to 100 of any kind; an `any_of` in an `any_of` is taken down to the third level. None has jitter of its own."""
+
+
+Schedule: TypeAlias = Cron | Interval | Once | Daily | Weekly | Monthly | AnyOf
 """Any schedule; told apart by `kind`."""
 
-KINDS: Final[Mapping[str, type[Cron | Interval | Once]]] = {
+KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "cron": Cron,
     "interval": Interval,
     "once": Once,
+    "daily": Daily,
+    "weekly": Weekly,
+    "monthly": Monthly,
+    "any_of": AnyOf,
 }
 """The kinds there are, by the name that tells them apart."""
 
+_TIME: Final = re.compile(r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?", re.ASCII)
+_WEEKDAY_NUMBERS: Final[Mapping[int | str, int]] = {
+    **{name: number for number, name in enumerate(WEEKDAYS)},
+    **{number: number for number in range(7)},
+}
 _UNIT_SECONDS: Final[Mapping[str, int]] = {"minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
 
 
@@ -122,6 +198,9 @@ class ScheduleCode(StrEnum):
     INVALID_TYPE = "invalid_type"
     INVALID_CRON = "invalid_cron"
     INVALID_INTERVAL = "invalid_interval"
+    INVALID_DAY = "invalid_day"
+    INVALID_DST = "invalid_dst"
+    INVALID_UNION = "invalid_union"
     INVALID_TIME = "invalid_time"
     UNKNOWN_TIMEZONE = "unknown_timezone"
     IN_THE_PAST = "in_the_past"
@@ -147,7 +226,7 @@ class ScheduleError(ValueError):
         self.faults = faults
 
 
-def shape_faults(value: object) -> tuple[ScheduleFault, ...]:
+def shape_faults(value: object, level: int = 1) -> tuple[ScheduleFault, ...]:
     """What keeps a decoded JSON value from being a schedule: kind, names and types of fields. Empty: nothing.
 
     A decoder stops at its first complaint and does not say what is allowed; this is asked when it has
@@ -171,6 +250,11 @@ def shape_faults(value: object) -> tuple[ScheduleFault, ...]:
         if name not in fields:
             message = f"{name!r:.80} is no field of kind {kind}; allowed are {_words(fields)}"
             faults.append(ScheduleFault(_pointer(name), ScheduleCode.UNKNOWN_FIELD, message))
+            continue
+        if name == "schedules" and isinstance(given_value, list | tuple):
+            # Each by itself: a decoder would tell of the first, and without saying what is allowed.
+            for index, part in enumerate(given_value[:UNION_MAX] if level <= UNION_LEVELS else ()):
+                faults += _within(index, shape_faults(part, level + 1))
             continue
         try:
             msgspec.convert(given_value, fields[name].type)
@@ -211,20 +295,46 @@ def normalise(
 
     Raises ScheduleError with everything that is wrong.
     """
-    if not isinstance(schedule, Cron | Interval | Once):
+    if not isinstance(schedule, _Bounded):
         schedule = read_schedule(schedule)
+    context = _Context(created_at, default_timezone, now, level=1)
     faults: list[ScheduleFault] = []
-    common = _common(schedule, default_timezone, faults)
-    stored: Schedule
-    if isinstance(schedule, Cron):
-        stored = _stored_cron(schedule, common, faults)
-    elif isinstance(schedule, Interval):
-        stored = _stored_interval(schedule, common, created_at, faults)
-    else:
-        stored = _stored_once(schedule, common, now, faults)
+    stored = _stored(schedule, context, faults)
     if faults:
         raise ScheduleError(*faults)
     return stored
+
+
+class _Context(NamedTuple):
+    """What the stored form depends on besides what was given."""
+
+    created_at: datetime
+    default_timezone: str
+    now: datetime | None
+    level: int
+    """1, and one more in each `any_of`."""
+
+
+def _stored(schedule: Schedule, context: _Context, faults: list[ScheduleFault]) -> Schedule:
+    """The stored form; what is wrong is noted."""
+    common = _common(schedule, context.default_timezone, faults)
+    match schedule:
+        case Cron():
+            return _stored_cron(schedule, common, faults)
+        case Interval():
+            return _stored_interval(schedule, common, context.created_at, faults)
+        case Once():
+            return _stored_once(schedule, common, context.now, faults)
+        case Daily():
+            return Daily(time=_time(schedule.time, faults), **common._asdict())
+        case Weekly():
+            return Weekly(
+                time=_time(schedule.time, faults), days=_weekdays(schedule.days, faults), **common._asdict()
+            )
+        case Monthly():
+            return _stored_monthly(schedule, common, context.created_at, faults)
+        case AnyOf():
+            return _stored_union(schedule, common, context, faults)
 
 
 class _Common(NamedTuple):
@@ -234,6 +344,7 @@ class _Common(NamedTuple):
     start_at: str | None
     end_at: str | None
     jitter_seconds: int | float
+    dst: Dst | None
 
 
 def _common(schedule: Schedule, default_timezone: str, faults: list[ScheduleFault]) -> _Common:
@@ -253,7 +364,7 @@ def _common(schedule: Schedule, default_timezone: str, faults: list[ScheduleFaul
         message = f"{jitter!r} seconds of jitter; allowed are 0 to {JITTER_SECONDS_MAX}"
         faults.append(ScheduleFault("/jitter_seconds", ScheduleCode.INVALID_JITTER, message))
         jitter = 0
-    return _Common(name, start_at, end_at, int(jitter) if int(jitter) == jitter else jitter)
+    return _Common(name, start_at, end_at, int(jitter) if int(jitter) == jitter else jitter, schedule.dst)
 
 
 def _instant(field: str, text: str | None, faults: list[ScheduleFault]) -> str | None:
@@ -330,6 +441,9 @@ def _in_seconds(units: Mapping[str, int | float]) -> int | float:
 
 
 def _stored_once(schedule: Once, common: _Common, now: datetime | None, faults: list[ScheduleFault]) -> Once:
+    if common.dst is not None:
+        message = "once names one instant, so there is nothing to choose; give `at` an offset where the clock changes"
+        faults.append(ScheduleFault("/dst", ScheduleCode.INVALID_DST, message))
     try:
         at = _in_range(_once_at(schedule.at, common.timezone), schedule.at)
     except ValueError as error:
@@ -356,6 +470,85 @@ def _once_at(text: str, timezone: str) -> datetime:
     except ValueError:
         return parse_instant(text).replace(microsecond=0)
     return datetime.fromtimestamp(local_instant(local, zone(timezone)), UTC)
+
+
+def _time(text: str, faults: list[ScheduleFault]) -> str:
+    """A time of the day as stored, `09:00` or `09:00:30`."""
+    try:
+        hour, minute, second = time_of_day(text)
+    except ValueError as error:
+        faults.append(ScheduleFault("/time", ScheduleCode.INVALID_TIME, str(error)))
+        return "00:00"
+    return f"{hour:02}:{minute:02}" + (f":{second:02}" if second else "")
+
+
+def time_of_day(text: str) -> tuple[int, int, int]:
+    """Hour, minute and second of `HH:MM` or `HH:MM:SS`. Raises ValueError, in words."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{text!r:.80} is no time of the day; allowed is HH:MM or HH:MM:SS, 00:00 to 23:59:59"
+        )
+    return int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
+
+
+def _weekdays(days: tuple[int | str, ...], faults: list[ScheduleFault]) -> tuple[str, ...]:
+    """Days of the week by name, Monday first, each once."""
+    if not days:
+        message = f"no day is named; allowed are {_words(WEEKDAYS)}, or 0 (Monday) to 6"
+        faults.append(ScheduleFault("/days", ScheduleCode.INVALID_DAY, message))
+    numbers = set()
+    for index, day in enumerate(days):
+        number = _WEEKDAY_NUMBERS.get(day.lower() if isinstance(day, str) else day)
+        if number is None:
+            message = f"{day!r:.80} is no day of the week; allowed are {_words(WEEKDAYS)}, or 0 (Monday) to 6"
+            faults.append(ScheduleFault(f"/days/{index}", ScheduleCode.INVALID_DAY, message))
+        else:
+            numbers.add(number)
+    return tuple(WEEKDAYS[number] for number in sorted(numbers))
+
+
+def _stored_monthly(
+    schedule: Monthly, common: _Common, created_at: datetime, faults: list[ScheduleFault]
+) -> Monthly:
+    day = schedule.day
+    if day is None:
+        day = created_at.astimezone(zone(common.timezone)).day
+    elif day != -1 and not 1 <= day <= 31:
+        message = f"{day!r:.80} is no day of a month; allowed are 1 to 31, and -1 for the last"
+        faults.append(ScheduleFault("/day", ScheduleCode.INVALID_DAY, message))
+    return Monthly(time=_time(schedule.time, faults), day=day, **common._asdict())
+
+
+def _stored_union(schedule: AnyOf, common: _Common, context: _Context, faults: list[ScheduleFault]) -> AnyOf:
+    if not 1 <= len(schedule.schedules) <= UNION_MAX:
+        message = f"a union of {len(schedule.schedules)} schedules; allowed are 1 to {UNION_MAX}"
+        faults.append(ScheduleFault("/schedules", ScheduleCode.INVALID_UNION, message))
+        return schedule
+    if context.level > UNION_LEVELS:
+        message = (
+            f"any_of in any_of is taken down to level {UNION_LEVELS}; this one is at level {context.level}"
+        )
+        faults.append(ScheduleFault("", ScheduleCode.INVALID_UNION, message))
+        return schedule
+    if common.dst is not None:
+        message = "choose this for the single schedules: they name the times"
+        faults.append(ScheduleFault("/dst", ScheduleCode.INVALID_DST, message))
+    inner = context._replace(default_timezone=common.timezone, level=context.level + 1)
+    parts = []
+    for index, part in enumerate(schedule.schedules):
+        found: list[ScheduleFault] = []
+        parts.append(_stored(part, inner, found))
+        if part.jitter_seconds:
+            message = "jitter belongs to the any_of: one instant fires once, after one delay"
+            found.append(ScheduleFault("/jitter_seconds", ScheduleCode.INVALID_JITTER, message))
+        faults.extend(_within(index, found))
+    return AnyOf(schedules=tuple(parts), **common._asdict())
+
+
+def _within(index: int, faults: Iterable[ScheduleFault]) -> list[ScheduleFault]:
+    """The faults of one schedule of an `any_of`, as faults of that."""
+    return [fault._replace(pointer=f"/schedules/{index}{fault.pointer}") for fault in faults]
 
 
 def _words(names: Iterable[str]) -> str:

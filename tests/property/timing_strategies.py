@@ -16,7 +16,19 @@ from hypothesis import strategies as st
 
 from gnomon_core.timing.zone_clock import ZoneClock
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.schedules import Cron, Interval, Once, Schedule
+from gnomon_schemas.cron_grammar import CronError, parse_expression
+from gnomon_schemas.schedules import (
+    WEEKDAYS,
+    AnyOf,
+    Cron,
+    Daily,
+    Dst,
+    Interval,
+    Monthly,
+    Once,
+    Schedule,
+    Weekly,
+)
 
 DayTest = Callable[[date], bool]
 
@@ -141,6 +153,13 @@ def instants(draw: st.DrawFn, zone_name: str) -> int:
     return ZoneClock(zone_name).piece_at(instant).end + draw(st.integers(-100_000, 100_000))
 
 
+policies: st.SearchStrategy[Dst | None] = st.none() | st.builds(
+    Dst,
+    gap=st.sampled_from(["next_valid", "skip", "shift"]),
+    overlap=st.sampled_from(["first", "last", "both"]),
+)
+
+
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     """A schedule in stored form, with bounds at times."""
@@ -152,14 +171,40 @@ def schedules(draw: st.DrawFn) -> Schedule:
         "start_at": None if start is None else format_instant(start * 1000 - 500),
         "end_at": None if end is None else format_instant(end * 1000),
     }
-    match draw(st.sampled_from([Cron, Cron, Cron, Interval, Once])):
+    dst = draw(policies)
+    time = f"{draw(st.integers(0, 23)):02}:{draw(st.integers(0, 59)):02}"
+    match draw(st.sampled_from([Cron, Cron, Cron, Interval, Once, Daily, Weekly, Monthly, AnyOf])):
         case kind if kind is Interval:
             every = draw(st.integers(20, 5000) | st.integers(20, 10**8))
             anchor = format_instant(draw(plain_instants) * 1000)
-            return Interval(every_seconds=every, anchor=anchor, **bounds)  # type: ignore[arg-type]  # text or None
+            return Interval(every_seconds=every, anchor=anchor, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
         case kind if kind is Once:
             return Once(at=format_instant(draw(plain_instants) * 1000), timezone=zone_name)
+        case kind if kind is Daily:
+            return Daily(time=time, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+        case kind if kind is Weekly:
+            days = tuple(day for day in WEEKDAYS if draw(st.booleans())) or ("sun",)
+            return Weekly(time=time, days=days, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+        case kind if kind is Monthly:
+            day = draw(st.sampled_from([-1, 1, 15, 28, 29, 30, 31]))
+            return Monthly(time=time, day=day, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+        case kind if kind is AnyOf:
+            parts = draw(st.lists(schedules(), min_size=1, max_size=3))
+            return AnyOf(schedules=tuple(parts), **bounds)  # type: ignore[arg-type]  # text or None
         case _:
             seconds = draw(st.sampled_from(["", "0 ", "7,59 ", "*/30 "]))
             expression = seconds + draw(spelled_crons()).expression
-            return Cron(expression=expression, **bounds)  # type: ignore[arg-type]  # text or None
+            return Cron(expression=expression, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+
+
+def is_accepted(schedule: Schedule) -> bool:
+    """Whether every cron in it names a day that comes."""
+    if isinstance(schedule, AnyOf):
+        return all(map(is_accepted, schedule.schedules))
+    if not isinstance(schedule, Cron):
+        return True
+    try:
+        parse_expression(schedule.expression or "")
+    except CronError:
+        return False
+    return True

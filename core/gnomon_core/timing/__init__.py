@@ -1,6 +1,6 @@
 """Schedules as pure arithmetic: the instants a schedule names, and its words. No I/O, no clock.
 
-Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `zone_clock`, `cron_slots`
+Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `zone_clock`, `calendar_slots`
 and `month_days` (what it stands on), `gnomon_schemas.cron_grammar` (what a cron may say).
 
 Importing the package pins the process's zone database to the `tzdata` wheel (see `zone_clock`).

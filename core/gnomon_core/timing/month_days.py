@@ -9,7 +9,7 @@ croniter steps from day to day; which expression it is given is ours, because of
 * what it returns near a change of the clock depends on the zone, so it is asked about bare dates, never with one.
 
 So `cron_grammar` turns the day fields into choices, each of a form that croniter reads the same way, and a
-day matches when one of the choices does. Every second of a day is laid out by `cron_slots`, not by
+day matches when one of the choices does. Every second of a day is laid out by `calendar_slots`, not by
 croniter.
 """
 
@@ -24,7 +24,7 @@ from croniter import CroniterBadDateError, croniter
 
 from gnomon_schemas.cron_grammar import LAST, DayChoice
 
-__all__ = ["MonthDays", "month_days"]
+__all__ = ["ALL_MONTHS", "MonthDays", "month_days"]
 
 DAY: Final = 86_400
 ALL_MONTHS: Final = tuple(range(1, 13))

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gnomon_core.timing.timeline import LAST_INSTANT
-from gnomon_core.timing.timetable import CronTimetable, timetable
+from gnomon_core.timing.timeline import LAST_INSTANT, Note
+from gnomon_core.timing.timetable import ClockTimetable, Timetable, UnionTimetable, timetable
 from gnomon_core.timing.words import describe
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.schedules import Schedule
 
 __all__ = ["Note", "Preview", "PreviewFire", "local_text", "note_of", "preview"]
-
-Note = Literal["dst_gap", "dst_overlap"]
-"""What a change of the clock does to a slot: moved out of a gap, or at a time that the clock shows twice."""
 
 PREVIEW_COUNT: Final = 5
 
@@ -67,11 +64,15 @@ def local_text(schedule: Schedule, nominal: int) -> str:
 
 def note_of(schedule: Schedule, nominal: int) -> Note | None:
     """Whether a change of the clock touches a slot. Intervals and single instants are never touched."""
-    compiled = timetable(schedule)
-    if not isinstance(compiled, CronTimetable):
-        return None
-    line = compiled.timeline
-    piece = line.clock.piece_at(nominal)
-    if nominal == piece.start and line.skipped_slot(piece) is not None:
-        return "dst_gap"
-    return "dst_overlap" if line.clock.is_shown_twice(nominal) else None
+    return _note(timetable(schedule), nominal)
+
+
+def _note(compiled: Timetable, nominal: int) -> Note | None:
+    match compiled:
+        case ClockTimetable():
+            return compiled.timeline.note(nominal)
+        case UnionTimetable():
+            naming = (part for part in compiled.parts if part.next(nominal - 1) == nominal)
+            return next((note for part in naming if (note := _note(part, nominal)) is not None), None)
+        case _:
+            return None

@@ -1,34 +1,42 @@
-"""The instants at which a cron fires in a zone: where wall times meet daylight saving.
+"""The instants at which a rule fires in a zone: where wall times meet daylight saving.
 
-A cron names wall times (`cron_slots`), a zone's clock shows each of them once, twice or never
-(`zone_clock`). There are two ways to make instants of them.
+A rule names wall times (`calendar_slots`, `interval_slots`), a zone's clock shows each of them once, twice or never
+(`zone_clock`), and a policy says what is made of that (`showings`). Two policies are defaults:
 
 *By the clock*, for rules that name hours of the day. Each wall time happens once: one that the clock shows
 twice at its first showing; one that it skips at the first instant after the gap, together with all others
-of that gap and with what is due at that instant anyway. The `fresh` of a piece says which wall times are
-its own, and they fill the days without holes, so no wall time is lost and none comes twice; that is the
-whole argument.
+of that gap and with what is due at that instant anyway.
 
 *Running through*, for rules whose hour field begins with `*`. The instants are those at which the clock
 shows a matching time. An hour that it repeats fires twice, an hour that it skips does not fire; between two
 fires of `*/5 * * * *` there are five minutes of real time, always.
 
-Both are functions of the instant alone. Nothing here remembers where it was asked before, save to answer
-the same question faster.
+All are functions of the instant alone. Nothing here remembers where it was asked before, save to answer
+the same question faster. Each instant is in one showing, and what fires in a showing does not depend on where in it
+somebody asks; that is why a span may be cut anywhere.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import takewhile
-from typing import Final
+from typing import Final, Literal, Protocol
 
-from gnomon_core.timing.cron_slots import CronSlots
-from gnomon_core.timing.zone_clock import Piece, ZoneClock
+from gnomon_core.timing.calendar_slots import cron_slots
+from gnomon_core.timing.showings import (
+    BY_THE_CLOCK,
+    RUNNING_THROUGH,
+    DstPolicy,
+    Showing,
+    Stretch,
+    showing_at,
+)
+from gnomon_core.timing.zone_clock import ZoneClock
 from gnomon_schemas.cron_grammar import CronRule
 
-__all__ = ["FIRST_INSTANT", "LAST_INSTANT", "Timeline", "timeline"]
+__all__ = ["FIRST_INSTANT", "LAST_INSTANT", "Note", "Timeline", "WallSlots", "make_timeline", "timeline"]
 
 FIRST_INSTANT: Final = 0
 """1970-01-01T00:00:00Z: no slot is before it."""
@@ -42,16 +50,34 @@ slot that was found is due within as much of its wall time taken for UTC. In bet
 decades may pass there.
 """
 
+Note = Literal["dst_gap", "dst_overlap"]
+"""What a change of the clock does to a slot: moved out of a gap, or at a time that the clock shows twice."""
+
+
+class WallSlots(Protocol):
+    """The wall times that a rule names."""
+
+    def next(self, wall: int) -> int | None:
+        """The first one at or after a wall time; None when there is none for fifty years."""
+
+    def prev(self, wall: int) -> int | None:
+        """The last one at or before a wall time; None when there is none for fifty years."""
+
+    def count(self, first: int, beyond: int) -> int:
+        """How many lie in [first, beyond)."""
+
 
 class Timeline:
     """The fires of one rule on one zone's clock, without bounds. Instants are whole seconds since 1970."""
 
-    __slots__ = ("_asked", "_runs_through", "_slots", "clock")
+    __slots__ = ("_asked", "_policy", "_slots", "_zone", "clock")
 
-    def __init__(self, rule: CronRule, zone_name: str) -> None:
+    def __init__(self, slots: WallSlots, zone_name: str, policy: DstPolicy) -> None:
+        """Raises ValueError where `zone_name` is no zone."""
         self.clock: Final = ZoneClock(zone_name)
-        self._slots = CronSlots(rule)
-        self._runs_through = rule.runs_through
+        self._zone = zone_name
+        self._slots = slots
+        self._policy = policy
         # (from, fire): between the two there is no fire, so whoever asks from there gets that fire. One pair
         # in one attribute, so that a thread never sees halves of two.
         self._asked = (0, 0)
@@ -71,20 +97,19 @@ class Timeline:
 
     def last(self, at: int, not_before: int = FIRST_INSTANT) -> int | None:
         """The last fire at or before an instant, and not before another; or None."""
-        asked_at, asked, slot = at, None, None
         while at >= not_before:
-            piece = self.clock.piece_at(at)
-            wall = at + piece.offset
-            if slot is None or asked is None or not slot <= wall <= asked:
-                asked_at, asked, slot = at, wall, self._slots.prev(wall)
-            if slot is None:
-                return None
-            if slot >= self._first_own(piece):
-                fire = max(piece.start, slot - piece.offset)
+            showing = showing_at(self._zone, self._policy, at)
+            found = [self._last_of(stretch, at) for stretch in showing.stretches]
+            if self._moved_here(showing):
+                found.append(showing.start)
+            fire = max((each for each in found if each is not None), default=None)
+            if fire is not None:
                 return fire if fire >= not_before else None
-            at = piece.start - 1
-            if at < asked_at - FAR:
-                at = min(at, slot + FAR)
+            at = showing.start - 1
+            before = self._slots.prev(at + FAR)
+            if before is None:
+                return None
+            at = min(at, before + FAR)
         return None
 
     def between(self, after: int, until: int) -> Iterator[int]:
@@ -96,60 +121,88 @@ class Timeline:
         start, beyond = max(after + 1, FIRST_INSTANT), min(until, LAST_INSTANT) + 1
         total = 0
         while start < beyond:
-            piece = self.clock.piece_at(start)
-            end = min(piece.end, beyond)
-            first = start + piece.offset
-            if start == piece.start and piece.gap and not self._runs_through:
-                # Whatever the gap holds, and what is due at its end, is one fire.
-                due = self.skipped_slot(piece) is not None or self._slots.next(first) == first
-                total += due
-                first += 1
-            total += self._slots.count(max(first, self._first_own(piece)), end + piece.offset)
+            showing = showing_at(self._zone, self._policy, start)
+            end = min(showing.end, beyond)
+            own, *others = showing.stretches
+            total += self._slots.count(max(own.first, start + own.offset), min(own.beyond, end + own.offset))
+            extra = {fire for stretch in others for fire in self._of(stretch, start, end)}
+            if start == showing.start and self._moved_here(showing):
+                extra.add(start)
+            total += sum(not self._names(own, fire) for fire in extra)
             start = end
         return total
 
-    def skipped_slot(self, piece: Piece) -> int | None:
-        """The first wall time that this rule names in the gap before a piece, or None; None, too, for no gap.
-
-        Where there is one, a rule by the clock fires at the piece's start because of it.
-        """
-        if self._runs_through or not piece.gap:
-            return None
-        slot = self._slots.next(piece.gap.start)
-        return slot if slot in piece.gap else None
+    def note(self, fire: int) -> Note | None:
+        """How a change of the clock touches a fire."""
+        showing = showing_at(self._zone, self._policy, fire)
+        _, *others = showing.stretches
+        if fire == showing.start and self._moved_here(showing):
+            return "dst_gap"
+        if any(self._names(stretch, fire) for stretch in others):
+            return "dst_gap"
+        return "dst_overlap" if self.clock.is_shown_twice(fire) else None
 
     def _walk(self, after: int) -> Iterator[int]:
-        """The fires after an instant, piece by piece."""
+        """The fires after an instant, showing by showing."""
         at = max(after + 1, FIRST_INSTANT)
-        asked_at, asked, slot = at, None, None
         while at <= LAST_INSTANT:
-            start, end, offset, _ = piece = self.clock.piece_at(at)
-            first_own = self._first_own(piece)
-            wall = first_own if at == start else max(at + offset, first_own)
-            if slot is None or asked is None or not asked <= wall <= slot:
-                asked_at, asked, slot = at, wall, self._slots.next(wall)
+            showing = showing_at(self._zone, self._policy, at)
+            own, *others = showing.stretches
+            end = min(showing.end, LAST_INSTANT + 1)
+            fires = self._of(own, at, end)
+            if others:
+                fires = heapq.merge(fires, *(self._of(stretch, at, end) for stretch in others))
             fire = at - 1
-            while slot is not None and slot - offset < end:
-                # Slots of a gap are due where it ends, all at once.
-                due = max(start, slot - offset)
+            if at == showing.start and self._moved_here(showing):
+                fire = at
+                yield fire
+            for due in fires:
                 if due > fire:
-                    if due > LAST_INSTANT:
-                        return
+                    fire = due
                     yield due
-                fire = due
-                asked_at, asked, slot = due, slot + 1, self._slots.next(slot + 1)
-            if slot is None:
+            at = showing.end
+            # From the lowest wall time that the clock may still show.
+            coming = self._slots.next(at - FAR)
+            if coming is None:
                 return
-            at = end
-            if at > asked_at + FAR:
-                at = max(at, slot - FAR)
+            at = max(at, coming - FAR)
 
-    def _first_own(self, piece: Piece) -> int:
-        """The first wall time whose instant lies in a piece."""
-        return piece.start + piece.offset if self._runs_through else piece.fresh
+    def _of(self, stretch: Stretch, start: int, end: int) -> Iterator[int]:
+        """The fires of a stretch in [start, end)."""
+        first, beyond, offset = stretch
+        beyond = min(beyond, end + offset)
+        wall = self._slots.next(max(first, start + offset))
+        while wall is not None and wall < beyond:
+            yield wall - offset
+            wall = self._slots.next(wall + 1)
+
+    def _last_of(self, stretch: Stretch, at: int) -> int | None:
+        """The last fire of a stretch at or before an instant."""
+        wall = self._slots.prev(min(stretch.beyond - 1, at + stretch.offset))
+        return None if wall is None or wall < stretch.first else wall - stretch.offset
+
+    def _names(self, stretch: Stretch, fire: int) -> bool:
+        """Whether an instant is a fire of a stretch."""
+        wall = fire + stretch.offset
+        return stretch.first <= wall < stretch.beyond and self._slots.next(wall) == wall
+
+    def _moved_here(self, showing: Showing) -> bool:
+        """Whether a slot of the gap before a showing is due at its start."""
+        if not showing.moved:
+            return False
+        slot = self._slots.next(showing.moved.start)
+        return slot is not None and slot in showing.moved
 
 
-@lru_cache(maxsize=16_384)
-def timeline(rule: CronRule, zone_name: str) -> Timeline:
-    """The one Timeline of a rule and a zone, so that all tasks that share them share its memory."""
-    return Timeline(rule, zone_name)
+def make_timeline(rule: CronRule, zone_name: str, policy: DstPolicy | None = None) -> Timeline:
+    """A Timeline that has been asked nothing yet.
+
+    Without a policy, a rule of all hours runs through, and any other goes by the clock.
+    """
+    return Timeline(
+        cron_slots(rule), zone_name, policy or (RUNNING_THROUGH if rule.runs_through else BY_THE_CLOCK)
+    )
+
+
+timeline = lru_cache(maxsize=16_384)(make_timeline)
+"""The one Timeline of a rule, a zone and a policy, so that all tasks that share them share its memory."""

@@ -10,21 +10,41 @@ scheduler's loop asks a million schedules in turn, so a Timetable is small and a
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
 from math import ceil, floor
 from typing import Final, Protocol
 
+from gnomon_core.timing.calendar_slots import CalendarSlots, Days
+from gnomon_core.timing.clamped_day import ClampedDay
+from gnomon_core.timing.interval_slots import IntervalSlots
+from gnomon_core.timing.month_days import ALL_MONTHS, month_days
+from gnomon_core.timing.showings import BY_THE_CLOCK, DstPolicy
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT, Timeline, timeline
-from gnomon_schemas.cron_grammar import FIELD_NAMES, CronRule, parse_expression, parse_fields
-from gnomon_schemas.schedules import Cron, Interval, Schedule
+from gnomon_core.timing.zone_clock import ZoneClock
+from gnomon_schemas.cron_grammar import FIELD_NAMES, CronRule, DayChoice, parse_expression, parse_fields
+from gnomon_schemas.schedules import (
+    WEEKDAYS,
+    AnyOf,
+    Cron,
+    Daily,
+    Interval,
+    Monthly,
+    Once,
+    Schedule,
+    Weekly,
+    time_of_day,
+)
 
 __all__ = [
-    "CronTimetable",
+    "ClockTimetable",
     "IntervalTimetable",
     "OnceTimetable",
     "Timetable",
+    "UnionTimetable",
     "count_fires",
     "cron_rule",
     "fires",
@@ -111,8 +131,8 @@ class OnceTimetable:
         return int(after < self._at <= until)
 
 
-class CronTimetable:
-    """The fires of a timeline, within bounds."""
+class ClockTimetable:
+    """The fires of a timeline, within bounds: of all kinds that name times on a zone's clock."""
 
     __slots__ = ("_first", "_last", "timeline")
 
@@ -140,16 +160,54 @@ class CronTimetable:
         return self.timeline.count(max(after, self._first - 1), min(until, self._last))
 
 
+class UnionTimetable:
+    """The slots of several timetables, within bounds; one that several name is one."""
+
+    __slots__ = ("_first", "_last", "parts")
+
+    def __init__(self, parts: tuple[Timetable, ...], first: int, last: int) -> None:
+        """`first` and `last` are the instants at which a slot may still be, both included."""
+        self.parts: Final = parts
+        self._first = first
+        self._last = last
+
+    def next(self, after: int) -> int | None:
+        """See Timetable."""
+        after = max(after, self._first - 1)
+        slot = min((slot for part in self.parts if (slot := part.next(after)) is not None), default=None)
+        return slot if slot is not None and slot <= self._last else None
+
+    def last(self, at: int) -> int | None:
+        """See Timetable."""
+        at = min(at, self._last)
+        slot = max((slot for part in self.parts if (slot := part.last(at)) is not None), default=None)
+        return slot if slot is not None and slot >= self._first else None
+
+    def between(self, after: int, until: int) -> Iterator[int]:
+        """See Timetable."""
+        after, until = max(after, self._first - 1), min(until, self._last)
+        return (
+            slot for slot, _ in groupby(heapq.merge(*(part.between(after, until) for part in self.parts)))
+        )
+
+    def count(self, after: int, until: int) -> int:
+        """See Timetable. Walks where more than one part has slots in the span."""
+        after, until = max(after, self._first - 1), min(until, self._last)
+        counts = [count for part in self.parts if (count := part.count(after, until))]
+        return sum(counts) if len(counts) < 2 else sum(1 for _ in self.between(after, until))
+
+
 def timetable(schedule: Schedule) -> Timetable:
     """Compile a schedule in stored form (`normalise`). Raises ValueError for one that is not."""
-    if isinstance(schedule, Cron):
-        return _cron_timetable(schedule)
-    if isinstance(schedule, Interval):
-        if not isinstance(schedule.every_seconds, int) or schedule.anchor is None:
-            raise ValueError(f"{schedule!r} is not in stored form: normalise it first")
-        first, last = _bounds(schedule)
-        return IntervalTimetable(schedule.every_seconds, floor(_stored(schedule.anchor)), first, last)
-    return OnceTimetable(floor(_stored(schedule.at)))
+    match schedule:
+        case Cron() | Daily() | Weekly() | Monthly():
+            return _clock_timetable(schedule)
+        case Interval():
+            return _interval_timetable(schedule)
+        case Once():
+            return OnceTimetable(floor(_stored(schedule.at)))
+        case AnyOf():
+            return _union_timetable(schedule)
 
 
 def next_fire(schedule: Schedule, after: int) -> int | None:
@@ -193,13 +251,57 @@ def cron_rule(schedule: Cron) -> CronRule:
 
 
 @lru_cache(maxsize=65_536)
-def _cron_timetable(schedule: Cron) -> CronTimetable:
+def _clock_timetable(schedule: Cron | Daily | Weekly | Monthly) -> ClockTimetable:
+    return ClockTimetable(_timeline_of(schedule), *_bounds(schedule))
+
+
+def _timeline_of(schedule: Cron | Daily | Weekly | Monthly) -> Timeline:
+    zone_name, policy = _zone_of(schedule), _policy_of(schedule)
+    match schedule:
+        case Cron():
+            return timeline(cron_rule(schedule), zone_name, policy)
+        case Daily():
+            days: Days = month_days(ALL_MONTHS, (DayChoice(),))
+        case Weekly():
+            # Of a `weekly`, 0 is Monday; in a cron, Sunday.
+            weekdays = tuple(sorted((WEEKDAYS.index(str(day)) + 1) % 7 for day in schedule.days))
+            days = month_days(ALL_MONTHS, (DayChoice(weekdays=weekdays),))
+        case Monthly():
+            if schedule.day is None:
+                raise ValueError(f"{schedule!r} is not in stored form: normalise it first")
+            days = ClampedDay(schedule.day)
+    hour, minute, second = time_of_day(schedule.time)
+    return Timeline(CalendarSlots(days, (hour,), (minute,), (second,)), zone_name, policy or BY_THE_CLOCK)
+
+
+def _interval_timetable(schedule: Interval) -> Timetable:
+    if not isinstance(schedule.every_seconds, int) or schedule.anchor is None:
+        raise ValueError(f"{schedule!r} is not in stored form: normalise it first")
+    anchor = floor(_stored(schedule.anchor))
+    policy = _policy_of(schedule)
+    if policy is None:
+        return IntervalTimetable(schedule.every_seconds, anchor, *_bounds(schedule))
+    zone_name = _zone_of(schedule)
+    slots = IntervalSlots(schedule.every_seconds, ZoneClock(zone_name).wall_at(anchor))
+    return ClockTimetable(Timeline(slots, zone_name, policy), *_bounds(schedule))
+
+
+@lru_cache(maxsize=4096)
+def _union_timetable(schedule: AnyOf) -> UnionTimetable:
+    return UnionTimetable(tuple(map(timetable, schedule.schedules)), *_bounds(schedule))
+
+
+def _zone_of(schedule: Schedule) -> str:
     if schedule.timezone is None:
         raise ValueError(f"{schedule!r} is not in stored form: normalise it first")
-    return CronTimetable(timeline(cron_rule(schedule), schedule.timezone), *_bounds(schedule))
+    return schedule.timezone
 
 
-def _bounds(schedule: Cron | Interval) -> tuple[int, int]:
+def _policy_of(schedule: Schedule) -> DstPolicy | None:
+    return None if schedule.dst is None else DstPolicy(schedule.dst.gap, schedule.dst.overlap)
+
+
+def _bounds(schedule: Schedule) -> tuple[int, int]:
     """The first and the last second at which a slot may be: from `start_at` on, and before `end_at`."""
     first, last = FIRST_INSTANT, LAST_INSTANT
     if schedule.start_at is not None:

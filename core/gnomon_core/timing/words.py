@@ -9,7 +9,17 @@ from zoneinfo import ZoneInfo
 from gnomon_core.timing.timetable import cron_rule
 from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.cron_grammar import LAST, CronRule, DayChoice
-from gnomon_schemas.schedules import Cron, Interval, Schedule
+from gnomon_schemas.schedules import (
+    WEEKDAYS,
+    AnyOf,
+    Cron,
+    Daily,
+    Interval,
+    Monthly,
+    Once,
+    Schedule,
+    Weekly,
+)
 
 __all__ = ["describe"]
 
@@ -20,6 +30,16 @@ _MONTHS: Final = (
 )
 _NTH: Final = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: "last"}
 _UNITS: Final = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+_GAPS: Final = {
+    "next_valid": "a time that the clock skips comes when it goes on",
+    "skip": "a time that the clock skips is left out",
+    "shift": "a time that the clock skips is moved by as much",
+}
+_OVERLAPS: Final = {
+    "first": "one that it shows twice counts at the first",
+    "last": "one that it shows twice counts at the last",
+    "both": "one that it shows twice counts both times",
+}
 _TIMES_SPELLED_OUT: Final = 6
 """A day with more times than these is told by its fields."""
 
@@ -27,19 +47,49 @@ _TIMES_SPELLED_OUT: Final = 6
 def describe(schedule: Schedule) -> str:
     """Words for a schedule in stored form, like "at 09:00 on weekdays in Europe/Berlin". Raises CronError."""
     zone_name = schedule.timezone or "UTC"
-    if isinstance(schedule, Cron):
-        words = f"{_rule_in_words(cron_rule(schedule))} in {zone_name}"
-    elif isinstance(schedule, Interval):
-        words = _every(int(schedule.every_seconds or 0))
-    else:
-        words = f"once at {_local(schedule.at, zone_name)} in {zone_name}"
+    words = _core(schedule, zone_name)
     if schedule.start_at is not None:
         words += f", from {_local(schedule.start_at, zone_name)}"
     if schedule.end_at is not None:
         words += f", before {_local(schedule.end_at, zone_name)}"
+    if schedule.dst is not None:
+        words += f", {_GAPS[schedule.dst.gap]} and {_OVERLAPS[schedule.dst.overlap]}"
     if schedule.jitter_seconds:
         words += f", spread over {schedule.jitter_seconds} s"
     return words
+
+
+def _core(schedule: Schedule, zone_name: str) -> str:
+    """The kind's own words."""
+    match schedule:
+        case Cron():
+            return f"{_rule_in_words(cron_rule(schedule))} in {zone_name}"
+        case Interval():
+            words = _every(int(schedule.every_seconds or 0))
+            return words if schedule.dst is None else f"{words} on the clock of {zone_name}"
+        case Once():
+            return f"once at {_local(schedule.at, zone_name)} in {zone_name}"
+        case Daily():
+            return f"at {schedule.time} every day in {zone_name}"
+        case Weekly():
+            numbers = tuple(sorted((WEEKDAYS.index(str(day)) + 1) % 7 for day in schedule.days))
+            days = "every day" if len(numbers) == 7 else _days_in_words(DayChoice(weekdays=numbers))
+            return f"at {schedule.time} {days} in {zone_name}"
+        case Monthly():
+            return f"at {schedule.time} on {_day_of_month(schedule.day or 1)} in {zone_name}"
+        case AnyOf():
+            return _either(map(describe, schedule.schedules))
+
+
+def _day_of_month(day: int) -> str:
+    if day in (-1, 31):
+        return "the last day of the month"
+    return f"day {day} of the month" + (", or its last day where it is shorter" if day > 28 else "")
+
+
+def _either(parts: Iterable[str]) -> str:
+    *front, last = parts
+    return f"either {'; '.join(front)}; or {last}" if front else last
 
 
 def _local(text: str, zone_name: str) -> str:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from gnomon_schemas.zones import first_change, offset_at, zone
 
-__all__ = ["Piece", "ZoneClock"]
+__all__ = ["LOOK_BACK", "YEAR", "Piece", "ZoneClock", "pieces_of_year"]
 
 zoneinfo.reset_tzpath(())
 zoneinfo.ZoneInfo.clear_cache()
@@ -76,7 +76,7 @@ class ZoneClock:
 
     def piece_at(self, instant: int) -> Piece:
         """The piece that holds an instant, as far as it lies within a year's cut."""
-        for piece in _year(self.name, instant // YEAR):  # a handful at most: quicker than searching
+        for piece in pieces_of_year(self.name, instant // YEAR):  # a handful at most: quicker than searching
             if instant < piece.end:
                 return piece
         raise AssertionError("the pieces of a year fill it")
@@ -97,8 +97,8 @@ class ZoneClock:
 
 
 @lru_cache(maxsize=4096)
-def _year(name: str, number: int) -> tuple[Piece, ...]:
-    """The pieces of one year of a zone."""
+def pieces_of_year(name: str, number: int) -> tuple[Piece, ...]:
+    """The pieces of one year of a zone, years of `YEAR` seconds counted from 1970."""
     first, beyond = number * YEAR, (number + 1) * YEAR
     start = first - LOOK_BACK
     offset = offset_at(zone(name), start)

@@ -9,11 +9,16 @@ import msgspec
 import pytest
 
 from gnomon_schemas.schedules import (
+    AnyOf,
     Cron,
+    Daily,
+    Dst,
     Interval,
+    Monthly,
     Once,
     Schedule,
     ScheduleError,
+    Weekly,
     normalise,
     read_schedule,
     shape_faults,
@@ -70,6 +75,41 @@ def _stored(schedule: dict[str, Any], *, now: datetime | None = NOW, zone: str =
             Interval(every_seconds=8 * 86_400, anchor="2026-03-01T12:00:00.000Z", timezone="Europe/Berlin"),
         ),
         (
+            {"kind": "daily", "time": "09:00:00"},
+            Daily(time="09:00", timezone="Europe/Berlin"),
+        ),
+        (
+            {"kind": "daily", "time": "09:00:05", "dst": {"overlap": "both"}},
+            Daily(time="09:00:05", timezone="Europe/Berlin", dst=Dst(overlap="both")),
+        ),
+        (
+            {"kind": "weekly", "time": "09:00", "days": [4, "MON", 0]},
+            Weekly(time="09:00", days=("mon", "fri"), timezone="Europe/Berlin"),
+        ),
+        (
+            {"kind": "monthly", "time": "09:00"},
+            Monthly(time="09:00", day=1, timezone="Europe/Berlin"),
+        ),
+        (
+            {
+                "kind": "any_of",
+                "timezone": "Asia/Tokyo",
+                "jitter_seconds": 5,
+                "schedules": [
+                    {"kind": "daily", "time": "09:00"},
+                    {"kind": "interval", "hours": 1, "timezone": "UTC"},
+                ],
+            },
+            AnyOf(
+                timezone="Asia/Tokyo",
+                jitter_seconds=5,
+                schedules=(
+                    Daily(time="09:00", timezone="Asia/Tokyo"),
+                    Interval(every_seconds=3600, anchor="2026-03-01T12:00:00.000Z", timezone="UTC"),
+                ),
+            ),
+        ),
+        (
             {"kind": "once", "at": "2026-06-01T09:00:00.999+02:00"},
             Once(at="2026-06-01T07:00:00.000Z", timezone="Europe/Berlin"),
         ),
@@ -111,16 +151,62 @@ def test_a_local_time_in_a_gap_is_the_end_of_the_gap_and_in_an_overlap_the_first
     assert Once(at=expected, timezone=zone) == stored
 
 
+def _nested(levels: int, schedule: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(levels):
+        schedule = {"kind": "any_of", "schedules": [schedule]}
+    return schedule
+
+
 FAULTS: list[tuple[Any, list[tuple[str, str, str]]]] = [
     ([], [("", "not_an_object", "cron, interval, once")]),
     ("* * * * *", [("", "not_an_object", "'\\* \\* \\* \\* \\*'")]),
     ({}, [("/kind", "unsupported_kind", "kind is missing; allowed are cron, interval, once")]),
-    ({"kind": "daily", "time": "09:00"}, [("/kind", "unsupported_kind", "'daily'.*cron, interval, once")]),
-    ({"kind": "any_of", "schedules": []}, [("/kind", "unsupported_kind", "'any_of'")]),
+    ({"kind": "yearly", "time": "09:00"}, [("/kind", "unsupported_kind", "'yearly'.*cron, interval, once")]),
+    ({"kind": "daily"}, [("/time", "missing_field", "time is missing")]),
+    ({"kind": "daily", "time": "24:00"}, [("/time", "invalid_time", "'24:00'.*HH:MM")]),
+    ({"kind": "daily", "time": "9:00"}, [("/time", "invalid_time", "'9:00'.*HH:MM")]),
+    ({"kind": "weekly", "time": "09:00", "days": []}, [("/days", "invalid_day", "no day.*mon, tue")]),
+    (
+        {"kind": "weekly", "time": "09:00", "days": ["mon", 7, "montag"]},
+        [("/days/1", "invalid_day", "7 is no day"), ("/days/2", "invalid_day", "'montag'")],
+    ),
+    ({"kind": "monthly", "time": "09:00", "day": 0}, [("/day", "invalid_day", "1 to 31, and -1")]),
+    ({"kind": "monthly", "time": "09:00", "day": 32}, [("/day", "invalid_day", "32")]),
+    ({"kind": "any_of", "schedules": []}, [("/schedules", "invalid_union", "1 to 100")]),
+    (
+        {"kind": "any_of", "schedules": [{"kind": "daily", "time": "09:00"}, {"kind": "once"}, 5]},
+        [("/schedules/1/at", "missing_field", "at is"), ("/schedules/2", "not_an_object", "5")],
+    ),
+    (
+        {"kind": "any_of", "schedules": [{"kind": "cron", "expression": "x", "jitter_seconds": 5}]},
+        [
+            ("/schedules/0/expression", "invalid_cron", "allowed are 5"),
+            ("/schedules/0/jitter_seconds", "invalid_jitter", "belongs to the any_of"),
+        ],
+    ),
+    (
+        _nested(4, {"kind": "daily", "time": "09:00"}),
+        [("/schedules/0/schedules/0/schedules/0", "invalid_union", "level 3")],
+    ),
+    (
+        {"kind": "any_of", "dst": {}, "schedules": [{"kind": "daily", "time": "09:00"}]},
+        [("/dst", "invalid_dst", "single schedules")],
+    ),
+    (
+        {"kind": "once", "at": "2027-01-01T00:00:00Z", "dst": {"gap": "skip"}},
+        [("/dst", "invalid_dst", "nothing to choose")],
+    ),
+    (
+        {"kind": "daily", "time": "09:00", "dst": {"gap": "never"}},
+        [("/dst", "invalid_type", "'never'")],
+    ),
     ({"kind": ["cron"]}, [("/kind", "unsupported_kind", "'cron'")]),
     (
-        {"kind": "cron", "expression": "* * * * *", "dst": {"gap": "skip"}, "max_runs": 3},
-        [("/dst", "unknown_field", "'dst'.*expression"), ("/max_runs", "unknown_field", "'max_runs'")],
+        {"kind": "cron", "expression": "* * * * *", "exclude": [], "max_runs": 3},
+        [
+            ("/exclude", "unknown_field", "'exclude'.*expression"),
+            ("/max_runs", "unknown_field", "'max_runs'"),
+        ],
     ),
     ({"kind": "once", "at": "2027-01-01T00:00:00Z", "a/b~c": 1}, [("/a~1b~0c", "unknown_field", "a/b~c")]),
     ({"kind": "interval", "every": 60}, [("/every", "unknown_field", "every_seconds, minutes, hours")]),

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 import pytest
 
-from gnomon_core.timing import zone_clock
-from gnomon_core.timing.timeline import Timeline
+from gnomon_core.timing import showings, zone_clock
+from gnomon_core.timing.showings import DstPolicy
+from gnomon_core.timing.timeline import make_timeline
 from gnomon_core.timing.zone_clock import DAY, PROBE, YEAR, ZoneClock
 from gnomon_schemas.cron_grammar import parse_expression
 from gnomon_schemas.zones import local_instant, offset_at, zone
@@ -144,29 +145,46 @@ def test_an_overlap_of_nearly_a_day_is_seen_from_both_sides() -> None:
     assert not clock.is_shown_twice(change - 23 * 3600 - 1)
 
 
+CHANGES = ["2026-10-25T01:00:00", "2026-03-29T01:00:00"]
+POLICIES = [
+    DstPolicy(gap, overlap)
+    for gap in ("next_valid", "skip", "shift")
+    for overlap in ("first", "last", "both")
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids="-".join)
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("minutes", [-90, -60, -30, 0, 30, 60, 90])
-def test_a_seam_beside_a_change_changes_nothing(minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the seam between two years falls, before, in or after an overlap, slots are the same."""
-    change = _instant("2026-10-25T01:00:00")
-    seam = change + minutes * 60
+def test_a_seam_beside_a_change_changes_nothing(
+    minutes: int, change: str, policy: DstPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the seam between two years falls, before, in or after a change, slots are the same."""
+    at = _instant(change)
+    seam = at + minutes * 60
     rule = parse_expression("*/15 0-23 * * *")
-    span = range(change - 3 * 3600, change + 3 * 3600, 900)
-    plain = Timeline(rule, "Europe/Berlin")
+    span = range(at - 3 * 3600, at + 3 * 3600, 900)
+    plain = make_timeline(rule, "Europe/Berlin", policy)
     expected = list(plain.between(span[0], span[-1]))
-    notes = [plain.clock.is_shown_twice(instant) for instant in span]
-    assert len(expected) == len(span) - 1 - 4
+    last = [plain.last(instant) for instant in span]
+    notes = [plain.note(instant) for instant in span]
     try:
         monkeypatch.setattr(zone_clock, "YEAR", seam // 50)
         assert seam % 50 == 0
-        zone_clock._year.cache_clear()
-        moved = Timeline(rule, "Europe/Berlin")
+        _forget_years()
+        moved = make_timeline(rule, "Europe/Berlin", policy)
         assert moved.clock.piece_at(seam).start == seam
         assert expected == list(moved.between(span[0], span[-1]))
-        assert len(expected) == moved.count(span[0], span[-1])
-        assert [moved.last(instant) for instant in span] == [plain.last(instant) for instant in span]
-        assert notes == [moved.clock.is_shown_twice(instant) for instant in span]
+        assert len(expected) == moved.count(span[0], span[-1]) == plain.count(span[0], span[-1])
+        assert [moved.last(instant) for instant in span] == last
+        assert [moved.note(instant) for instant in span] == notes
     finally:
-        zone_clock._year.cache_clear()
+        _forget_years()
+
+
+def _forget_years() -> None:
+    zone_clock.pieces_of_year.cache_clear()
+    showings.showings_of_year.cache_clear()
 
 
 def test_an_unknown_zone_is_refused() -> None:

@@ -1,29 +1,48 @@
-"""The wall times that a cron names, in order: its days, and on each of them the same times of the day."""
+"""The wall times that a rule names, in order: its days, and on each of them the same times of the day."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Final
+from typing import Final, Protocol
 
 from gnomon_core.timing.month_days import month_days
 from gnomon_schemas.cron_grammar import CronRule
 
-__all__ = ["CronSlots"]
+__all__ = ["CalendarSlots", "Days", "cron_slots"]
 
 DAY: Final = 86_400
 
 
-class CronSlots:
-    """All wall times that match a rule. Days and times of day are reckoned apart, so no step is a search."""
+class Days(Protocol):
+    """Days, as numbers of days since 1970."""
+
+    def has(self, day: int) -> bool:
+        """Whether a day is one of them."""
+
+    def next(self, day: int) -> int | None:
+        """The first of them from `day` on; None when there is none for fifty years."""
+
+    def prev(self, day: int) -> int | None:
+        """The last of them up to and with `day`; None when there is none for fifty years."""
+
+    def count(self, first: int, beyond: int) -> int:
+        """How many of [first, beyond) are."""
+
+
+class CalendarSlots:
+    """All wall times of some days at some times. Days and times of day are reckoned apart, so no step is a search."""
 
     __slots__ = ("_days", "_first", "_hours", "_last", "_minutes", "_per_day", "_seconds")
 
-    def __init__(self, rule: CronRule) -> None:
-        self._days = month_days(rule.months, rule.days)
-        self._hours, self._minutes, self._seconds = rule.hours, rule.minutes, rule.seconds
-        self._first = _time(rule.hours[0], rule.minutes[0], rule.seconds[0])
-        self._last = _time(rule.hours[-1], rule.minutes[-1], rule.seconds[-1])
-        self._per_day = len(rule.hours) * len(rule.minutes) * len(rule.seconds)
+    def __init__(
+        self, days: Days, hours: tuple[int, ...], minutes: tuple[int, ...], seconds: tuple[int, ...]
+    ) -> None:
+        """Every hour of `hours` with every minute and second; each ascending, and not empty."""
+        self._days = days
+        self._hours, self._minutes, self._seconds = hours, minutes, seconds
+        self._first = _time(hours[0], minutes[0], seconds[0])
+        self._last = _time(hours[-1], minutes[-1], seconds[-1])
+        self._per_day = len(hours) * len(minutes) * len(seconds)
 
     def next(self, wall: int) -> int | None:
         """The first slot at or after a wall time; None when there is none for fifty years."""
@@ -101,6 +120,11 @@ class CronSlots:
             if at_minute < len(minutes) and minutes[at_minute] == minute:
                 rank += bisect_left(seconds, second)
         return rank
+
+
+def cron_slots(rule: CronRule) -> CalendarSlots:
+    """The wall times that a cron names."""
+    return CalendarSlots(month_days(rule.months, rule.days), rule.hours, rule.minutes, rule.seconds)
 
 
 def _time(hour: int, minute: int, second: int) -> int:
