@@ -82,6 +82,15 @@ def schedule(value: Mapping[str, Any] | None) -> str:
         if expression is None:
             names = ("second", "minute", "hour", "day", "month", "day_of_week")
             expression = " ".join(f"{name}={value[name]}" for name in names if value.get(name) is not None)
-        zone = value.get("timezone")
-        return f"cron {expression}" + (f" {zone}" if zone not in (None, "UTC") else "")
+        return f"cron {expression}{_zone(value)}"
+    if kind in ("daily", "weekly", "monthly"):
+        on = {"weekly": f" {','.join(map(str, value.get('days') or ()))}", "monthly": f" {value.get('day')}"}
+        return f"{kind}{on.get(str(kind), '')} {value.get('time')}{_zone(value)}"
+    if kind == "any_of":
+        return " or ".join(map(schedule, value.get("schedules") or ()))
     return str(kind)
+
+
+def _zone(value: Mapping[str, Any]) -> str:
+    zone = value.get("timezone")
+    return f" {zone}" if zone not in (None, "UTC") else ""

@@ -163,7 +163,7 @@ class AnyOf(_Bounded, frozen=True, kw_only=True, tag="any_of", gc=False):
     """
 
     schedules: tuple[Schedule, ...]
-    """1 to 100 of any kind; an `any_of` in an `any_of` is taken down to the third level. None has jitter of its own."""
+    """1 to 100 of any kind; an `any_of` in an `any_of` is taken down to the third level. Jitter is the union's."""
 
 
 Schedule: TypeAlias = Cron | Interval | Once | Daily | Weekly | Monthly | AnyOf
@@ -180,7 +180,9 @@ KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
 }
 """The kinds there are, by the name that tells them apart."""
 
-_TIME: Final = re.compile(r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?", re.ASCII)
+TIME_PATTERN: Final = "^(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?$"
+"""A time of the day."""
+_TIME: Final = re.compile(TIME_PATTERN, re.ASCII)
 _WEEKDAY_NUMBERS: Final[Mapping[int | str, int]] = {
     **{name: number for number, name in enumerate(WEEKDAYS)},
     **{number: number for number in range(7)},
@@ -484,12 +486,10 @@ def _time(text: str, faults: list[ScheduleFault]) -> str:
 
 def time_of_day(text: str) -> tuple[int, int, int]:
     """Hour, minute and second of `HH:MM` or `HH:MM:SS`. Raises ValueError, in words."""
-    found = _TIME.fullmatch(text)
-    if found is None:
-        raise ValueError(
-            f"{text!r:.80} is no time of the day; allowed is HH:MM or HH:MM:SS, 00:00 to 23:59:59"
-        )
-    return int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
+    if _TIME.fullmatch(text) is None:
+        raise ValueError(f"{text!r:.80} is no time of the day; allowed is HH:MM or HH:MM:SS, to 23:59:59")
+    hour, minute, *rest = map(int, text.split(":"))
+    return hour, minute, rest[0] if rest else 0
 
 
 def _weekdays(days: tuple[int | str, ...], faults: list[ScheduleFault]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from gnomon.decisions import DoNotRetry, Retry
 from gnomon.errors import GnomonError, NotAnswered
 from gnomon.event_stream import EventStream
 from gnomon.ids import new_id
-from gnomon.schedules import cron, interval, once
+from gnomon.schedules import any_of, cron, daily, interval, monthly, once, weekly
 from gnomon.task_types import TaskType, task_type
 
 __all__ = [
@@ -36,9 +36,13 @@ __all__ = [
     "Previous",
     "Retry",
     "TaskType",
+    "any_of",
     "cron",
+    "daily",
     "interval",
+    "monthly",
     "new_id",
     "once",
     "task_type",
+    "weekly",
 ]

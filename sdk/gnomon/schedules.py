@@ -1,5 +1,5 @@
-"""Short ways to write a schedule: `cron("*/5 * * * *")`, `interval(minutes=10)`,
-`once("2027-01-01T09:00:00Z")`.
+"""Short ways to write a schedule: `cron("*/5 * * * *")`, `interval(minutes=10)`, `weekly("09:00", ["mon"])`,
+`once("2027-01-01T09:00:00Z")`, `any_of(daily("09:00"), monthly("18:00", -1))`.
 
 They only build the input form; the scheduler checks it and answers with the field at fault where it does not
 hold.
@@ -7,12 +7,13 @@ hold.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.schedules import Cron, Interval, Once
+from gnomon_schemas.schedules import AnyOf, Cron, Daily, Dst, Interval, Monthly, Once, Schedule, Weekly
 
-__all__ = ["cron", "interval", "once"]
+__all__ = ["any_of", "cron", "daily", "interval", "monthly", "once", "weekly"]
 
 Instant = datetime | str
 """An aware datetime, or RFC 3339 text."""
@@ -25,15 +26,99 @@ def cron(
     start_at: Instant | None = None,
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
+    dst: Dst | None = None,
 ) -> Cron:
     """By the calendar: five fields (minute, hour, day of month, month, day of week), or six with seconds
     first.
 
     `timezone` is the IANA name of the zone whose clock the expression reads; None takes the system's default
-    zone. Raises ValueError for a datetime without offset.
+    zone. `dst` is what becomes of times that the clock skips or shows twice. Raises ValueError for a
+    datetime without offset.
     """
     return Cron(
         expression=expression,
+        timezone=timezone,
+        start_at=_text(start_at),
+        end_at=_text(end_at),
+        jitter_seconds=jitter_seconds,
+        dst=dst,
+    )
+
+
+def daily(
+    time: str,
+    *,
+    timezone: str | None = None,
+    start_at: Instant | None = None,
+    end_at: Instant | None = None,
+    jitter_seconds: float = 0,
+    dst: Dst | None = None,
+) -> Daily:
+    """Every day at `HH:MM` or `HH:MM:SS` on the zone's clock. The rest as for `cron`."""
+    return Daily(
+        time=time,
+        timezone=timezone,
+        start_at=_text(start_at),
+        end_at=_text(end_at),
+        jitter_seconds=jitter_seconds,
+        dst=dst,
+    )
+
+
+def weekly(
+    time: str,
+    days: Iterable[str | int],
+    *,
+    timezone: str | None = None,
+    start_at: Instant | None = None,
+    end_at: Instant | None = None,
+    jitter_seconds: float = 0,
+    dst: Dst | None = None,
+) -> Weekly:
+    """On these days of the week (`mon` to `sun`, or 0 = Monday) at one time. The rest as for `cron`."""
+    return Weekly(
+        time=time,
+        days=tuple(days),
+        timezone=timezone,
+        start_at=_text(start_at),
+        end_at=_text(end_at),
+        jitter_seconds=jitter_seconds,
+        dst=dst,
+    )
+
+
+def monthly(
+    time: str,
+    day: int | None = None,
+    *,
+    timezone: str | None = None,
+    start_at: Instant | None = None,
+    end_at: Instant | None = None,
+    jitter_seconds: float = 0,
+    dst: Dst | None = None,
+) -> Monthly:
+    """On one day of each month (-1: the last; None: that of creation) at one time. The rest as for `cron`."""
+    return Monthly(
+        time=time,
+        day=day,
+        timezone=timezone,
+        start_at=_text(start_at),
+        end_at=_text(end_at),
+        jitter_seconds=jitter_seconds,
+        dst=dst,
+    )
+
+
+def any_of(
+    *schedules: Schedule,
+    timezone: str | None = None,
+    start_at: Instant | None = None,
+    end_at: Instant | None = None,
+    jitter_seconds: float = 0,
+) -> AnyOf:
+    """The union of schedules: one instant fires once. Zone and bounds hold for all of them."""
+    return AnyOf(
+        schedules=schedules,
         timezone=timezone,
         start_at=_text(start_at),
         end_at=_text(end_at),

@@ -27,7 +27,19 @@ from gnomon_schemas.events import (
 )
 from gnomon_schemas.members import Member, ProjectorPosition, PurgeFloor, TypeAnnouncement
 from gnomon_schemas.problems import FieldError, Problem
-from gnomon_schemas.schedules import EVERY_SECONDS_MAX, JITTER_SECONDS_MAX, Cron, Interval, Once
+from gnomon_schemas.schedules import (
+    EVERY_SECONDS_MAX,
+    JITTER_SECONDS_MAX,
+    TIME_PATTERN,
+    UNION_MAX,
+    AnyOf,
+    Cron,
+    Daily,
+    Interval,
+    Monthly,
+    Once,
+    Weekly,
+)
 from gnomon_schemas.signals import Progress
 from gnomon_schemas.subjects import PRIORITIES
 from gnomon_schemas.tasks import CatchUp, RateLimit, RetryPolicy, Task, TaskSpec
@@ -54,6 +66,7 @@ INSTANT: Final[Rule] = {
 _GIVEN_INSTANT: Final[Rule] = {"format": "date-time"}
 """What callers may write: RFC 3339 with any offset."""
 _COUNT: Final[Rule] = {"minimum": 0}
+_TIME: Final[Rule] = {"pattern": TIME_PATTERN, "examples": ["09:00"]}
 _FROM_1: Final[Rule] = {"minimum": 1}
 _WORDS: Final[Rule] = {"x-maxBytes": limits.ERROR_TEXT_MAX}
 _RUN_RULE: Final[Rule] = {"pattern": RUN_PATTERN}
@@ -152,6 +165,10 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "anchor": _GIVEN_INSTANT,
     },
     Once: {**_WINDOW, "at": {"examples": ["2026-09-21T11:00:00+02:00"]}},
+    Daily: {**_WINDOW, "time": _TIME},
+    Weekly: {**_WINDOW, "time": _TIME, "days": {"minItems": 1, "examples": [["mon", "fri"]]}},
+    Monthly: {**_WINDOW, "time": _TIME, "day": {"minimum": -1, "maximum": 31, "not": {"const": 0}}},
+    AnyOf: {**_WINDOW, "schedules": {"minItems": 1, "maxItems": UNION_MAX}},
     RunTask: {
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config": {"x-maxBytes": limits.CONFIG_MAX},

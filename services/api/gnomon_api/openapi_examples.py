@@ -111,6 +111,19 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
             "config": {"say": "now"},
             "schedule": {"kind": "once", "at": "2030-01-01T08:00:00", "timezone": "Asia/Kathmandu"},
         },
+        "union": {
+            "name": "Twice a week, and at the end of the month",
+            "task_type": "echo",
+            "config": {},
+            "schedule": {
+                "kind": "any_of",
+                "timezone": "Europe/Berlin",
+                "schedules": [
+                    {"kind": "weekly", "time": "02:30", "days": ["mon", "thu"], "dst": {"gap": "shift"}},
+                    {"kind": "monthly", "time": "18:00", "day": -1},
+                ],
+            },
+        },
         "on_demand": {"name": "By hand", "task_type": "echo"},
     },
     "patch_task": {

@@ -351,6 +351,54 @@ async def test_next_and_preview(running: Running) -> None:
     }
 
 
+async def test_every_kind_of_schedule_is_taken_and_told_in_its_stored_form(running: Running) -> None:
+    weekly = {"kind": "weekly", "time": "02:30", "days": [0, "FRI"], "dst": {"gap": "shift"}}
+    monthly = {"kind": "monthly", "time": "18:00", "day": -1, "timezone": "UTC"}
+    task = await create(
+        running,
+        schedule={"kind": "any_of", "timezone": "Europe/Berlin", "schedules": [weekly, monthly]},
+    )
+    assert task["status"] == "scheduled"
+    assert task["schedule"]["schedules"] == [
+        {
+            "kind": "weekly",
+            "time": "02:30",
+            "days": ["mon", "fri"],
+            "timezone": "Europe/Berlin",
+            "dst": {"gap": "shift", "overlap": "first"},
+        },
+        monthly,
+    ]
+    shown = await running.http.post(
+        f"{API}/schedules/preview",
+        json={
+            "schedule": {
+                "kind": "daily",
+                "time": "02:30",
+                "timezone": "Europe/Berlin",
+                "dst": {"gap": "skip"},
+            },
+            "after": "2026-03-27T12:00:00Z",
+            "until": "2026-03-31T00:00:00Z",
+        },
+    )
+    assert [fire["at"] for fire in shown.json()["fires"]] == [
+        "2026-03-28T01:30:00.000Z",
+        "2026-03-30T00:30:00.000Z",
+    ]
+    weekly["days"] = []
+    bad = await running.http.post(
+        f"{API}/tasks",
+        json={
+            "name": "x",
+            "task_type": "echo",
+            "schedule": {"kind": "any_of", "schedules": [monthly, weekly]},
+        },
+    )
+    errors = is_problem(bad, 422, "invalid_schedule")["errors"]
+    assert [error["pointer"] for error in errors] == ["#/schedule/schedules/1/days"]
+
+
 async def test_execute_answers_with_the_execution(running: Running) -> None:
     task = await create(running)
     path = f"{API}/tasks/{task['task_id']}"

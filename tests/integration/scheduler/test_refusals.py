@@ -17,6 +17,13 @@ GOOD: dict[str, Any] = {"name": "n", "task_type": "echo"}
 INVALID, SCHEDULE = Code.INVALID, Code.INVALID_SCHEDULE
 
 
+def _union(*schedules: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "any_of", "schedules": list(schedules)}
+
+
+NESTED = _union(_union(_union(_union({"kind": "daily", "time": "09:00"}))))
+
+
 @pytest.mark.parametrize(
     ("spec", "code", "pointer"),
     [
@@ -35,6 +42,10 @@ INVALID, SCHEDULE = Code.INVALID, Code.INVALID_SCHEDULE
         ({"schedule": {"kind": "interval", "every_seconds": 1.5}}, SCHEDULE, "#/schedule/every_seconds"),
         ({"schedule": {"kind": "once", "at": "2001-01-01T00:00:00Z"}}, SCHEDULE, "#/schedule/at"),
         ({"schedule": {"kind": "whenever"}}, SCHEDULE, "#/schedule/kind"),
+        ({"schedule": {"kind": "cron", "expression": "0 0 31 2 *"}}, SCHEDULE, "#/schedule/expression"),
+        ({"schedule": {"kind": "weekly", "time": "09:00", "days": []}}, SCHEDULE, "#/schedule/days"),
+        ({"schedule": {"kind": "daily", "time": "25:00"}}, SCHEDULE, "#/schedule/time"),
+        ({"schedule": NESTED}, SCHEDULE, "#/schedule/schedules/0/schedules/0/schedules/0"),
         ({"schedule": {**FAR, "end_at": "2001-01-01T00:00:00Z"}}, SCHEDULE, "#/schedule"),
         ({"task_type": "no_such_type"}, Code.UNKNOWN_TASK_TYPE, "#/task_type"),
         ({"task_type": "a.b"}, Code.INVALID_ID, "#/task_type"),

@@ -68,6 +68,13 @@ def test_how_far_off_an_instant_is() -> None:
             "cron 0 9 * * * Europe/Berlin",
         ),
         ({"kind": "cron", "hour": 9, "minute": 0}, "cron minute=0 hour=9"),
+        ({"kind": "daily", "time": "09:00", "timezone": "Asia/Tokyo"}, "daily 09:00 Asia/Tokyo"),
+        ({"kind": "weekly", "time": "09:00", "days": ["mon", "fri"]}, "weekly mon,fri 09:00"),
+        ({"kind": "monthly", "time": "09:00", "day": -1, "timezone": "UTC"}, "monthly -1 09:00"),
+        (
+            {"kind": "any_of", "schedules": [{"kind": "daily", "time": "09:00"}, {"kind": "tides"}]},
+            "daily 09:00 or tides",
+        ),
         ({"kind": "tides"}, "tides"),
     ],
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gnomon import cron, interval, new_id, once
+from gnomon import any_of, cron, daily, interval, monthly, new_id, once, weekly
 from gnomon_schemas.limits import is_id
 
 
@@ -38,6 +38,10 @@ def test_schedules_in_short() -> None:
     assert interval(timedelta(hours=1)).every_seconds == 3600
     assert once("2027-01-01T09:00:00Z").at == "2027-01-01T09:00:00Z"
     assert once(datetime(2027, 1, 1, tzinfo=UTC)).at == "2027-01-01T00:00:00.000Z"
+    assert daily("09:00", timezone="Asia/Tokyo").time == "09:00"
+    assert weekly("09:00", ["mon", 4]).days == ("mon", 4)
+    assert monthly("09:00").day is None
+    assert any_of(daily("09:00"), monthly("18:00", -1)).schedules[1] == monthly("18:00", -1)
     assert cron("@daily", start_at=datetime(2027, 1, 1, tzinfo=UTC)).start_at == "2027-01-01T00:00:00.000Z"
     with pytest.raises(ValueError, match="no offset"):
         once(datetime(2027, 1, 1))  # noqa: DTZ001 - a datetime without offset is what is refused here
