@@ -20,6 +20,7 @@ import typing
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -96,7 +97,20 @@ def _known_zone(name: str) -> bool:
 
 
 def _nats_url(text: str) -> bool:
-    return all(re.fullmatch(r"(nats|tls|ws|wss)://\S+", address.strip()) for address in text.split(","))
+    return all(_is_nats_address(address.strip()) for address in text.split(","))
+
+
+def _is_nats_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("nats", "tls", "ws", "wss") and bool(address.hostname) and address.port != 0
+    except ValueError:  # of the port: no number, or none that a port can have
+        return False
+
+
+def _without_credentials(text: str) -> str:
+    """A value as it may be shown: who signs in by an address, and how, is left out."""
+    return re.sub(r"://[^/\s]*@", "://…@", text)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +210,7 @@ class _Field:
         return self.type(text)
 
     def _bad(self, text: str, allowed: str) -> SettingsError:
-        shown = "(not shown)" if self.setting.secret else repr(text)
+        shown = "(not shown)" if self.setting.secret else repr(_without_credentials(text))
         return SettingsError(f"{self.variable}={shown}: {allowed}")
 
 

@@ -111,6 +111,14 @@ def test_a_secret_is_not_shown() -> None:
         Everything.load({"GNOMON_NEEDED": "n", "GNOMON_PASSWORD": "hunter2"})
 
 
+def test_who_signs_in_by_an_address_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as refused:
+        CommonSettings.load(
+            {"GNOMON_NATS_URL": "nats://scheduler:hunter2@one:4222,nats://x:pass@word@two:port"}
+        )
+    assert str(refused.value).startswith("GNOMON_NATS_URL='nats://…@one:4222,nats://…@two:port': ")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
@@ -118,6 +126,9 @@ def test_a_secret_is_not_shown() -> None:
         ("GNOMON_PARTITIONS", "41", "1 to 40"),
         ("GNOMON_TIMEZONE", "Mars/Olympus", "IANA"),
         ("GNOMON_NATS_URL", "http://somewhere", "nats://host:port"),
+        ("GNOMON_NATS_URL", "nats://somewhere:port", "nats://host:port"),
+        ("GNOMON_NATS_URL", "nats://somewhere:99999", "nats://host:port"),
+        ("GNOMON_NATS_URL", "nats://a:4222,nats://", "nats://host:port"),
         ("GNOMON_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("GNOMON_HEALTH_PORT", "-1", "0 to 65535"),
     ],
