@@ -26,6 +26,11 @@ from tests.servers import (
     reachable_folder,
 )
 
+# Whoever runs the tests in the background may have them ignore Ctrl-C, and children would inherit that: there are tests
+# that end a command as people do.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Several workers share the machine: how long an example takes says nothing.
 hypothesis_settings.register_profile("shared machine", deadline=None)
 hypothesis_settings.load_profile("shared machine")

@@ -18,8 +18,12 @@ DEADLINE = 60.0
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment of a person who has set nothing of Gnomon's, and `extra`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GNOMON_", "OTEL_"))}
+    """The environment of a person who has set nothing of Gnomon's, and `extra`.
+
+    What a `make` hands down to another is left out: those tests may run in one.
+    """
+    ours = ("GNOMON_", "OTEL_", "MAKE", "MFLAGS", "ARGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, **extra}
 
 
