@@ -48,6 +48,8 @@ class Live:
         )
         live = cls(nc)
         await nc.subscribe(subject, cb=live._hear)
+        # The first may be answered by what is left of the handshake (see `LiveView.start`).
+        await nc.flush()
         await nc.flush()
         return live
 

@@ -95,6 +95,9 @@ class LiveView:
         )
         for name in _HEARD:
             await self._client.subscribe(f"task.{name}", cb=self._hear)
+        # Twice: the server may put an INFO before the answer to nats-py's handshake, which then counts as that to the
+        # first flush, before the server has our subscriptions.
+        await self._client.flush()
         await self._client.flush()
         self._loop = asyncio.create_task(self._show(), name="live-view")
 
