@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,9 +25,11 @@ from benchmarks.running import Question, main
 from benchmarks.stage import Stage
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.checksum import READ_MODELS
+from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.readmodels.writer import WRITER_SETTINGS, Position, ReadModelWriter
+from gnomon_api.readmodels.writer import WRITER_SETTINGS, Position, ReadModelWriter, Unreadable
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.supervisor import collect_seldom
 from tests.integration.api.stories import START_MS, Story, a_task
 
 __all__ = ["QUESTION"]
@@ -49,11 +52,17 @@ async def measure(mode: Mode, options: Options) -> Result:
     async with Stage("projector", mode, options) as stage:
         connection = await asyncpg.connect(stage.database_url, server_settings=WRITER_SETTINGS)
         await connection.execute(statement("begin_position"), "benchmark")
-        writer = ReadModelWriter(connection, Position("benchmark", 0, datetime.fromtimestamp(0, UTC)))
+        behind = await asyncpg.connect(stage.database_url, server_settings=WRITER_SETTINGS)
+        writer = ReadModelWriter(
+            connection, Position("benchmark", 0, datetime.fromtimestamp(0, UTC)), reader=behind
+        )
+        pipeline = WritePipeline(writer, _written)
+        collect_seldom()  # as the api and the rebuild do
         begun = time.perf_counter()
         async with stage.measuring("event, live", len(events)):
             for start in range(0, len(events), _BATCH):
-                await writer.write(events[start : start + _BATCH])
+                await pipeline.put(events[start : start + _BATCH])
+            await pipeline.flush()
         live = len(events) / (time.perf_counter() - begun)
         reader = await stage.database()
         live_copied = await copy_ceiling(reader, len(events), archive=True)
@@ -67,6 +76,7 @@ async def measure(mode: Mode, options: Options) -> Result:
         alone = await one_by_one(writer, events[-1].seq, options.count(_SINGLE, least=20))
         rows = await reader.fetchval("select count(*) from event_archive where seq <= $1", events[-1].seq)
         await connection.close()
+        await behind.close()
     outcomes = Outcomes(
         expected=len(events),
         recorded=done.events,
@@ -94,6 +104,11 @@ async def measure(mode: Mode, options: Options) -> Result:
         operations=stage.operations,
         notes=tuple(stage.notes),
     )
+
+
+def _written(_batch: Sequence[Stored], unreadable: list[Unreadable], _seconds: float) -> None:
+    if unreadable:
+        raise AssertionError(f"made-up events that are no rows: {unreadable}")
 
 
 def made_up(count: int) -> list[Stored]:

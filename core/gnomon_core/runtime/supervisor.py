@@ -29,7 +29,7 @@ from gnomon_core.runtime.settings import SettingsError
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.topology import TopologyError
 
-__all__ = ["BusService", "Restart", "Supervisor", "run_process"]
+__all__ = ["BusService", "Restart", "Supervisor", "collect_seldom", "run_process"]
 
 _log = structlog.get_logger(__name__)
 _COLLECT_EVERY = 50_000
@@ -216,7 +216,7 @@ async def _watch_loop() -> None:
             _log.warning(LogEvent.LOOP_BLOCKED, seconds=round(late, 3))
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Have the collector of cycles look less often than by default, which is at every 700 objects: the hot paths make
     thousands of objects that no cycle holds. It took a tenth of an executor's time."""
     gc.collect()
@@ -245,7 +245,7 @@ def run_process(build: Build, *, name: str) -> int:
         assert this is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         supervisor = await build()
-        _collect_seldom()
+        collect_seldom()
         return await supervisor.run()
 
     try:

@@ -39,6 +39,7 @@ from gnomon_api.readmodels.writer import (
     Unreadable,
 )
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.supervisor import collect_seldom
 
 __all__ = ["RebuildError", "Rebuilt", "check", "rebuild", "replace"]
 
@@ -212,6 +213,7 @@ def _main() -> int:
     given = parser.parse_args()
     if not given.database:
         parser.error("GNOMON_DATABASE_URL is not set, and there is no --database")
+    collect_seldom()
     if given.replace:
         done = asyncio.run(replace(given.database))
         sys.stdout.write(f"rebuilt from {done.events} events up to {done.sequence}\n")
