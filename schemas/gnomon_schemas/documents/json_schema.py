@@ -84,7 +84,7 @@ def patch_of(below: Mapping[str, Schema], spec: Schema) -> Schema:
         elif name == "schedule":
             partial = {
                 "type": "object",
-                "not": {"required": ["kind"]},
+                "properties": {"kind": False},
                 "description": "Without `kind`: merged into the schedule in force.",
             }
             properties[name] = {**schema, "anyOf": [*schema["anyOf"], partial]}
