@@ -201,17 +201,8 @@ def rate_figure(
     judged: bool = True,
 ) -> Figure:
     """A figure of which more is better, from one value a round."""
-    return Figure(
-        name=name,
-        unit=unit,
-        value=statistics.median(rounds),
-        rounds=tuple(rounds),
-        ceiling=statistics.median(ceiling) if ceiling else None,
-        ceiling_rounds=tuple(ceiling),
-        ceiling_is=ceiling_is,
-        aim=None if aim is None else Aim(aim, "more"),
-        judged=judged,
-    )
+    wanted = None if aim is None else Aim(aim, "more")
+    return _figure(name, unit, rounds, ceiling, ceiling_is, wanted, judged)
 
 
 def time_figure(
@@ -225,6 +216,20 @@ def time_figure(
     judged: bool = True,
 ) -> Figure:
     """A figure of which less is better, from one value a round."""
+    wanted = None if aim is None else Aim(aim, "less")
+    return _figure(name, unit, rounds, ceiling, ceiling_is, wanted, judged)
+
+
+def _figure(
+    name: str,
+    unit: str,
+    rounds: Sequence[float],
+    ceiling: Sequence[float],
+    ceiling_is: str,
+    aim: Aim | None,
+    judged: bool,
+) -> Figure:
+    """The medians of the rounds beside those of the ceiling."""
     return Figure(
         name=name,
         unit=unit,
@@ -233,6 +238,6 @@ def time_figure(
         ceiling=statistics.median(ceiling) if ceiling else None,
         ceiling_rounds=tuple(ceiling),
         ceiling_is=ceiling_is,
-        aim=None if aim is None else Aim(aim, "less"),
+        aim=aim,
         judged=judged,
     )
