@@ -7,6 +7,7 @@ A *stored* subject is what a stream holds. Services write to a stored subject th
 
 from __future__ import annotations
 
+from itertools import count
 from typing import NamedTuple
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "partition_of",
     "pool_dues",
     "progress",
+    "shard_id",
     "shard_register",
     "task_register",
     "task_registers",
@@ -95,6 +97,14 @@ def partition_of(object_id: str, partitions: int) -> int:
     for byte in object_id.encode():
         value = ((value ^ byte) * _FNV_PRIME) & _U32
     return value % partitions
+
+
+def shard_id(partition: int, partitions: int) -> str:
+    """The id that stands for a shard itself in a command to it: `shard-<partition>-<k>`, with the smallest `k` that
+    lets the broker put it into that very partition."""
+    return next(
+        name for k in count() if partition_of(name := f"shard-{partition}-{k}", partitions) == partition
+    )
 
 
 def write(stored_subject: str) -> str:
