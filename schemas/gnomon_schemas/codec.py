@@ -9,6 +9,7 @@ import msgspec
 
 from gnomon_schemas import headers as h
 from gnomon_schemas.events import AnyEvent, Event
+from gnomon_schemas.pools import PoolUpdated
 
 __all__ = ["cloud_event_headers", "decode", "decode_event", "encode"]
 
@@ -40,7 +41,7 @@ def decode_event(data: bytes) -> Event:
 
 
 def cloud_event_headers(
-    event: Event, *, ce_id: str, source: str, traceparent: str | None = None
+    event: Event | PoolUpdated, *, ce_id: str, source: str, traceparent: str | None = None
 ) -> dict[str, str]:
     """CloudEvents 1.0 attributes in the NATS binding's binary mode.
 
@@ -53,7 +54,7 @@ def cloud_event_headers(
         h.CE_ID: ce_id,
         h.CE_SOURCE: source,
         h.CE_TIME: event.occurred_at,
-        h.CE_SUBJECT: event.task_id,
+        h.CE_SUBJECT: event.pool if isinstance(event, PoolUpdated) else event.task_id,
         h.CE_CONTENT_TYPE: "application/json",
     }
     if traceparent:

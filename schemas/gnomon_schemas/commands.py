@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import NULL, Overlap, Task
 
 __all__ = [
+    "POOL_VERBS",
     "TASK_VERBS",
     "AcceptedExecution",
     "CancelExecution",
@@ -23,6 +26,7 @@ __all__ = [
     "PauseTask",
     "ResumeTask",
     "RunTask",
+    "UpdatePool",
 ]
 
 
@@ -63,6 +67,18 @@ class CancelExecution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reason: str | None = None
 
 
+class UpdatePool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`pool.update`: what is left out stays as it is."""
+
+    max_in_flight: int | UnsetType | None = UNSET
+    """Executions of the pool that may be handed out at a time, over all executors; None: as many as they take."""
+    paused: bool | UnsetType = UNSET
+    """Nothing of the pool is handed out while it is paused; what runs goes on."""
+
+
+POOL_VERBS = ("update",)
+"""Verbs of kind `pool`, whose object is the pool's name."""
+
 TASK_VERBS = ("create", "update", "pause", "resume", "cancel", "delete", "run", "cancel_execution")
 """Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
 
@@ -84,6 +100,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command_id: str
     task: Task | None = None
     execution: AcceptedExecution | None = None
+    pool: Pool | None = None
+    """The pool after a command of kind `pool`."""
     seq: int = 0
     error: Problem | None = None
     replayed: bool = False

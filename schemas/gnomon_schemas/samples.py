@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gnomon_schemas import commands, dues, events, members, signals, tasks
+from gnomon_schemas import commands, dues, events, members, pools, signals, tasks
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
 
@@ -189,6 +189,21 @@ def _execution_events() -> dict[str, msgspec.Struct]:
     }
 
 
+def _pool_updated() -> pools.PoolUpdated:
+    return pools.PoolUpdated(
+        pool="mail",
+        partition=3,
+        occurred_at=_AT,
+        command_id="c7",
+        changed_by="u1",
+        changes=(events.FieldChange(field="max_in_flight", old=None, new=5),),
+        max_in_flight=5,
+        paused=False,
+        version=1,
+        updated_at=_AT,
+    )
+
+
 def _commands() -> dict[str, Sample]:
     return {
         "command.create": {
@@ -208,6 +223,7 @@ def _commands() -> dict[str, Sample]:
             trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
         ),
         "command.cancel_execution": commands.CancelExecution(run=_RUN),
+        "command.pool.update": commands.UpdatePool(max_in_flight=5, paused=False),
     }
 
 
@@ -269,6 +285,7 @@ def samples() -> dict[str, Sample]:
         **_commands(),
         **_task_events(),
         **_execution_events(),
+        "pool.updated": _pool_updated(),
         **_of_processes(),
         "task.due": dues.Due(
             execution_id=f"{_TASK_ID}.{_RUN}",
@@ -295,6 +312,12 @@ def samples() -> dict[str, Sample]:
         ),
         "outcome.ok": commands.Outcome(ok=True, command_id="c1", task=_task(), seq=42, created=True),
         "outcome.refused": commands.Outcome(ok=False, command_id="c9", seq=43, error=refused),
+        "outcome.pool": commands.Outcome(
+            ok=True,
+            command_id="c7",
+            seq=44,
+            pool=pools.Pool(pool="mail", max_in_flight=5, paused=False, version=1, updated_at=_AT),
+        ),
         "problem": refused,
         "progress": signals.Progress(
             execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, fraction=0.4, message="2 of 5 files", at=_AT

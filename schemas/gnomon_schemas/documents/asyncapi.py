@@ -17,7 +17,6 @@ from gnomon_schemas.documents.channels import CHANNELS, PARAMETERS, Channel
 from gnomon_schemas.documents.field_rules import INSTANT
 from gnomon_schemas.documents.json_schema import Schema, components, patch_of, task_input
 from gnomon_schemas.documents.messages import MESSAGES, Message, message_of
-from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import COMMAND_MAX, ID_PATTERN, USER_ID_MAX_CHARS
 from gnomon_schemas.samples import samples
 from gnomon_schemas.tasks import TaskSpec
@@ -184,7 +183,7 @@ def _headers(message: Message, *, live: bool = False) -> Schema | None:
     if message.group == "command":
         return _header_object(COMMAND_HEADERS, [h.MSG_ID])
     if message.group == "event":
-        tag = EVENT_TYPES[message.name.removeprefix("task.")].__struct_config__.tag
+        tag = message.struct.__struct_config__.tag
         headers = {**EVENT_HEADERS, h.CE_TYPE: {"type": "string", "const": str(tag)}}
         required = [name for name in headers if name != h.TRACEPARENT]
     elif message.group == "work":

@@ -88,6 +88,16 @@ def _command_channels() -> list[Channel]:
             reply="outcome",
         )
         for verb in TASK_VERBS
+    ] + [
+        Channel(
+            "command_pool_update",
+            subjects.command("pool", "update", "{pool}"),
+            "command.pool.update",
+            "Sets how much of a pool may be in flight, and whether anything of it is handed out.",
+            "receive",
+            stream=subjects.COMMANDS_STREAM,
+            reply="outcome",
+        )
     ]
 
 
@@ -114,7 +124,25 @@ def _event_channels() -> list[Channel]:
         )
         for name in EVENT_TYPES
     ]
-    return [*stored, *live]
+    pool = [
+        Channel(
+            "stored_pool_updated",
+            "pool.updated.{partition}.{pool}._",
+            "pool.updated",
+            "A pool was changed, kept in the log.",
+            "send",
+            stream=subjects.EVENTS_STREAM,
+        ),
+        Channel(
+            "live_pool_updated",
+            subjects.live("pool", "updated"),
+            "pool.updated",
+            "A pool was changed, as it is stored.",
+            "send",
+            live_of="stored_pool_updated",
+        ),
+    ]
+    return [*stored, *live, *pool]
 
 
 def _kv(bucket: str, key: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from gnomon_schemas import commands, dues, members, signals
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
+from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import TaskSpec
 
@@ -46,7 +47,7 @@ def _commands() -> list[Message]:
     return [
         Message(f"command.{verb}", structs[verb], "command", patch=verb == "update")
         for verb in commands.TASK_VERBS
-    ]
+    ] + [Message("command.pool.update", commands.UpdatePool, "command")]
 
 
 MESSAGES: Final[tuple[Message, ...]] = (
@@ -54,6 +55,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("outcome", commands.Outcome, "outcome"),
     Message("problem", Problem, "outcome"),
     *(Message(f"task.{name}", struct, "event") for name, struct in EVENT_TYPES.items()),
+    Message("pool.updated", PoolUpdated, "event"),
     Message("task.due", dues.Due, "work"),
     Message("progress", signals.Progress, "signal"),
     Message("cancel_signal", signals.CancelSignal, "signal"),

@@ -189,11 +189,13 @@ def _overview() -> str:
 
 
 def _event(message: Message, found: Mapping[str, Schema]) -> str:
-    struct = EVENT_TYPES[message.name.removeprefix("task.")]
-    base: type = Event
+    struct = message.struct
+    base: type | None = Event
     words = "The fields of every event, and:"
     if issubclass(struct, ExecutionEvent):
         base, words = ExecutionEvent, "The fields of every event of an execution, and:"
+    elif not issubclass(struct, Event):
+        base, words = None, "Its fields:"
     elif issubclass(struct, SlotOutcome):
         words = f"{doc_of(SlotOutcome)} The fields of every event, and:"
     return f"## {message.name}\n\n{doc_of(struct)} {words}\n\n{_fields(struct, found, below=base)}\n{_samples(message)}"
@@ -326,11 +328,12 @@ def _families(channels: Sequence[Channel]) -> list[list[str]]:
 def _channels(channels: Sequence[Channel]) -> str:
     rows = [*_families(channels)]
     for channel in channels:
-        if message_of(channel.message).group == "event":
+        event = message_of(channel.message).group == "event"
+        if event and channel.message.startswith("task."):
             continue
         kept = f"`{channel.stream}`" if channel.stream else "no"
-        link = channel.message.replace(".", "")
-        rows.append([f"`{channel.address}`", channel.words, f"[{channel.message}](messages.md#{link})", kept])
+        link = f"{'events' if event else 'messages'}.md#{channel.message.replace('.', '')}"
+        rows.append([f"`{channel.address}`", channel.words, f"[{channel.message}]({link})", kept])
     return table(("subject", "what", "payload", "kept in"), rows)
 
 
