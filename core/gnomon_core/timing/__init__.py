@@ -8,6 +8,7 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 
 from __future__ import annotations
 
+from gnomon_core.timing.accepting import check_fires, check_jitter
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
 from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
@@ -33,6 +34,8 @@ __all__ = [
     "Timetable",
     "calendar_fingerprint",
     "calendar_versions",
+    "check_fires",
+    "check_jitter",
     "count_fires",
     "describe",
     "emission_ms",

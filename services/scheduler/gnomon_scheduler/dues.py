@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gnomon_scheduler.decisions.resolving import KnownType, resolve
+from gnomon_core.rules.task_type import KnownType, resolve
 from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.emission import DueName, OutgoingDue
 from gnomon_scheduler.memory import Flight, TaskState

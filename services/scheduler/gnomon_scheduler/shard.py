@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
@@ -36,7 +37,6 @@ from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
-from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures

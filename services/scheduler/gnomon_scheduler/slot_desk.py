@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler.book import Book
-from gnomon_scheduler.decisions.resolving import resolve
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue

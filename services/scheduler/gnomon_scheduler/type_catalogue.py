@@ -11,17 +11,15 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from gnomon_core.rules.task_input import check_config, compile_schema
+from gnomon_core.rules.task_type import KnownType
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.membership import MemberWatch
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_scheduler.decisions.resolving import KnownType
 from gnomon_schemas.codec import decode
 from gnomon_schemas.members import TypeAnnouncement
-from gnomon_schemas.problems import FieldError
 from gnomon_schemas.subjects import TYPES_BUCKET
 
 __all__ = ["TypeCatalogue"]
@@ -74,12 +72,7 @@ class TypeCatalogue(Service):
             return
         try:
             announcement = decode(message.data, TypeAnnouncement)
-            self.known[name] = KnownType.of(announcement, _checker(bytes(announcement.config_schema)))
+            self.known[name] = KnownType.of(announcement)
         except (msgspec.DecodeError, ValueError) as error:
             # The type stays unknown, so creating a task of it is refused by name; the others are not touched.
             _log.error(LogEvent.TYPE_UNREADABLE, type=name, error=str(error))
-
-
-def _checker(schema: bytes) -> Callable[[bytes], list[FieldError]]:
-    validator = compile_schema(schema)
-    return lambda config: check_config(config, validator)

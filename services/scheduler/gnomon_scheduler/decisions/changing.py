@@ -6,10 +6,10 @@ import msgspec
 
 from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.task_input import changed_fields, parse_update
+from gnomon_core.rules.task_type import check_type
+from gnomon_core.timing import check_jitter
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.creating import check_type
-from gnomon_scheduler.decisions.slots import check_jitter
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Slot, TaskState
@@ -136,9 +136,9 @@ def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], ar
             ),
         )
     if "config" in fields:
-        check_type(spec, around)
+        check_type(spec, around.types)
     if "schedule" in fields:
-        check_jitter(spec, around.now_ms)
+        check_jitter(spec.schedule, around.now_ms // 1000)
 
 
 def _field_change(name: str, old: TaskRegister, new: TaskRegister) -> FieldChange:

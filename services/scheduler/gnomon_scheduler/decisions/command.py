@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gnomon_scheduler.decisions.resolving import KnownType
+from gnomon_core.rules.task_type import KnownType
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.registers import Cancelling, TaskRegister
 from gnomon_schemas.events import Event, Queued

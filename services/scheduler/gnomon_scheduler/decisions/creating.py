@@ -1,23 +1,20 @@
-"""Making a task, and what is looked at whenever a task gets a config."""
+"""Making a task."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from gnomon_core.rules.task_input import changed_fields, parse_create
-from gnomon_core.timing import next_fire
+from gnomon_core.rules.task_type import check_type
+from gnomon_core.timing import check_fires, check_jitter
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.slots import check_jitter
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import Created
-from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import TaskSpec
+from gnomon_schemas.problems import Code, Refused
 
-__all__ = ["check_type", "create"]
+__all__ = ["create"]
 
 
 def create(task: TaskState | None, command: Command, around: Surroundings) -> Decision:
@@ -28,8 +25,9 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
     spec = parse_create(
         command.data, now_ms=now_ms, created_at_ms=now_ms, default_timezone=around.default_timezone
     )
-    check_type(spec, around)
-    check_jitter(spec, now_ms)
+    check_type(spec, around.types)
+    check_jitter(spec.schedule, now_ms // 1000)
+    check_fires(spec.schedule, now_ms // 1000)
     reg = TaskRegister(
         task_id=command.object_id,
         user_id=command.user,
@@ -43,16 +41,6 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
         fingerprint=around.fingerprint,
         traceparent=command.traceparent,
     )
-    if spec.schedule is not None and next_fire(spec.schedule, reg.cursor_s) is None:
-        raise Refused(
-            Code.INVALID_SCHEDULE,
-            "no slot of this schedule lies in the future",
-            FieldError(
-                pointer="#/schedule",
-                code="never_fires",
-                message="no slot lies after now and inside start_at and end_at",
-            ),
-        )
     at = format_instant(now_ms)
     created = Created(
         **about(reg, around),
@@ -88,26 +76,3 @@ def _create_again(task: TaskState, command: Command, around: Surroundings) -> De
             f"there is a task {reg.task_id!r} already, and it differs in {', '.join(changed_fields(reg.spec, spec))}",
         )
     return Decision(reg, [unchanged(reg, command, around)])
-
-
-def check_type(spec: TaskSpec, around: Surroundings) -> None:
-    """Make sure that the type is known and that the config fits it. Raises Refused."""
-    known = around.types.get(spec.task_type)
-    if known is None:
-        allowed = ", ".join(sorted(around.types)) or "none yet: no executor has started"
-        close = get_close_matches(spec.task_type, around.types, n=1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
-        raise Refused(
-            Code.UNKNOWN_TASK_TYPE,
-            f"no executor has announced the task type {spec.task_type!r}{meant}; known are: {allowed}",
-            FieldError(
-                pointer="#/task_type",
-                code=Code.UNKNOWN_TASK_TYPE,
-                message=f"{spec.task_type!r} is not known{meant}; known are: {allowed}",
-            ),
-        )
-    faults = known.check(bytes(spec.config))
-    if faults:
-        raise Refused(
-            Code.INVALID_CONFIG, f"the config does not fit the task type {spec.task_type!r}", *faults
-        )

@@ -7,9 +7,9 @@ import msgspec
 from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.run_input import parse_run
+from gnomon_core.rules.task_type import check_type
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.creating import check_type
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
@@ -84,7 +84,7 @@ def _check_run(task: TaskState, payload: RunTask, around: Surroundings) -> None:
         raise Refused(Code.LIMIT, f"{len(task.flights)} executions wait; at most {ENTRIES_PER_TASK} may")
     if payload.config:
         merged = merge_patch(msgspec.json.decode(bytes(task.reg.spec.config)), payload.config)
-        check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around)
+        check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around.types)
 
 
 def _given(raw: msgspec.Raw) -> bool:

@@ -17,19 +17,14 @@ from collections.abc import Collection
 from enum import Enum
 from typing import NamedTuple
 
-from gnomon_core.timing import count_fires, fires, jitter_ms, last_fire, next_fire
+from gnomon_core.timing import count_fires, fires, jitter_ms, last_fire
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Coalesced, Missed, SlotOutcome
 from gnomon_schemas.limits import ENTRIES_PER_TASK
-from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import CatchUpPolicy, Overlap, TaskSpec, Trigger
+from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Trigger
 
-__all__ = ["Backlog", "Course", "catch_up", "check_jitter", "course_of", "flight_of"]
-
-
-_SLOTS_IN_JITTER_MAX = 100
-"""Slots of one task that may wait for their jitter at a time."""
+__all__ = ["Backlog", "Course", "catch_up", "course_of", "flight_of"]
 
 
 class Course(Enum):
@@ -45,22 +40,6 @@ class Course(Enum):
     SKIP_LIMIT = "skip_limit"
     LATE = "late"
     """Part of a backlog: `catch_up` decides."""
-
-
-def check_jitter(spec: TaskSpec, now_ms: int) -> None:
-    """Refuse a jitter in which more slots may wait at a time than a register could take when the task changes."""
-    schedule = spec.schedule
-    first_s = None if schedule is None else next_fire(schedule, now_ms // 1000)
-    if schedule is None or first_s is None or not schedule.jitter_seconds:
-        return
-    count = count_fires(schedule, first_s, first_s + int(schedule.jitter_seconds))
-    if count > _SLOTS_IN_JITTER_MAX:
-        message = f"{count} slots lie within {schedule.jitter_seconds} s; at most {_SLOTS_IN_JITTER_MAX} may"
-        raise Refused(
-            Code.INVALID_SCHEDULE,
-            f"the jitter is too long for this pace: {message}",
-            FieldError(pointer="#/schedule/jitter_seconds", code="invalid_jitter", message=message),
-        )
 
 
 def course_of(task: TaskState, emit_ms: int, now_ms: int, *, runnable: bool) -> Course:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gnomon_core.rules.status import status_of
+from gnomon_core.rules.task_type import KnownType, resolve
 from gnomon_core.timing import next_fire
-from gnomon_scheduler.decisions.resolving import KnownType, resolve
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.tasks import Task, TaskStatus

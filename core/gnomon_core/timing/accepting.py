@@ -1,0 +1,46 @@
+"""What a schedule must keep to when a task gets it, besides being well-formed: what only its slots can tell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gnomon_core.timing.timetable import count_fires, next_fire
+from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.schedules import Schedule
+
+__all__ = ["check_fires", "check_jitter"]
+
+_SLOTS_IN_JITTER_MAX: Final = 100
+"""Slots of one task that may wait for their jitter at a time."""
+
+
+def check_fires(schedule: Schedule | None, now_s: int) -> None:
+    """Refuse a schedule, in stored form, that has no slot after an instant (seconds since 1970). Raises Refused."""
+    if schedule is not None and next_fire(schedule, now_s) is None:
+        raise Refused(
+            Code.INVALID_SCHEDULE,
+            "no slot of this schedule lies in the future",
+            FieldError(
+                pointer="#/schedule",
+                code="never_fires",
+                message="no slot lies after now and inside start_at and end_at",
+            ),
+        )
+
+
+def check_jitter(schedule: Schedule | None, now_s: int) -> None:
+    """Refuse a jitter in which more slots may wait at a time than a register could take when the task changes.
+
+    Looked at from the first slot after an instant (seconds since 1970) on. Raises Refused.
+    """
+    first_s = None if schedule is None else next_fire(schedule, now_s)
+    if schedule is None or first_s is None or not schedule.jitter_seconds:
+        return
+    count = count_fires(schedule, first_s, first_s + int(schedule.jitter_seconds))
+    if count > _SLOTS_IN_JITTER_MAX:
+        message = f"{count} slots lie within {schedule.jitter_seconds} s; at most {_SLOTS_IN_JITTER_MAX} may"
+        raise Refused(
+            Code.INVALID_SCHEDULE,
+            f"the jitter is too long for this pace: {message}",
+            FieldError(pointer="#/schedule/jitter_seconds", code="invalid_jitter", message=message),
+        )
