@@ -17,6 +17,7 @@ from gnomon_schemas.tasks import NULL, Overlap, Task
 
 __all__ = [
     "POOL_VERBS",
+    "SHARD_VERBS",
     "TASK_VERBS",
     "AcceptedExecution",
     "CancelExecution",
@@ -81,6 +82,8 @@ POOL_VERBS = ("update",)
 
 TASK_VERBS = ("create", "update", "pause", "resume", "cancel", "delete", "run", "cancel_execution")
 """Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
+SHARD_VERBS = ("approve_catch_up", "discard_catch_up")
+"""Verbs of kind `shard`, whose object is `subjects.shard_id(partition, partitions)`."""
 
 
 class AcceptedExecution(msgspec.Struct, frozen=True, kw_only=True):

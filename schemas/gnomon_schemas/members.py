@@ -90,6 +90,10 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     in_flight: int
     next_fire: str | None
+    catch_up_waiting: int = 0
+    """Late slots that are to run and were not handed out yet."""
+    catch_up_held: int = 0
+    """Those of them that wait for `approve_catch_up`."""
 
 
 class SchedulerStatus(msgspec.Struct, frozen=True, kw_only=True):
