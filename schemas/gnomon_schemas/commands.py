@@ -6,7 +6,7 @@ its verb; `create` takes a `TaskSpec` object and `update` a merge patch (RFC 739
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -20,12 +20,15 @@ __all__ = [
     "SHARD_VERBS",
     "TASK_VERBS",
     "AcceptedExecution",
+    "BackfillTask",
     "CancelExecution",
     "CancelTask",
+    "CompleteTask",
     "DeleteTask",
     "Outcome",
     "PauseTask",
     "ResumeTask",
+    "RetryExecution",
     "RunTask",
     "UpdatePool",
 ]
@@ -35,6 +38,8 @@ class PauseTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`pause`: no slot fires until resumed; what is due and unclaimed is withdrawn."""
 
     note: str | None = None
+    until: str | None = None
+    """RFC 3339, after now: the task resumes by itself at that time. None: when somebody resumes it."""
 
 
 class ResumeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +50,12 @@ class CancelTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`cancel`: the task ends; everything in flight is cancelled."""
 
     reason: str | None = None
+
+
+class CompleteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`complete`: the task's owner calls it done; no slot fires any more, what is in flight goes on."""
+
+    note: str | None = None
 
 
 class DeleteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +91,44 @@ class UpdatePool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 POOL_VERBS = ("update",)
 """Verbs of kind `pool`, whose object is the pool's name."""
 
-TASK_VERBS = ("create", "update", "pause", "resume", "cancel", "delete", "run", "cancel_execution")
+
+class RetryExecution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`retry_execution`: the same work once more, as a new run `r-<command_id>` with `retry_of`."""
+
+    run: str
+    """The run to repeat, which has ended. What it was given (trigger data, overrides) is given again."""
+
+
+class BackfillTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`backfill`: run slots of the past, with runs `b-<command_id>-<slot>`; or, with `cancel`, stop doing so."""
+
+    from_: str | None = msgspec.field(name="from", default=None)
+    """RFC 3339: the span is half-open, [from, to)."""
+    to: str | None = None
+    """RFC 3339, not after now."""
+    only: Literal["gaps", "all"] = "gaps"
+    """`gaps`: slots without a success, which whoever sends the command lists in `slots`."""
+    slots: tuple[str, ...] | None = None
+    """Nominal times to run, of the span and of the task's schedule; None under `all`: every slot of the span."""
+    concurrency: int = 1
+    """How many of its runs may be in flight at a time, 1 to 100."""
+    cancel: str | None = None
+    """Id of a backfill to stop: the id of the command that began it. Nothing else may be given then."""
+
+
+TASK_VERBS = (
+    "create",
+    "update",
+    "pause",
+    "resume",
+    "cancel",
+    "complete",
+    "delete",
+    "run",
+    "backfill",
+    "cancel_execution",
+    "retry_execution",
+)
 """Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
 SHARD_VERBS = ("approve_catch_up", "discard_catch_up")
 """Verbs of kind `shard`, whose object is `subjects.shard_id(partition, partitions)`."""

@@ -94,7 +94,11 @@ class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_ch
     old_status: TaskStatus
     new_status: TaskStatus
     reason: str
+    """The verb that caused it, or why the task changed by itself: `no_slot_left`, `only_run_failed`, `pause_over`,
+    `max_consecutive_failures`."""
     changed_at: str
+    task: Task | None = None
+    """The task after a change of its own accord that more than the status tells: a pause that ended or began."""
 
 
 class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):
@@ -140,7 +144,7 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
     """An execution waits: made on demand, or its slot came while another was in flight."""
 
     reason: str
-    """`manual` or `overlap`."""
+    """`manual`, `overlap`, `backfill` or `retry`."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
 

@@ -6,6 +6,9 @@ import re
 
 __all__ = [
     "ATTEMPTS_MAX",
+    "BACKFILLS_PER_TASK",
+    "BACKFILL_CONCURRENCY_MAX",
+    "BACKFILL_SLOTS_MAX",
     "CATCH_UP_LIMIT_MAX",
     "COMMAND_MAX",
     "CONFIG_MAX",
@@ -59,6 +62,12 @@ ATTEMPTS_MAX = 100
 FACTOR_MAX = 1000.0
 """Largest growth of a retry's delay from one attempt to the next."""
 CATCH_UP_LIMIT_MAX = 1000
+BACKFILL_SLOTS_MAX = 1000
+"""Slots that one backfill may list by name. A span without a list has no such limit."""
+BACKFILL_CONCURRENCY_MAX = 100
+"""Most runs of one backfill that may be in flight at a time."""
+BACKFILLS_PER_TASK = 10
+"""Backfills of one task that may be under way at a time."""
 ENTRIES_PER_TASK = 1000
 """Executions of one task that may wait at a time; a further one is `skipped(limit)`."""
 MAX_PARTITIONS = 40

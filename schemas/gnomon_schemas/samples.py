@@ -215,15 +215,27 @@ def _commands() -> dict[str, Sample]:
             "tags": ["reports"],
         },
         "command.update": {"priority": "high", "description": None, "schedule": {"jitter_seconds": 30}},
-        "command.pause": commands.PauseTask(note="until the migration is done"),
+        "command.pause": commands.PauseTask(
+            note="until the migration is done", until="2026-11-23T06:00:00+01:00"
+        ),
         "command.resume": commands.ResumeTask(),
         "command.cancel": commands.CancelTask(reason="the customer has left"),
+        "command.complete": commands.CompleteTask(note="the project is over"),
         "command.delete": commands.DeleteTask(),
         "command.run": commands.RunTask(
             trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
         ),
         "command.cancel_execution": commands.CancelExecution(run=_RUN),
         "command.pool.update": commands.UpdatePool(max_in_flight=5, paused=False),
+        "command.retry_execution": commands.RetryExecution(run=_RUN),
+        "command.backfill": commands.BackfillTask(
+            from_="2026-11-01T00:00:00Z",
+            to="2026-11-08T00:00:00Z",
+            slots=("2026-11-02T08:00:00Z", "2026-11-05T08:00:00Z"),
+            concurrency=2,
+        ),
+        "command.backfill.all": {"from": "2026-11-01T00:00:00Z", "to": "2026-11-08T00:00:00Z", "only": "all"},
+        "command.backfill.cancel": {"cancel": "c12"},
     }
 
 

@@ -14,6 +14,7 @@ import msgspec
 from gnomon_schemas.schedules import Schedule
 
 __all__ = [
+    "Backfill",
     "Backoff",
     "CatchUp",
     "CatchUpPolicy",
@@ -215,6 +216,21 @@ class LastExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The error's message, when it failed."""
 
 
+class Backfill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One backfill of a task that is not through yet."""
+
+    backfill_id: str
+    """Id of the command that began it: what cancels it."""
+    from_: str = msgspec.field(name="from")
+    to: str
+    total: int
+    """Slots that it is about."""
+    left: int
+    """Those that have not been handed out yet."""
+    in_flight: int
+    """Those that have been and have not ended."""
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task as everybody reads it. Fields as in `TaskSpec`, then those that only the system sets."""
 
@@ -264,6 +280,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The instant from which the revision's slots count."""
     partition: int
     resolved: Resolved
+    backfills: tuple[Backfill, ...] = ()
+    """Spans of the past that are being run."""
     created_at: str
     updated_at: str
     deleted_at: str | None

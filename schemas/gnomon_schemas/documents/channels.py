@@ -73,9 +73,12 @@ def _command_channels() -> list[Channel]:
         "pause": "Lets no slot fire until the task is resumed.",
         "resume": "Lets a paused task fire again.",
         "cancel": "Ends a task and what it has in flight.",
+        "complete": "Ends a task as done; what it has in flight goes on.",
         "delete": "Deletes a task; its history stays.",
         "run": "Runs a task now.",
+        "backfill": "Runs slots of the past, or stops doing so.",
         "cancel_execution": "Ends one execution, waiting or running.",
+        "retry_execution": "Runs an execution that has ended once more.",
     }
     return [
         Channel(

@@ -13,7 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_schemas import limits
-from gnomon_schemas.commands import CancelExecution, Outcome, RunTask
+from gnomon_schemas.commands import (
+    BackfillTask,
+    CancelExecution,
+    Outcome,
+    PauseTask,
+    RetryExecution,
+    RunTask,
+)
 from gnomon_schemas.dues import Due
 from gnomon_schemas.events import (
     DeadLettered,
@@ -42,7 +49,7 @@ from gnomon_schemas.schedules import (
 )
 from gnomon_schemas.signals import Progress
 from gnomon_schemas.subjects import PRIORITIES
-from gnomon_schemas.tasks import CatchUp, RateLimit, RetryPolicy, Task, TaskSpec
+from gnomon_schemas.tasks import Backfill, CatchUp, RateLimit, RetryPolicy, Task, TaskSpec
 
 __all__ = ["EXECUTION_ID_PATTERN", "INSTANT", "RUN_PATTERN", "rule_of", "set_by_system"]
 
@@ -80,7 +87,7 @@ _INSTANTS = (
 _COUNTS = (
     "duration_ms credits_consumed tokens_used api_calls_made takeovers failure_count consecutive_failures run_count "
     "success_count seq cause_seq due_seq epoch sequence lag_seconds tasks in_flight capacity running pending "
-    "credits_per_run revision"
+    "credits_per_run revision total left"
 )
 _BY_NAME: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(_INSTANTS.split(), INSTANT),
@@ -175,6 +182,20 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "overlap": _OVERLAP,
     },
     CancelExecution: {"run": _RUN_RULE},
+    RetryExecution: {"run": _RUN_RULE},
+    PauseTask: {"until": _GIVEN_INSTANT},
+    BackfillTask: {
+        "from": _GIVEN_INSTANT,
+        "to": _GIVEN_INSTANT,
+        "slots": {
+            "minItems": 1,
+            "maxItems": limits.BACKFILL_SLOTS_MAX,
+            "items": {"type": "string", "format": "date-time"},
+        },
+        "concurrency": _between(1, limits.BACKFILL_CONCURRENCY_MAX),
+        "cancel": _ID,
+    },
+    Backfill: {"backfill_id": _ID},
     Outcome: _ANY_ID,
     Rejected: {"task_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"}, **_ANY_ID},
     Started: {"priority": {"enum": list(PRIORITIES)}},
@@ -184,7 +205,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     },
     Missed: {"reason": _one_of("grace_exceeded catch_up_skip expired")},
     Queued: {
-        "reason": _one_of("manual overlap"),
+        "reason": _one_of("manual overlap backfill retry"),
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },

@@ -40,9 +40,12 @@ def _commands() -> list[Message]:
         "pause": commands.PauseTask,
         "resume": commands.ResumeTask,
         "cancel": commands.CancelTask,
+        "complete": commands.CompleteTask,
         "delete": commands.DeleteTask,
         "run": commands.RunTask,
+        "backfill": commands.BackfillTask,
         "cancel_execution": commands.CancelExecution,
+        "retry_execution": commands.RetryExecution,
     }
     return [
         Message(f"command.{verb}", structs[verb], "command", patch=verb == "update")

@@ -306,5 +306,5 @@ def test_a_run_that_is_not_valid_is_refused(body: dict[str, Any], code: Code) ->
 def test_other_bodies_are_read_the_same_way() -> None:
     assert parse_body(b'{"note": "x"}', PauseTask) == PauseTask(note="x")
     with pytest.raises(Refused) as caught:
-        parse_body(b'{"note": 1, "until": "x"}', PauseTask)
-    assert pointers(caught.value.problem) == {"#/note", "#/until"}
+        parse_body(b'{"note": 1, "when": "x"}', PauseTask)
+    assert pointers(caught.value.problem) == {"#/note", "#/when"}

@@ -14,7 +14,6 @@ from gnomon_scheduler.decisions.creating import create
 from gnomon_scheduler.decisions.running import cancel_execution, run_now
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
-from gnomon_schemas.commands import TASK_VERBS
 from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["VERBS", "decide"]
@@ -32,7 +31,8 @@ def decide(
         return create(task, command, around)
     if command.verb not in VERBS:
         raise Refused(
-            Code.UNKNOWN_VERB, f"{command.verb!r} is not a verb of task; allowed are {', '.join(TASK_VERBS)}"
+            Code.UNKNOWN_VERB,
+            f"{command.verb!r} is not a verb of task; allowed are create, {', '.join(VERBS)}",
         )
     if task is None:
         raise _not_found(command)
