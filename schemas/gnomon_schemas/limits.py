@@ -22,7 +22,6 @@ __all__ = [
     "METADATA_MAX",
     "NAME_MAX_CHARS",
     "NOT_YET",
-    "OVERLAPS_NOT_YET",
     "REFUSAL_TEXT_MAX_CHARS",
     "RESERVED_IDS",
     "RESULT_MAX",
@@ -90,8 +89,6 @@ NOT_YET = {
 }
 """Fields of a task that may hold nothing but this default for now: silently ignoring another value would promise what
 nothing keeps."""
-OVERLAPS_NOT_YET = ("queue_all", "cancel_running")
-"""Overlap policies that are refused for now. So is the catch-up policy `all`."""
 
 _ID = re.compile(ID_PATTERN)
 

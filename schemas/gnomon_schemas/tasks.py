@@ -52,9 +52,11 @@ class Overlap(StrEnum):
     QUEUE = "queue"
     """One slot waits; a further one is `skipped(overlap)`."""
     QUEUE_ALL = "queue_all"
+    """Every slot waits, one runs after another; with 1,000 in flight a further one is `skipped(limit)`."""
     ALLOW = "allow"
     """They run side by side."""
     CANCEL_RUNNING = "cancel_running"
+    """What is in flight is cancelled, and the slot runs when it is gone."""
 
 
 class CatchUpPolicy(StrEnum):

@@ -125,8 +125,7 @@ REFUSED: list[dict[str, Any]] = [
     {"retry": {"factor": 0.5}},
     {"retry": {"max_seconds": 86_401}},
     {"retry": {"backoff": "random"}},
-    {"overlap": "queue_all"},
-    {"overlap": "cancel_running"},
+    {"overlap": "queue_some"},
     {"catch_up": {"policy": "all"}},
     {"catch_up": {"limit": 0}},
     {"catch_up": {"grace_seconds": 366 * 86_400 + 1}},
@@ -204,7 +203,9 @@ def test_a_patch_that_the_shard_refuses_does_not_fit(patch: dict[str, Any]) -> N
     assert not validator("command.update").is_valid(patch)
 
 
-@pytest.mark.parametrize("body", [{"overlap": "queue_all"}, {"trigger": 1}, {"config": []}, {"overlap": "x"}])
+@pytest.mark.parametrize(
+    "body", [{"overlap": "queue_some"}, {"trigger": 1}, {"config": []}, {"overlap": "x"}]
+)
 def test_a_run_that_is_refused_does_not_fit(body: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         parse_run(msgspec.json.encode(body))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gnomon_core.rules.decoding import parse_body, refuse
-from gnomon_core.rules.task_limits import check_overlap, check_size
+from gnomon_core.rules.task_limits import check_size
 from gnomon_schemas.commands import RunTask
 from gnomon_schemas.limits import CONFIG_MAX, TRIGGER_DATA_MAX
 
@@ -18,7 +18,5 @@ def parse_run(data: bytes) -> RunTask:
     errors = check_size(len(bytes(run.trigger_data)), "#/trigger_data", TRIGGER_DATA_MAX)
     if run.config is not None:
         errors += check_size(len(msgspec.json.encode(run.config)), "#/config", CONFIG_MAX)
-    if run.overlap is not None:
-        errors += check_overlap(run.overlap, "#/overlap")
     refuse(errors)
     return run

@@ -26,20 +26,18 @@ from gnomon_schemas.limits import (
     METADATA_MAX,
     NAME_MAX_CHARS,
     NOT_YET,
-    OVERLAPS_NOT_YET,
     SPAN_MAX_SECONDS,
     TAG_MAX_CHARS,
     TAGS_MAX,
     is_id,
 )
 from gnomon_schemas.problems import Code, FieldError
-from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, Overlap, RetryPolicy
+from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, RetryPolicy
 
 __all__ = [
     "CHECKS",
     "Check",
     "check_object",
-    "check_overlap",
     "check_size",
     "check_text",
 ]
@@ -172,14 +170,6 @@ def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
     return found
 
 
-def check_overlap(overlap: Overlap, at: str) -> list[FieldError]:
-    """Two policies of the contract are not built yet."""
-    if overlap in OVERLAPS_NOT_YET:
-        allowed = ", ".join(repr(each.value) for each in Overlap if each not in OVERLAPS_NOT_YET)
-        return _unsupported(at, repr(overlap.value), allowed)
-    return []
-
-
 def _unsupported(at: str, given: str, allowed: str) -> list[FieldError]:
     return wrong(at, f"is {given}, which is not supported yet; allowed: {allowed}", Code.UNSUPPORTED)
 
@@ -208,7 +198,6 @@ CHECKS: Final[dict[str, Check]] = {
     "timeout_seconds": _timeout,
     "total_timeout_seconds": _timeout,
     "retry": _retry,
-    "overlap": check_overlap,
     "catch_up": _catch_up,
     "expires_seconds": _expires,
     **{name: _only(default) for name, default in NOT_YET.items()},

@@ -114,7 +114,6 @@ def _one_of(words: str) -> Rule:
 
 _TIMEOUT: Final[Rule] = {"exclusiveMinimum": 0, "maximum": limits.DURATION_MAX_SECONDS}
 _OBJECT: Final[Rule] = {"type": "object", "x-maxBytes": limits.CONFIG_MAX}
-_OVERLAP: Final[Rule] = {"not": {"enum": list(limits.OVERLAPS_NOT_YET)}}
 _TASK: Final[Mapping[str, Rule]] = {
     "name": {"minLength": 1, "maxLength": limits.NAME_MAX_CHARS},
     "description": {"maxLength": limits.DESCRIPTION_MAX_CHARS},
@@ -147,7 +146,6 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
             name: {"const": list(value) if isinstance(value, tuple) else value}
             for name, value in limits.NOT_YET.items()
         },
-        "overlap": _OVERLAP,
     },
     Task: {**_TASK, "due_date": INSTANT, "reminder_time": INSTANT, "template_id": _ID},
     RetryPolicy: {
@@ -179,7 +177,6 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     RunTask: {
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config": {"x-maxBytes": limits.CONFIG_MAX},
-        "overlap": _OVERLAP,
     },
     CancelExecution: {"run": _RUN_RULE},
     RetryExecution: {"run": _RUN_RULE},

@@ -142,7 +142,8 @@ _REMARKS: Final = {
     "command.pause": "It withdraws scheduled work that nobody has claimed. Runs on demand are left alone: they are "
     "allowed while paused.",
     "command.run": "It respects the task's overlap policy unless it names one: under `skip` it is refused with "
-    "`overlap` while another execution is in flight, under `queue` it waits.",
+    "`overlap` while another execution is in flight, under `queue` and `queue_all` it waits, under `cancel_running` it "
+    "waits until those that it cancels are gone.",
     "outcome": "`seq` is the sequence in `TASKS` of the event that answers the command; a reader that has passed it "
     "sees the effect. A refused command has `ok` false and `error`. `execution` is there for `run` and "
     "`cancel_execution`.",

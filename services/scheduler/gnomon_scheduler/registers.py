@@ -52,13 +52,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     queued: bool = False
     """A `queued` event stands at the head of its chain."""
     gated: bool = False
-    """It waits until nothing of its task is in flight (overlap `queue`)."""
+    """It waits until nothing of its task runs (see `decisions.overlapping`)."""
     expires_ms: int | None = None
     has_input: bool = False
     retry_of: str | None = None
     first_started_ms: int | None = None
     """Start of the first attempt, from which `total_timeout_seconds` counts."""
     traceparent: str | None = None
+    late_ms: int = 0
+    """When its slot was found late and chosen to run all the same; 0: it was not late."""
 
 
 class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

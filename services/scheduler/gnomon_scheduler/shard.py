@@ -37,6 +37,7 @@ from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
+from gnomon_scheduler.decisions.overlapping import next_gated
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
@@ -201,7 +202,15 @@ class Shard(Service):
             fingerprint=options.fingerprint,
         )
         self._endings = EndingDesk(self._bus, self._book)
-        self._slots = SlotDesk(self._bus, self._book, self._types, self._after_end, self.ended_unseen)
+        self._slots = SlotDesk(
+            self._bus,
+            self._book,
+            self._types,
+            self._after_end,
+            self.ended_unseen,
+            self._endings.wish,
+            cancel_grace_ms=options.cancel_grace_ms,
+        )
         self._commands = CommandDesk(
             self._bus,
             self._book,
@@ -347,9 +356,9 @@ class Shard(Service):
     def _after_end(self, task: TaskState) -> None:
         """Something of the task ended: let a waiting execution go, or end the task."""
         book = self._book
-        for flight in task.flights.values():
-            if flight.gated:
-                book.arm(task.task_id, flight)
+        gated = next_gated(task) if task.flights else None
+        if gated is not None:
+            book.arm(task.task_id, gated)
         if task.flights or task.reg.deleted_ms is not None:
             return
         if book.memory.waiting_for_jitter(task, book.watermark_ms):

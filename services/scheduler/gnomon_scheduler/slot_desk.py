@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -17,16 +18,19 @@ from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.departing import Departure, departure
+from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.memory import Flight, Slot, TaskState
+from gnomon_scheduler.registers import Cancelling
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
-from gnomon_schemas.tasks import Overlap, Trigger
+from gnomon_schemas.tasks import Overlap
 
 __all__ = ["SlotDesk"]
 
@@ -43,9 +47,13 @@ class SlotDesk:
         types: TypeCatalogue,
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
+        wish: Callable[[TaskState, Cancelling], None],
+        *,
+        cancel_grace_ms: int,
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
-        self._after_end, self._ended_unseen = after_end, ended_unseen
+        self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
+        self._cancel_grace_ms = cancel_grace_ms
         self._parked: set[tuple[str, str]] = set()
         self.ahead: dict[str, int] = {}
         """Tasks of which a slot after the instant that `hand_out` told was handed out, and when that slot was due.
@@ -103,6 +111,8 @@ class SlotDesk:
                 plain.append((task, flight))
             case Course.WAIT_FOR_OTHERS:
                 units.append(self._write_ahead(slot, now_ms, gated=True))
+            case Course.REPLACE_OTHERS:
+                units.append(self._replace_others(slot, now_ms))
             case Course.WAIT_FOR_EXECUTOR:
                 units.append(self._write_ahead(slot, now_ms, gated=False))
             case Course.SKIP_OVERLAP:
@@ -124,6 +134,17 @@ class SlotDesk:
         self._book.arm_once_stored(slot.task.task_id, flight)
         notes = [self._queued(slot.task, flight, now_ms)] if gated else []
         return self._book.unit(slot.task, notes)
+
+    def _replace_others(self, slot: Slot, now_ms: int) -> Unit:
+        """Put the slot's execution in the register, and with it the wish to end what is in its way."""
+        task = slot.task
+        wishes = replaced(task, now_ms + self._cancel_grace_ms)
+        for item in wishes:
+            task.wish(item)
+        unit = self._write_ahead(slot, now_ms, gated=True)
+        for item in wishes:
+            unit.when_stored(partial(self._wish, task, item))
+        return unit
 
     def _queued(self, task: TaskState, flight: Flight, now_ms: int) -> Note:
         event = Queued(
@@ -268,16 +289,16 @@ class SlotDesk:
             flight = None if task is None else task.flights.get(run)
             if task is None or flight is None or flight.emitted or run in task.cancelling:
                 continue
-            if flight.attempt == 1 and flight.expires_ms is not None and flight.expires_ms <= now_ms:
-                units.append(self._drop(task, flight, Missed, "expired", now_ms))
-            elif flight.gated and any(other.running for other in task.flights.values()):
-                if task.reg.spec.overlap is Overlap.SKIP and flight.trigger is Trigger.SCHEDULE:
+            match departure(task, flight, now_ms, runnable=self._runnable(task)):
+                case Departure.GO:
+                    flight.gated, flight.emitted = False, True
+                    ready.append((task, flight))
+                case Departure.NO_EXECUTOR:
+                    self._parked.add((task_id, run))
+                case Departure.EXPIRED:
+                    units.append(self._drop(task, flight, Missed, "expired", now_ms))
+                case Departure.GIVE_WAY:
                     units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
-            elif not self._runnable(task):
-                self._parked.add((task_id, run))
-            else:
-                flight.gated, flight.emitted = False, True
-                ready.append((task, flight))
         await self._emit(ready)
         if units:
             await self._book.store(units, self._book.watermark_ms)

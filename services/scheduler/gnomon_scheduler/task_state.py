@@ -45,6 +45,8 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
     retry_of: str | None = None
     first_started_ms: int | None = None
     traceparent: str | None = None
+    late_ms: int = 0
+    """When its slot was found late and chosen to run all the same; 0: it was not late."""
     emitted: bool = False
     """A due of the present attempt has been published."""
     started: bool = False
@@ -79,6 +81,7 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
             retry_of=entry.retry_of,
             first_started_ms=entry.first_started_ms,
             traceparent=entry.traceparent,
+            late_ms=entry.late_ms,
         )
 
     def entry(self) -> Entry:
@@ -99,12 +102,18 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
             retry_of=self.retry_of,
             first_started_ms=self.first_started_ms,
             traceparent=self.traceparent,
+            late_ms=self.late_ms,
         )
 
     @property
     def running(self) -> bool:
         """Whether it counts against the overlap policy: it was handed out, or has had an attempt."""
         return self.emitted or self.started or self.attempt > 1
+
+    @property
+    def waits_late(self) -> bool:
+        """Whether it is part of a backlog, and was not handed out yet."""
+        return self.late_ms > 0 and not self.running
 
     @property
     def unclaimed(self) -> bool:

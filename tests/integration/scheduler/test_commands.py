@@ -298,3 +298,24 @@ async def test_every_command_is_answered_by_one_event_and_leaves_the_queue(led: 
         return (await led.world.bus.stream_info(COMMANDS_STREAM)).messages == 0
 
     await until_async(empty)
+
+
+async def test_a_run_that_cancels_what_runs_waits_until_that_has_ended(led: Led) -> None:
+    """`cancel_running`, of the task or of the run alone: what runs is ended, what waits is not run."""
+    task = await led.task(overlap="queue_all")
+    first = (await led.commands.ok("run", task))["execution"]["run"]
+    work = await led.fake.next(task_id=task)
+    await led.fake.claim(work)
+    await led.events.one("started", task)
+    second = (await led.commands.ok("run", task))["execution"]["run"]
+    third = (await led.commands.ok("run", task, {"overlap": "cancel_running"}))["execution"]["run"]
+    ended = (await led.events.one("executed", task, run=first)).event
+    assert isinstance(ended, Executed)
+    assert (ended.status, ended.reason) == ("cancelled", "cancelled")
+    skipped = (await led.events.one("skipped", task, run=second)).event
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "cancelled"
+    last = await led.fake.next(task_id=task)
+    assert last.due.run == third
+    await led.fake.complete(last)
+    assert led.events.chain(task, third)[0] == "queued"

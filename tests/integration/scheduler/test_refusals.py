@@ -54,7 +54,7 @@ NESTED = _union(_union(_union(_union({"kind": "daily", "time": "09:00"}))))
         ({"task_type": "strict", "config": {"seconds": "9"}}, Code.INVALID_CONFIG, "#/config/seconds"),
         ({"task_type": "strict", "config": {"seconds": 99}}, Code.INVALID_CONFIG, "#/config/seconds"),
         ({"config": {"x": "y" * CONFIG_MAX}}, Code.TOO_LARGE, "#/config"),
-        ({"overlap": "queue_all"}, Code.UNSUPPORTED, "#/overlap"),
+        ({"overlap": "queue_some"}, INVALID, "#/overlap"),
         ({"retry": {"max_attempts": 0}}, INVALID, "#/retry/max_attempts"),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
@@ -206,7 +206,7 @@ async def test_a_run_is_checked_before_it_is_made(led: Led) -> None:
         ({"trigger_data": large}, Code.TOO_LARGE, "#/trigger_data"),
         ({"config": {"x": large}}, Code.TOO_LARGE, "#/config"),
         ({"trigger": {}}, Code.UNKNOWN_FIELD, "#/trigger"),
-        ({"overlap": "cancel_running"}, Code.UNSUPPORTED, "#/overlap"),
+        ({"overlap": "cancel"}, INVALID, "#/overlap"),
     ):
         await led.refused("run", task, body, code=code, pointer=pointer)
 

@@ -129,8 +129,7 @@ def test_an_unknown_field_is_named_with_what_is_allowed() -> None:
             "#/schedule/at",
         ),
         ({"schedule": "* * * * *"}, Code.INVALID_SCHEDULE, "#/schedule"),
-        ({"overlap": "queue_all"}, Code.UNSUPPORTED, "#/overlap"),
-        ({"overlap": "cancel_running"}, Code.UNSUPPORTED, "#/overlap"),
+        ({"overlap": "queue_some"}, Code.INVALID, "#/overlap"),
         ({"catch_up": {"policy": "all"}}, Code.UNSUPPORTED, "#/catch_up/policy"),
         ({"concurrency_key": "k"}, Code.UNSUPPORTED, "#/concurrency_key"),
         ({"concurrency_limit": 2}, Code.UNSUPPORTED, "#/concurrency_limit"),
@@ -291,7 +290,6 @@ def test_trigger_data_stays_as_it_was_sent() -> None:
     [
         ({"trigger_data": "x" * 300_000}, Code.TOO_LARGE),
         ({"config": {"a": "x" * 300_000}}, Code.TOO_LARGE),
-        ({"overlap": "queue_all"}, Code.UNSUPPORTED),
         ({"overlap": "never"}, Code.INVALID),
         ({"config": 3}, Code.INVALID),
         ({"when": "now"}, Code.UNKNOWN_FIELD),

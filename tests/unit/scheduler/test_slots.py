@@ -13,9 +13,10 @@ from gnomon_scheduler.decisions.slots import Backlog, Course, catch_up, course_o
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.events import Coalesced, Missed, SlotOutcome
+from gnomon_schemas.tasks import Trigger
 from tests.unit.scheduler.making import NOW_S, fly, run_at, task_state
 
-SKIP, QUEUE, ALLOW = "skip", "queue", "allow"
+SKIP, QUEUE, ALLOW, QUEUE_ALL, CANCEL = "skip", "queue", "allow", "queue_all", "cancel_running"
 EMIT, OVERLAP = Course.EMIT, Course.SKIP_OVERLAP
 
 
@@ -30,6 +31,20 @@ EMIT, OVERLAP = Course.EMIT, Course.SKIP_OVERLAP
         (ALLOW, "e", True, EMIT),
         (QUEUE, "eg", True, OVERLAP),
         (QUEUE, "g", True, OVERLAP),
+        (QUEUE_ALL, "", True, EMIT),
+        (QUEUE_ALL, "e", True, Course.WAIT_FOR_OTHERS),
+        (QUEUE_ALL, "egg", True, Course.WAIT_FOR_OTHERS),
+        (QUEUE_ALL, "g" * 999, True, Course.WAIT_FOR_OTHERS),
+        (QUEUE_ALL, "g" * 1000, True, Course.SKIP_LIMIT),
+        (CANCEL, "", True, EMIT),
+        (CANCEL, "", False, Course.WAIT_FOR_EXECUTOR),
+        (CANCEL, "e", True, Course.REPLACE_OTHERS),
+        (CANCEL, "eg", True, Course.REPLACE_OTHERS),
+        (ALLOW, "e" * 1000, True, Course.SKIP_LIMIT),
+        *((policy, "lll", True, EMIT) for policy in (SKIP, QUEUE, ALLOW, QUEUE_ALL, CANCEL)),
+        *((policy, "bb", True, EMIT) for policy in (SKIP, QUEUE, ALLOW, QUEUE_ALL, CANCEL)),
+        (SKIP, "Lll", True, OVERLAP),
+        (CANCEL, "l" * 1000, True, EMIT),
         (ALLOW, "eee", False, Course.WAIT_FOR_EXECUTOR),
         (SKIP, "", False, Course.WAIT_FOR_EXECUTOR),
         (SKIP, "e", False, OVERLAP),
@@ -38,10 +53,13 @@ EMIT, OVERLAP = Course.EMIT, Course.SKIP_OVERLAP
 def test_the_course_of_a_slot_by_overlap_and_executors(
     overlap: str, in_flight: str, runnable: bool, course: Course
 ) -> None:
-    """`e` is an execution that was handed out, `g` one that waits for others."""
+    """`e` is an execution that was handed out, `g` one that waits for others; `l` is a late one that waits, `L` one
+    that was handed out; `b` is of a backfill."""
     task = task_state(overlap=overlap)
     for number, kind in enumerate(in_flight, 1):
-        fly(task, NOW_S + number, emitted=kind == "e", gated=kind == "g")
+        flight = fly(task, NOW_S + number, emitted=kind in "eLb", gated=kind in "gl")
+        flight.late_ms = 1 if kind in "lL" else 0
+        flight.trigger = Trigger.BACKFILL if kind == "b" else Trigger.SCHEDULE
     now_ms = (NOW_S + 10) * 1000
     assert course_of(task, now_ms, now_ms, runnable=runnable) is course
 

@@ -10,6 +10,7 @@ from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_type import check_type
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, replaced, way_past
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
@@ -22,7 +23,7 @@ from gnomon_schemas.commands import (
 from gnomon_schemas.events import Queued
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import NULL, Overlap, Trigger
+from gnomon_schemas.tasks import NULL, Trigger
 
 __all__ = ["cancel_execution", "run_now"]
 
@@ -38,7 +39,8 @@ def run_now(
     overrides = None if payload.config is None else encode(payload.config)
     _check_run(task, payload, around)
     overlap = payload.overlap or reg.spec.overlap
-    waits = overlap is Overlap.QUEUE and bool(task.flights)
+    way = way_past(overlap, in_the_way(task), on_demand=True)
+    waits = way is not Way.GO
     run = f"r-{command.command_id}"
     flight = Flight(
         run=run,
@@ -70,17 +72,20 @@ def run_now(
         trigger_data=payload.trigger_data,
         config_overrides=NULL if overrides is None else msgspec.Raw(overrides),
     )
-    return Decision(reg, queued=[(flight, queued)], run=run)
+    decision = Decision(reg, queued=[(flight, queued)], run=run)
+    if way is Way.REPLACE:
+        decision.cancels = replaced(task, around.now_ms + around.cancel_grace_ms, command.command_id)
+    return decision
 
 
 def _check_run(task: TaskState, payload: RunTask, around: Surroundings) -> None:
-    overlap = payload.overlap or task.reg.spec.overlap
-    if overlap is Overlap.SKIP and task.flights:
+    others = in_the_way(task)
+    if way_past(payload.overlap or task.reg.spec.overlap, others, on_demand=True) is Way.GIVE_WAY:
         raise Refused(
             Code.OVERLAP,
-            f"{next(iter(task.flights))!r} is still in flight and overlap is skip; say overlap queue or allow",
+            f"{others[0].run!r} is still in flight and overlap is skip; say overlap queue, allow or cancel_running",
         )
-    if len(task.flights) >= ENTRIES_PER_TASK:
+    if not has_room(task):
         raise Refused(Code.LIMIT, f"{len(task.flights)} executions wait; at most {ENTRIES_PER_TASK} may")
     if payload.config:
         merged = merge_patch(msgspec.json.decode(bytes(task.reg.spec.config)), payload.config)

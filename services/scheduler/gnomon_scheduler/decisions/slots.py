@@ -18,11 +18,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from gnomon_core.timing import count_fires, fires, jitter_ms, last_fire
+from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, way_past
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Coalesced, Missed, SlotOutcome
-from gnomon_schemas.limits import ENTRIES_PER_TASK
-from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Trigger
+from gnomon_schemas.tasks import CatchUpPolicy, Trigger
 
 __all__ = ["Backlog", "Course", "catch_up", "course_of", "flight_of"]
 
@@ -33,7 +33,9 @@ class Course(Enum):
     EMIT = "emit"
     """Plain: publish its due."""
     WAIT_FOR_OTHERS = "wait_for_others"
-    """Overlap `queue`: written ahead until nothing of the task is in flight."""
+    """By its overlap policy: written ahead until nothing of the task runs."""
+    REPLACE_OTHERS = "replace_others"
+    """Overlap `cancel_running`: the same, and what is in its way is cancelled."""
     WAIT_FOR_EXECUTOR = "wait_for_executor"
     """No live executor of its pool runs its type: written ahead until one does."""
     SKIP_OVERLAP = "skip_overlap"
@@ -47,15 +49,16 @@ def course_of(task: TaskState, emit_ms: int, now_ms: int, *, runnable: bool) -> 
     spec = task.reg.spec
     if now_ms - emit_ms >= spec.catch_up.after_seconds * 1000:
         return Course.LATE
-    if task.flights and spec.overlap is Overlap.SKIP:
+    way = way_past(spec.overlap, in_the_way(task)) if task.flights else Way.GO
+    if way is Way.GIVE_WAY:
         return Course.SKIP_OVERLAP
-    if task.flights and spec.overlap is Overlap.QUEUE:
-        if any(flight.gated for flight in task.flights.values()):
-            return Course.SKIP_OVERLAP
-        return Course.WAIT_FOR_OTHERS
-    if len(task.flights) >= ENTRIES_PER_TASK:
+    if task.flights and not has_room(task):
         # Also where it could run at once: every one of them is an entry of the register when it has to try again.
         return Course.SKIP_LIMIT
+    if way is Way.WAIT:
+        return Course.WAIT_FOR_OTHERS
+    if way is Way.REPLACE:
+        return Course.REPLACE_OTHERS
     return Course.EMIT if runnable else Course.WAIT_FOR_EXECUTOR
 
 
