@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gnomon_scheduler.decisions.departing import Departure, departure
@@ -14,7 +16,7 @@ from tests.unit.scheduler.making import NOW_S, fly, run_at, task_state
 NOW_MS = (NOW_S + 100) * 1000
 
 
-def task_with(flights: str, **spec: object) -> TaskState:
+def task_with(flights: str, **spec: Any) -> TaskState:
     """A task with executions in flight, second after second: `e` was handed out, `g` waits for others, `l` is late and
     waits, `b` is of a backfill."""
     task = task_state(**spec)
