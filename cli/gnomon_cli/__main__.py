@@ -54,6 +54,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return events_command(options, Terminal())
+    if options.command == "audit":
+        from gnomon_cli.audit_command import audit_command
+        from gnomon_cli.terminal import Terminal
+
+        return audit_command(options, Terminal())
     if options.command == "doctor":
         from gnomon_cli.doctor.examination import doctor_command
         from gnomon_cli.terminal import Terminal

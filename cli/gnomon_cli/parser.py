@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_task(commands)
     _add_events(commands)
+    _add_audit(commands)
     _add_doctor(commands)
     return parser
 
@@ -247,6 +248,25 @@ def _add_events(commands: Any) -> None:
     events.add_argument("--last", type=int, default=20, metavar="N", help="without --follow: how many (20)")
     events.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_target_flags(events)
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="prove that every slot has exactly one outcome",
+        description="Reckon anew which slots there should have been, and compare them with what is recorded. "
+        "Exit code 0: every slot has exactly one outcome, or is on its way to it; 1: some are missing, "
+        "doubled or misplaced; 2: not understood.",
+    )
+    audit.add_argument("--task", metavar="ID", help="one task alone")
+    audit.add_argument(
+        "--since",
+        metavar="TIME",
+        help="as 2026-09-21T09:00:00Z, or so long ago, as 7d (a day before --until)",
+    )
+    audit.add_argument("--until", metavar="TIME", help="the same, exclusive (now)")
+    audit.add_argument("--json", action="store_true", help="the report as JSON")
+    _add_target_flags(audit)
 
 
 def _add_doctor(commands: Any) -> None:

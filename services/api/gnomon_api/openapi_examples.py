@@ -199,6 +199,29 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
             {"at": _AT, "what": "skipped", "seq": 42, "detail": "skipped: overlap"},
         ],
     },
+    ("audit_ledger", 200): {
+        "since": "2026-09-20T09:00:00.000Z",
+        "until": _AT,
+        "tasks": 3,
+        "expected": 4321,
+        "outcomes": {"executed": 4310, "skipped": 6, "missed": 0, "coalesced": 4},
+        "pending": 0,
+        "missing_count": 1,
+        "missing": [
+            {
+                "execution_id": "hello.20260921T085900Z",
+                "task_id": "hello",
+                "scheduled_for": "2026-09-21T08:59:00.000Z",
+                "revision": 2,
+            }
+        ],
+        "duplicate_count": 0,
+        "duplicate": [],
+        "misplaced_count": 0,
+        "misplaced": [],
+        "miscounted": [],
+        "sound": False,
+    },
     ("next_fires", 200): _PREVIEW,
     ("preview_schedule", 200): _PREVIEW,
     ("list_task_types", 200): {

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gnomon_api.auditing import AuditReport
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
@@ -223,6 +224,16 @@ OPERATIONS: Final[dict[str, Operation]] = {
         params=[
             _query("at", "An instant: a slot, or any other.", format="date-time"),
             _query("run", "A run, or the id of its execution; without either, the latest execution."),
+        ],
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "audit_ledger": Operation(
+        "ledger",
+        {200: AuditReport},
+        params=[
+            _query("since", "From here on; a day before `until` where it is not given.", format="date-time"),
+            _query("until", "Up to here, exclusive; now, which is the latest there is.", format="date-time"),
+            _query("task_id", "One task alone.", pattern=ID_PATTERN),
         ],
         problems=(*_READ_ONE, Code.INVALID),
     ),

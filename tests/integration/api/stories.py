@@ -8,7 +8,7 @@ import msgspec
 
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
-from gnomon_schemas.clock_text import format_instant, slot_run
+from gnomon_schemas.clock_text import format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import cloud_event_headers, encode
 from gnomon_schemas.problems import Code, problem
 from gnomon_schemas.schedules import Interval, Schedule
@@ -180,7 +180,8 @@ class Story:
     def execution(self, task: Task, run: str, attempt: int, command_id: str | None = None) -> dict[str, Any]:
         """What every event of an execution carries."""
         manual = run.startswith("r-")
-        nominal = format_instant(START_MS)
+        slot = parse_slot_run(run)
+        nominal = format_instant(START_MS if slot is None else slot)
         return {
             **self.common(task, command_id),
             "execution_id": f"{task.task_id}.{run}",
@@ -260,7 +261,8 @@ class Story:
         )
 
     def skipped(self, task: Task, run: str, reason: str = "overlap") -> Stored:
-        nominal = format_instant(START_MS)
+        slot = parse_slot_run(run)
+        nominal = format_instant(START_MS if slot is None else slot)
         return self.tell(
             ev.Skipped(
                 **self.common(task),

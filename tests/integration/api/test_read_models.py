@@ -303,6 +303,7 @@ def a_long_story() -> list[Stored]:
         story.now_ms += 4 * 3600 * 1000
     story.deleted(tasks[3], command_id="d3")
     story.status_changed(tasks[4], "scheduled", "paused")
+    story.executed(tasks[6], story.run_of(START_MS + 60_000))  # once more: what the audit is there to tell
     return story.stored
 
 

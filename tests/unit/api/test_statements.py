@@ -10,6 +10,8 @@ from gnomon_api.readmodels.rows import (
     CommandRow,
     ExecutionRow,
     HistoryRow,
+    MarkRow,
+    SecondEndingRow,
     SpanRow,
     TaskDefinition,
     TaskRow,
@@ -61,6 +63,8 @@ def test_the_writing_statement_names_the_columns_as_the_rows_have_them() -> None
         "insert into slot_spans": SpanRow._fields,
         "insert into task_history": HistoryRow._fields,
         "insert into commands": CommandRow._fields,
+        "insert into slot_marks": MarkRow._fields,
+        "insert into second_endings": SecondEndingRow._fields,
     }
     for place, columns in expected.items():
         match = re.search(rf"{place}\s*\(([^)]*)\)", sql)

@@ -12,7 +12,15 @@ from gnomon_api.readmodels.writer import Connection
 
 __all__ = ["READ_MODELS", "Checksum", "checksums"]
 
-READ_MODELS: Final = ("tasks", "executions", "slot_spans", "task_history", "commands")
+READ_MODELS: Final = (
+    "tasks",
+    "executions",
+    "slot_spans",
+    "slot_marks",
+    "second_endings",
+    "task_history",
+    "commands",
+)
 """The tables that are made from events alone."""
 
 

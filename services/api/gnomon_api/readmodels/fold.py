@@ -28,6 +28,8 @@ from gnomon_api.readmodels.rows import (
     CommandRow,
     ExecutionRow,
     HistoryRow,
+    MarkRow,
+    SecondEndingRow,
     SpanRow,
     TaskDefinition,
     TaskRow,
@@ -64,7 +66,7 @@ class Fold:
     `tasks` and `executions` hold the rows that are known; before a batch, those it touches must have been
     loaded into them. `apply` is called for each event in order, then `finish` once; then the batch's
     changes are in `tasks_changed`, `executions_new` (of which no row was loaded), `executions_changed` (the
-    others), `spans`, `history` and `commands`, until `begin`.
+    others), `spans`, `history`, `marks`, `second_endings` and `commands`, until `begin`.
     """
 
     def __init__(self) -> None:
@@ -94,6 +96,8 @@ class Fold:
         self.executions_changed: dict[str, ExecutionRow] = {}
         self.spans: list[SpanRow] = []
         self.history: list[HistoryRow] = []
+        self.marks: list[MarkRow] = []
+        self.second_endings: list[SecondEndingRow] = []
         self.commands: dict[str, CommandRow] = {}
 
     def forget(self) -> None:
@@ -139,6 +143,8 @@ class Fold:
         row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
         self.tasks[row.task_id] = row
         self.definitions[row.task_id] = _definition(event.task)
+        if row.schedule is not None:
+            self._mark(stored, row, event.created_at, event.task.revision)
         self._remember(stored, event, row.version, "created", event.created_at, event.user_id, ())
 
     def _updated(self, stored: Stored, event: ev.Updated) -> None:
@@ -148,14 +154,19 @@ class Fold:
             _carry_over(before, row)
         self.tasks[row.task_id] = row
         self.definitions[row.task_id] = _definition(event.task)
+        if before is None or before.schedule != row.schedule or _slot_state(before) != _slot_state(row):
+            self._mark(stored, row, event.updated_at, event.task.revision)
         self._remember(
             stored, event, row.version, "updated", event.updated_at, event.changed_by, event.changes
         )
 
-    def _status_changed(self, _stored: Stored, event: ev.StatusChanged) -> None:
+    def _status_changed(self, stored: Stored, event: ev.StatusChanged) -> None:
         task = self.tasks.get(event.task_id)
         if task is not None and event.new_status is not TaskStatus.RUNNING:
+            before = _slot_state(task)
             task.base_status = event.new_status
+            if _slot_state(task) != before:
+                self._mark(stored, task, event.changed_at)
             task.updated_at = max(task.updated_at, _instant(event.changed_at))
 
     def _deleted(self, stored: Stored, event: ev.Deleted) -> None:
@@ -163,7 +174,15 @@ class Fold:
         if task is not None:
             task.deleted_at = _instant(event.deleted_at)
             task.version = event.version
+            self._mark(stored, task, event.deleted_at)
         self._remember(stored, event, event.version, "deleted", event.deleted_at, event.user_id, ())
+
+    def _mark(self, stored: Stored, task: TaskRow, at: str, revision: int | None = None) -> None:
+        """From now on something else decides the task's slots; without a revision, its state alone."""
+        schedule = None if revision is None else task.schedule
+        self.marks.append(
+            MarkRow(stored.seq, task.task_id, _instant(at), _slot_state(task), revision, schedule)
+        )
 
     def _remember(
         self,
@@ -230,6 +249,7 @@ class Fold:
     def _executed(self, stored: Stored, event: ev.Executed) -> None:
         row = self._execution(stored, event, ExecutionStatus.RUNNING)
         if not row.active:
+            self._second_ending(stored, event, row)
             return
         row.status = event.status
         row.reason = _text(event.reason)
@@ -283,12 +303,25 @@ class Fold:
         elif row.active:
             self._left_flight(event.task_id)
         else:
+            self._second_ending(stored, event, row)
             return
         row.status = ev.event_name(event)
         row.reason = _text(event.reason)
         row.into_run = event.into if isinstance(event, ev.Coalesced) else None
         row.completed_at = _instant(event.occurred_at)
         self._changed(stored, row)
+
+    def _second_ending(self, stored: Stored, event: ev.Event, row: ExecutionRow) -> None:
+        """The row stays as its first ending left it; that there was another is for the audit to tell."""
+        self.second_endings.append(
+            SecondEndingRow(
+                stored.seq,
+                row.task_id,
+                row.execution_id,
+                ev.event_name(event),
+                _instant(event.occurred_at),
+            )
+        )
 
     def _span(self, stored: Stored, event: ev.SlotOutcome) -> None:
         self.spans.append(
@@ -395,6 +428,16 @@ def _task_row(task: Task, at: datetime, seq: int) -> TaskRow:
         seen_until=at,
         seq=seq,
     )
+
+
+_OVER: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+def _slot_state(task: TaskRow) -> str:
+    """What becomes of the task's slots: `active`, `paused` or `over`."""
+    if task.deleted_at is not None or task.base_status in _OVER:
+        return "over"
+    return "paused" if task.base_status == TaskStatus.PAUSED else "active"
 
 
 def _carry_over(before: TaskRow, after: TaskRow) -> None:

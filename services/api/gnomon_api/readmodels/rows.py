@@ -20,6 +20,8 @@ __all__ = [
     "CommandRow",
     "ExecutionRow",
     "HistoryRow",
+    "MarkRow",
+    "SecondEndingRow",
     "SpanRow",
     "TaskDefinition",
     "TaskRow",
@@ -145,6 +147,29 @@ class SpanRow(NamedTuple):
     to_at: datetime | None
     slots: int
     into_run: str | None
+    occurred_at: datetime
+
+
+class MarkRow(NamedTuple):
+    """A row of `slot_marks`: from `at` on, this decides the task's slots."""
+
+    seq: int
+    task_id: str
+    at: datetime
+    state: str
+    """`active`, `paused` or `over`."""
+    revision: int | None
+    """None, with the schedule: as the mark before it says."""
+    schedule: str | None
+
+
+class SecondEndingRow(NamedTuple):
+    """A row of `second_endings`: an outcome on a chain that had one. There should never be any."""
+
+    seq: int
+    task_id: str
+    execution_id: str
+    outcome: str
     occurred_at: datetime
 
 

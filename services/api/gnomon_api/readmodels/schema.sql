@@ -134,6 +134,28 @@ create table task_history (
 );
 create index task_history_by_task on task_history (task_id, seq);
 
+-- When which schedule of a task was in force: what the audit reckons its slots from. The order is that of `seq`.
+create table slot_marks (
+    seq      bigint primary key,
+    task_id  text        not null,
+    at       timestamptz not null,
+    state    text        not null check (state in ('active', 'paused', 'over')),
+    revision integer,     -- null, with the schedule: as the mark before it says
+    schedule json
+);
+create index slot_marks_by_task on slot_marks (task_id, seq);
+
+-- Outcomes on chains that had one already. There should be none; the audit tells.
+create table second_endings (
+    seq          bigint primary key,
+    task_id      text        not null,
+    execution_id text        not null,
+    outcome      text        not null,
+    occurred_at  timestamptz not null
+);
+create index second_endings_by_task on second_endings (task_id);
+create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
+
 -- What became of each command: the first event that carries its id answers it.
 create table commands (
     command_id   text primary key,

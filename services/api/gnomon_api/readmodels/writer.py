@@ -27,6 +27,8 @@ from gnomon_api.readmodels.rows import (
     CommandRow,
     ExecutionRow,
     HistoryRow,
+    MarkRow,
+    SecondEndingRow,
     SpanRow,
     TaskDefinition,
     TaskRow,
@@ -125,6 +127,8 @@ class Prepared(NamedTuple):
     spans: Records
     history: Records
     commands: Records
+    marks: Records
+    second_endings: Records
 
 
 class ReadModelWriter:
@@ -252,6 +256,8 @@ class ReadModelWriter:
             spans=fold.spans,
             history=fold.history,
             commands=list(fold.commands.values()),
+            marks=fold.marks,
+            second_endings=fold.second_endings,
         )
 
     async def _commit(self, prepared: Prepared) -> list[Unreadable]:
@@ -278,6 +284,8 @@ class ReadModelWriter:
             *_columns(SpanRow._fields, prepared.spans),
             *_columns(HistoryRow._fields, prepared.history),
             *_columns(CommandRow._fields, prepared.commands),
+            *_columns(MarkRow._fields, prepared.marks),
+            *_columns(SecondEndingRow._fields, prepared.second_endings),
         ]
         moved = await self._connection.fetchval(
             statement("write_batch"), *self.position[:2], *prepared.reached[1:], *columns
@@ -309,6 +317,8 @@ class ReadModelWriter:
         await self._copy("staged_commands", CommandRow._fields, prepared.commands)
         await self._copy("slot_spans", SpanRow._fields, prepared.spans)
         await self._copy("task_history", HistoryRow._fields, prepared.history)
+        await self._copy("slot_marks", MarkRow._fields, prepared.marks)
+        await self._copy("second_endings", SecondEndingRow._fields, prepared.second_endings)
         merges = {
             "merge_definitions": prepared.definitions,
             "merge_tasks": prepared.tasks,
@@ -384,7 +394,7 @@ class ReadModelWriter:
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
     """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
     reached = Position(stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
-    return Prepared(batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), ())
+    return Prepared(batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), (), (), ())
 
 
 async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) -> None:

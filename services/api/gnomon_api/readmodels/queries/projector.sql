@@ -186,6 +186,16 @@ with moved as (
         $97::bigint[], $98::text[], $99::integer[], $100::text[], $101::timestamptz[], $102::text[], $103::text[],
         $104::text[], $105::json[]
     ) where exists (select from moved)
+), marked as (
+    insert into slot_marks (seq, task_id, at, state, revision, schedule)
+    select * from unnest(
+        $115::bigint[], $116::text[], $117::timestamptz[], $118::text[], $119::integer[], $120::json[]
+    ) where exists (select from moved)
+), doubled as (
+    insert into second_endings (seq, task_id, execution_id, outcome, occurred_at)
+    select * from unnest(
+        $121::bigint[], $122::text[], $123::text[], $124::text[], $125::timestamptz[]
+    ) where exists (select from moved)
 ), answered as (
     insert into commands (command_id, task_id, user_id, execution_id, status, event, problem, decided_at, seq)
     select * from unnest(

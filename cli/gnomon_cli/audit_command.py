@@ -1,0 +1,86 @@
+"""`gnomon audit`: has every slot that should have been exactly one recorded outcome?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gnomon_cli.api_client import ApiClient
+from gnomon_cli.errors import OK
+from gnomon_cli.shown import instant, read_duration
+from gnomon_cli.target import find_target
+from gnomon_cli.terminal import Terminal
+
+__all__ = ["NOT_SOUND", "audit_command"]
+
+NOT_SOUND = 1
+"""Exit code when a slot is missing, doubled or misplaced."""
+_LISTS = (
+    ("missing", "without an outcome"),
+    ("duplicate", "with more than one outcome"),
+    ("misplaced", "recorded where no slot was, or under another revision"),
+)
+
+
+def audit_command(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Show the audit; exit code 0 when it is sound. Raises `CliError` when there is no answer."""
+    api = ApiClient(find_target(options.url, options.data))
+    now = datetime.now(UTC)
+    answer = api.get(
+        "/ledger/audit",
+        task_id=options.task,
+        since=_instant(options.since, now),
+        until=_instant(options.until, now),
+    )
+    report = answer.body
+    if options.json:
+        terminal.raw(msgspec.json.format(answer.raw or b"null", indent=2))
+    else:
+        _show(report, terminal)
+    return OK if report["sound"] else NOT_SOUND
+
+
+def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
+    terminal.line(
+        (f"{report['expected']:,} slots", "bold"),
+        f" of {report['tasks']:,} tasks from {instant(report['since'])} to {instant(report['until'])}",
+    )
+    outcomes = report["outcomes"]
+    terminal.table(
+        ["outcome", "slots"],
+        [
+            *((name, f"{count:,}") for name, count in outcomes.items()),
+            ("pending", f"{report['pending']:,}"),
+            ("missing", f"{report['missing_count']:,}"),
+        ],
+    )
+    if report["sound"]:
+        terminal.line(("every slot has exactly one outcome, or is on its way to it", "green"))
+        return
+    for name, what in _LISTS:
+        if report[f"{name}_count"]:
+            terminal.line((f"{report[f'{name}_count']:,} {what}:", "red"))
+            for slot in report[name]:
+                terminal.line(f"  {slot['execution_id']}  (revision {slot['revision']})")
+    for span in report["miscounted"]:
+        terminal.line(
+            (
+                f"a span of {span['task_id']} from {span['from']} to {span['to']} stands for {span['count']}, "
+                "and covers another number of slots",
+                "red",
+            )
+        )
+
+
+def _instant(text: str | None, now: datetime) -> str | None:
+    """An instant as it was typed; a duration, as `24h`, is so long ago."""
+    if text is None:
+        return None
+    try:
+        return (now - timedelta(seconds=read_duration(text))).isoformat()
+    except ValueError:
+        return text  # the api says what is wrong with it

@@ -1,0 +1,28 @@
+-- name: audited_tasks
+-- Tasks that have or had a schedule, a page of them in the order of their ids.
+select task_id, partition from tasks t
+where task_id > $1 and ($2::text is null or task_id = $2) and ($3::text is null or user_id = $3)
+  and exists (select from slot_marks m where m.task_id = t.task_id)
+order by task_id limit $4;
+
+-- name: audited_marks
+-- When which schedule of some tasks was in force, in the order in which it came to be.
+select task_id, at, state, revision, schedule from slot_marks where task_id = any($1::text[]) order by task_id, seq;
+
+-- name: audited_executions
+-- What is recorded of single slots of some tasks, [from, to).
+select task_id, scheduled_for, status, revision from executions
+where task_id = any($1::text[]) and trigger = 'schedule' and scheduled_for >= $2 and scheduled_for < $3;
+
+-- name: audited_spans
+-- Spans of some tasks that touch [from, to).
+select task_id, outcome, revision, from_at, to_at, slots from slot_spans
+where task_id = any($1::text[]) and to_at > $2 and from_at < $3;
+
+-- name: audited_second_endings
+-- Chains of some tasks that were ended more than once, and how often.
+select task_id, execution_id, count(*) as times from second_endings where task_id = any($1::text[]) group by 1, 2;
+
+-- name: recorded_since
+-- Which of some executions have a row now.
+select execution_id from executions where execution_id = any($1::text[]);

@@ -1,0 +1,75 @@
+"""The ledger over HTTP: expected slots against recorded outcomes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from litestar import get
+
+from gnomon_api.auditing import Auditing
+from gnomon_api.http_io import HttpRequest, HttpResponse, caller, checked_id, json_response, services
+from gnomon_api.routes.commands import no_params
+from gnomon_core.rules.decoding import refuse
+from gnomon_core.runtime.bus_errors import BusError
+from gnomon_schemas.clock_text import EPOCH, parse_instant
+from gnomon_schemas.problems import Code, FieldError, Refused
+
+__all__ = ["LEDGER_ROUTES", "audit_ledger"]
+
+_DEFAULT_SPAN: Final = timedelta(days=1)
+_SPAN_MAX: Final = timedelta(days=366)
+
+
+@get("/ledger/audit")
+async def audit_ledger(request: HttpRequest) -> HttpResponse:
+    """Whether every slot that should have been has exactly one recorded outcome."""
+    no_params(request, "task_id", "since", "until")
+    api, who = services(request), caller(request)
+    since, until = _span(request, EPOCH + timedelta(milliseconds=api.clock.now_ms()))
+    task_id = request.query_params.get("task_id")
+    if task_id is not None:
+        # Also one that was deleted: its slots were slots. Whose it is decides what is found.
+        checked_id(task_id)
+    auditing = Auditing(api.database, api.bus, api.projection, api.settings.partitions)
+    try:
+        report = await auditing.audit(
+            since, until, task_id=task_id, user_id=None if who.admin else who.user_id
+        )
+    except BusError as error:
+        raise Refused(Code.UNAVAILABLE, f"NATS does not answer: {error}") from error
+    if task_id is not None and not report.tasks:
+        raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r} that has or had a schedule")
+    return json_response(report)
+
+
+LEDGER_ROUTES: list[Any] = [audit_ledger]
+
+
+def _span(request: HttpRequest, now: datetime) -> tuple[datetime, datetime]:
+    """[since, until): until now at the latest, and a day long where nothing else is said. Raises Refused."""
+    errors: list[FieldError] = []
+    until = min(_instant(request, "until", errors) or now, now)
+    since = _instant(request, "since", errors) or until - _DEFAULT_SPAN
+    if not errors and since >= until:
+        errors.append(_wrong("since", f"{since.isoformat()} is not before until, {until.isoformat()}"))
+    elif not errors and until - since > _SPAN_MAX:
+        errors.append(_wrong("since", f"lies {(until - since).days} days before until; allowed: 366"))
+    refuse(errors)
+    return since, until
+
+
+def _instant(request: HttpRequest, name: str, errors: list[FieldError]) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        # A plus that was not encoded arrives as a space, and no instant has one before its offset.
+        return parse_instant(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text)
+    except ValueError as error:
+        errors.append(_wrong(name, str(error)))
+        return None
+
+
+def _wrong(name: str, message: str) -> FieldError:
+    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)

@@ -1,0 +1,201 @@
+"""The audit over HTTP: what a test takes away, doubles or misplaces is found, and what is on its way is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gnomon_schemas import events as ev
+from gnomon_schemas.clock_text import format_instant, slot_run
+from gnomon_schemas.subjects import (
+    DUE_STREAM,
+    EVENTS_STREAM,
+    chain,
+    due,
+    partition_of,
+    shard_register,
+    task_register,
+)
+from gnomon_schemas.tasks import Task
+from tests.integration.api.conftest import Running
+from tests.integration.api.stories import START_MS, Story, a_task
+from tests.integration.api.test_explain import store
+
+PARTITIONS = 8
+AUDIT = "/api/v1/ledger/audit"
+
+
+async def audited(running: Running, task: Task, *, slots: int = 6) -> dict[str, Any]:
+    """The audit of a task's first slots, of which there is one a minute."""
+    params = {
+        "task_id": task.task_id,
+        "since": format_instant(START_MS),
+        "until": format_instant(START_MS + slots * 60_000),
+    }
+    response = await running.http.get(AUDIT, params=params)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    assert found["expected"] == sum(found["outcomes"].values()) + found["pending"] + found["missing_count"]
+    return found
+
+
+async def handed_out(running: Running, task: Task, until_ms: int = START_MS + 3_600_000) -> None:
+    """Let the shard's register say that every slot up to then was handed out."""
+    subject = shard_register(partition_of(task.task_id, PARTITIONS))
+    await running.api.services.bus.store(
+        subject, msgspec.json.encode({"watermark_ms": until_ms}), {"Nats-Rollup": "sub"}
+    )
+
+
+def minutes(task: Task) -> list[int]:
+    """The nominal times of its first six slots, in milliseconds."""
+    first = START_MS - START_MS % 60_000 + 60_000
+    return [first + number * 60_000 for number in range(6)]
+
+
+async def a_story(running: Running, task_id: str, *, without: tuple[int, ...] = ()) -> tuple[Task, Story]:
+    """A task of which every slot was executed, but those `without`."""
+    task = a_task(task_id)
+    story = Story(at_ms=START_MS)
+    story.created(task)
+    for number, at_ms in enumerate(minutes(task)):
+        if number not in without:
+            story.now_ms = at_ms
+            story.started(task, slot_run(at_ms // 1000))
+            story.executed(task, slot_run(at_ms // 1000))
+    await handed_out(running, task)
+    return task, story
+
+
+def names(found: dict[str, Any], what: str) -> list[str]:
+    assert found["sound"] is False
+    assert found[f"{what}_count"] == len(found[what])
+    return [slot["execution_id"].rpartition(".")[2] for slot in found[what]]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_of_which_every_slot_ran_is_sound(running: Running) -> None:
+    task, story = await a_story(running, "sound")
+    await store(running, story)
+    found = await audited(running, task)
+    assert found["sound"] is True
+    assert (found["tasks"], found["expected"], found["outcomes"]["executed"]) == (1, 6, 6)
+    assert found["missing"] == found["duplicate"] == found["misplaced"] == found["miscounted"] == []
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_that_was_taken_from_the_log_is_missing(running: Running) -> None:
+    task, story = await a_story(running, "taken", without=(3,))
+    await store(running, story)
+    assert names(await audited(running, task), "missing") == [slot_run(minutes(task)[3] // 1000)]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_beyond_the_watermark_is_pending(running: Running) -> None:
+    task, story = await a_story(running, "later", without=(4, 5))
+    await handed_out(running, task, minutes(task)[3])
+    await store(running, story)
+    found = await audited(running, task)
+    assert (found["sound"], found["pending"]) == (True, 2)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_that_is_due_and_not_claimed_is_pending(running: Running) -> None:
+    task, story = await a_story(running, "unclaimed", without=(2,))
+    await store(running, story)
+    run = slot_run(minutes(task)[2] // 1000)
+    subject = due("default", "medium", partition_of(task.task_id, PARTITIONS), task.task_id)
+    body = msgspec.json.encode({"execution_id": f"{task.task_id}.{run}"})
+    stored = await running.api.services.bus.store(subject, body)
+    found = await audited(running, task)
+    assert (found["sound"], found["pending"]) == (True, 1)
+    assert await running.api.services.bus.delete(DUE_STREAM, stored.seq)
+    assert names(await audited(running, task), "missing") == [run]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_that_is_written_ahead_is_pending(running: Running) -> None:
+    task, story = await a_story(running, "ahead", without=(1,))
+    await store(running, story)
+    register = {"task_id": task.task_id, "entries": [{"run": slot_run(minutes(task)[1] // 1000)}]}
+    subject = task_register(partition_of(task.task_id, PARTITIONS), task.task_id)
+    await running.api.services.bus.store(subject, msgspec.json.encode(register), {"Nats-Rollup": "sub"})
+    found = await audited(running, task)
+    assert (found["sound"], found["pending"]) == (True, 1)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_second_outcome_on_a_chain_and_a_span_over_a_slot_that_ran_are_duplicates(
+    running: Running,
+) -> None:
+    task, story = await a_story(running, "doubled")
+    story.executed(task, slot_run(minutes(task)[1] // 1000))
+    story.now_ms = minutes(task)[4] + 1000
+    story.tell(
+        ev.Missed(
+            **story.common(task),
+            reason="grace_exceeded",
+            revision=task.revision,
+            count=1,
+            from_=format_instant(minutes(task)[4]),
+            to=format_instant(minutes(task)[4] + 1000),
+        )
+    )
+    await store(running, story)
+    doubled = [slot_run(minutes(task)[number] // 1000) for number in (1, 4)]
+    assert names(await audited(running, task), "duplicate") == doubled
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_that_ran_under_a_wrong_revision_is_misplaced(running: Running) -> None:
+    task, story = await a_story(running, "misplaced", without=(5,))
+    wrong = msgspec.structs.replace(task, revision=task.revision + 1)
+    run = slot_run(minutes(task)[5] // 1000)
+    story.started(wrong, run)
+    story.executed(wrong, run)
+    await store(running, story)
+    last = await running.api.services.bus.last(
+        EVENTS_STREAM, chain(partition_of(task.task_id, PARTITIONS), task.task_id, run)
+    )
+    assert last is not None
+    assert names(await audited(running, task), "misplaced") == [run]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_slots_of_a_pause_are_pending_until_its_span_is_recorded(running: Running) -> None:
+    task, story = await a_story(running, "paused", without=(2, 3, 4, 5))
+    story.now_ms = minutes(task)[1] + 5_000
+    story.status_changed(task, "scheduled", "paused")
+    await store(running, story)
+    found = await audited(running, task)
+    assert (found["sound"], found["pending"]) == (True, 4)
+    more = Story(at_ms=minutes(task)[5] + 5_000)
+    more.status_changed(task, "paused", "scheduled")
+    await store(running, more)
+    assert len(names(await audited(running, task), "missing")) == 4
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("params", "pointer"),
+    [
+        ({"since": "yesterday"}, "#/since"),
+        ({"until": "2026-09-21"}, "#/until"),
+        ({"since": "2026-09-21T09:00:00Z", "until": "2026-09-21T09:00:00Z"}, "#/since"),
+        ({"since": "2020-09-21T09:00:00Z"}, "#/since"),
+    ],
+)
+async def test_a_span_that_cannot_be_audited_is_refused(
+    running: Running, params: dict[str, str], pointer: str
+) -> None:
+    response = await running.http.get(AUDIT, params=params)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_without_slots_is_not_found(running: Running) -> None:
+    response = await running.http.get(AUDIT, params={"task_id": "nobody"})
+    assert response.status_code == 404
