@@ -1,7 +1,8 @@
 """Schedules as pure arithmetic: the instants a schedule names, and its words. No I/O, no clock.
 
 Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `zone_clock`, `calendar_slots`
-and `month_days` (what it stands on), `gnomon_schemas.cron_grammar` (what a cron may say).
+and `month_days` (what it stands on), `calendars` (what the same question was under other rules),
+`gnomon_schemas.cron_grammar` (what a cron may say).
 
 Importing the package pins the process's zone database to the `tzdata` wheel (see `zone_clock`).
 """
@@ -9,6 +10,7 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 from __future__ import annotations
 
 from gnomon_core.timing.accepting import check_fires, check_jitter
+from gnomon_core.timing.calendars import Difference, KeptNames, as_of, difference, keep, names_of, own_rules
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
 from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
@@ -28,25 +30,32 @@ from gnomon_core.timing.words import describe
 __all__ = [
     "FIRST_INSTANT",
     "LAST_INSTANT",
+    "Difference",
+    "KeptNames",
     "Note",
     "Preview",
     "PreviewFire",
     "Timetable",
+    "as_of",
     "calendar_fingerprint",
     "calendar_versions",
     "check_fires",
     "check_jitter",
     "count_fires",
     "describe",
+    "difference",
     "emission_ms",
     "fires",
     "fires_between",
     "jitter_ms",
+    "keep",
     "last_fire",
     "local_text",
+    "names_of",
     "next_fire",
     "next_fire_at",
     "note_of",
+    "own_rules",
     "preview",
     "timetable",
 ]

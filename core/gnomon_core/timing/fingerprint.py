@@ -1,7 +1,7 @@
 """Which calendar reckoned: a short text that changes when the same schedule could have other slots.
 
 A shard keeps the fingerprint beside each revision. A process with another one, after an upgrade, re-plans
-openly at an instant instead of moving slots that were promised.
+openly at an instant instead of moving slots that were promised (`calendars`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from typing import Final
+
+from gnomon_core.timing.kept_zones import zones_digest
 
 __all__ = ["calendar_fingerprint", "calendar_versions"]
 
@@ -30,6 +32,6 @@ def calendar_versions() -> dict[str, str]:
 
 @cache
 def calendar_fingerprint() -> str:
-    """Sixteen hexadecimal digits over `calendar_versions`."""
-    text = json.dumps(calendar_versions(), sort_keys=True)
+    """Sixteen hexadecimal digits over `calendar_versions` and the rules of all zones."""
+    text = json.dumps(calendar_versions(), sort_keys=True) + zones_digest()
     return blake2b(text.encode(), digest_size=8).hexdigest()

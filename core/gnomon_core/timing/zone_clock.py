@@ -20,7 +20,8 @@ import zoneinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gnomon_schemas.zones import first_change, offset_at, zone
+from gnomon_core.timing.kept_zones import zone_named
+from gnomon_schemas.zones import first_change, offset_at
 
 __all__ = ["LOOK_BACK", "YEAR", "Piece", "ZoneClock", "pieces_of_year"]
 
@@ -70,8 +71,8 @@ class ZoneClock:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        """`name` is an IANA name. Raises ValueError for any other."""
-        zone(name)
+        """`name` is an IANA name, or that of a zone that is kept. Raises ValueError for any other."""
+        zone_named(name)
         self.name = name
 
     def piece_at(self, instant: int) -> Piece:
@@ -101,7 +102,7 @@ def pieces_of_year(name: str, number: int) -> tuple[Piece, ...]:
     """The pieces of one year of a zone, years of `YEAR` seconds counted from 1970."""
     first, beyond = number * YEAR, (number + 1) * YEAR
     start = first - LOOK_BACK
-    offset = offset_at(zone(name), start)
+    offset = offset_at(zone_named(name), start)
     fresh = start + offset
     changes = dict(_changes(name, start, beyond))
     pieces = []
@@ -114,7 +115,7 @@ def pieces_of_year(name: str, number: int) -> tuple[Piece, ...]:
 
 def _changes(name: str, first: int, beyond: int) -> list[tuple[int, int]]:
     """Each instant after `first` and before `beyond` from which the offset is another, with that offset."""
-    here = zone(name)
+    here = zone_named(name)
     changes = []
     low, offset = first, offset_at(here, first)
     while low < beyond - 1:

@@ -1,0 +1,237 @@
+"""Which slots of a schedule are others under another calendar.
+
+Terms. The *calendar* is all that slots depend on besides the schedule: the rules of zones. Each part of it has a
+*name*, `zone-Europe/Berlin`, and *rules*, bytes that say everything about it (`kept_zones`). Whoever keeps the rules
+can later ask what the slots were: `keep` makes them known to this process, `as_of` gives the schedule as it was under
+them, for any question that can be asked of a schedule.
+
+Comparing all slots of ten years would take seconds for a schedule of every minute. So the clocks are compared first,
+and slots only around the times in which these differ. A rule that runs through all hours of all days does not depend
+on the whole offset of a clock, only on what is left of it after the rule's own period: `*/5 * * * *` is the same under
+summer time and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from math import floor
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from gnomon_core.timing.kept_zones import keep_zone, zone_rules
+from gnomon_core.timing.month_days import month_days
+from gnomon_core.timing.showings import RUNNING_THROUGH
+from gnomon_core.timing.timetable import Timetable, cron_rule, timetable
+from gnomon_core.timing.zone_clock import YEAR, ZoneClock
+from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Schedule, Weekly
+
+__all__ = ["HORIZON", "Difference", "KeptNames", "as_of", "difference", "keep", "names_of", "own_rules"]
+
+_DAY: Final = 86_400
+_HOUR: Final = 3600
+HORIZON: Final = 10 * YEAR
+"""How far ahead slots are compared, in seconds."""
+COUNTED: Final = 400 * _DAY
+"""How far ahead the slots that differ are counted."""
+COUNTED_MAX: Final = 1000
+"""Where counting stops."""
+WALKED_MAX: Final = 200_000
+"""Slots that are looked at in one comparison."""
+_MARGIN: Final = 3 * _DAY
+"""So far from where two clocks differ they may still make different slots: at the ends of a gap or an overlap."""
+_ANY: Final = 1 << 40
+"""As a period: every difference of offsets counts."""
+_ZONE: Final = "zone-"
+
+KeptNames: TypeAlias = tuple[tuple[str, str], ...]
+"""Names of a calendar's parts, each with the name that its kept rules have in schedules (`keep`)."""
+_Spans: TypeAlias = tuple[tuple[int, int], ...]
+"""Spans of instants [start, end), in order, apart from each other."""
+
+
+class Difference(NamedTuple):
+    """How the slots of a schedule differ under two calendars. Instants in seconds since 1970."""
+
+    first: int | None
+    """The first slot that only one of them has; None: there were too many to look at, and none of those differed."""
+    old_next: int | None
+    """The next slot under the kept calendar."""
+    new_next: int | None
+    """The next slot under the process's own."""
+    appeared: int
+    """Slots of the coming 400 days that only the process's own has."""
+    disappeared: int
+    """Slots of the coming 400 days that only the kept one has. Counting stops at a thousand of both together."""
+
+
+def names_of(schedule: Schedule) -> frozenset[str]:
+    """The parts of the calendar that the slots of a stored schedule depend on; none for what needs no clock."""
+    match schedule:
+        case Cron() | Daily() | Weekly() | Monthly():
+            return frozenset({_zone_name(schedule)})
+        case Interval() if schedule.dst is not None:
+            return frozenset({_zone_name(schedule)})
+        case AnyOf():
+            return frozenset().union(*map(names_of, schedule.schedules))
+        case _:
+            return frozenset()
+
+
+def own_rules(name: str) -> bytes:
+    """The process's own rules of a part of the calendar. Raises ValueError where there is none of that name."""
+    return zone_rules(_zone(name))
+
+
+def keep(name: str, rules: bytes) -> str:
+    """Make other rules of a part known: by what name a schedule may have them. Raises ValueError for no rules."""
+    return keep_zone(_zone(name), rules)
+
+
+def as_of(schedule: Schedule, kept: KeptNames) -> Schedule:
+    """A schedule as it is under other rules. Only to ask of it: its names mean something in this process alone."""
+    names = dict(kept)
+    return _as_of(schedule, names) if names else schedule
+
+
+def _as_of(schedule: Schedule, names: Mapping[str, str]) -> Schedule:
+    changed: Schedule = msgspec.structs.replace(
+        schedule, timezone=names.get(_zone_name(schedule), schedule.timezone)
+    )
+    if isinstance(changed, AnyOf):
+        parts = tuple(_as_of(part, names) for part in changed.schedules)
+        changed = msgspec.structs.replace(changed, schedules=parts)
+    return changed
+
+
+@lru_cache(maxsize=16_384)
+def difference(schedule: Schedule, kept: KeptNames, since: int, at: int) -> Difference | None:
+    """How the slots after `since` differ under kept rules and the process's own; None where they do not.
+
+    `at` is the instant from which the next slots are told and the coming 400 days are counted. Looked at are ten years.
+    """
+    before = as_of(schedule, kept)
+    spans = _spans_of(schedule, before, since // YEAR)
+    if not spans:
+        return None
+    old, new = timetable(before), timetable(schedule)
+    first, appeared, disappeared, walked = None, 0, 0, 0
+    for slot, is_old, is_new in _walk(old, new, spans, since):
+        walked += 1
+        if is_old is not is_new:
+            first = slot if first is None else first
+            if at < slot <= at + COUNTED:
+                appeared, disappeared = appeared + is_new, disappeared + is_old
+        counted = slot > at + COUNTED or appeared + disappeared >= COUNTED_MAX
+        if (first is not None and counted) or walked >= WALKED_MAX:
+            break
+    if first is None and walked < WALKED_MAX:
+        return None
+    return Difference(first, old.next(at), new.next(at), appeared, disappeared)
+
+
+def _walk(old: Timetable, new: Timetable, spans: _Spans, since: int) -> Iterator[tuple[int, bool, bool]]:
+    """The slots in spans after an instant that either has, each with which of them do."""
+    for start, end in spans:
+        start = max(start, since + 1)
+        if start >= end:
+            continue
+        olds, news = old.between(start - 1, end - 1), new.between(start - 1, end - 1)
+        left, right = next(olds, None), next(news, None)
+        while left is not None or right is not None:
+            if right is None or (left is not None and left < right):
+                assert left is not None
+                yield left, True, False
+                left = next(olds, None)
+            elif left is None or right < left:
+                yield right, False, True
+                right = next(news, None)
+            else:
+                yield left, True, True
+                left, right = next(olds, None), next(news, None)
+
+
+def _spans_of(schedule: Schedule, before: Schedule, year: int) -> _Spans:
+    """Where the slots of a schedule and of its former self may differ, in the years from one on."""
+    if isinstance(schedule, AnyOf) and isinstance(before, AnyOf):
+        pairs = zip(schedule.schedules, before.schedules, strict=True)
+        return _joined(span for new, old in pairs for span in _spans_of(new, old, year))
+    if schedule.timezone is None or before.timezone is None or not names_of(schedule):
+        return ()
+    old_zone, new_zone = before.timezone, schedule.timezone
+    if isinstance(schedule, Interval) and _anchored_elsewhere(schedule, old_zone, new_zone):
+        return ((year * YEAR, (year + 1) * YEAR + HORIZON),)
+    return _clock_spans(old_zone, new_zone, _period(schedule), year)
+
+
+def _anchored_elsewhere(schedule: Interval, old_zone: str, new_zone: str) -> bool:
+    """Whether two clocks show other times at the anchor, from which an interval counts by the clock."""
+    if schedule.anchor is None:
+        raise ValueError(f"{schedule!r} is not in stored form: normalise it first")
+    anchor = floor(datetime.fromisoformat(schedule.anchor).timestamp())
+    return ZoneClock(old_zone).wall_at(anchor) != ZoneClock(new_zone).wall_at(anchor)
+
+
+@lru_cache(maxsize=1024)
+def _clock_spans(old_zone: str, new_zone: str, period: int, year: int) -> _Spans:
+    """Where two clocks differ by anything but whole periods, with margins, in the years from one on."""
+    if old_zone == new_zone:
+        return ()
+    old, new = ZoneClock(old_zone), ZoneClock(new_zone)
+    at, end = year * YEAR, (year + 1) * YEAR + HORIZON
+    differing = []
+    while at < end:
+        before, after = old.piece_at(at), new.piece_at(at)
+        beyond = min(before.end, after.end, end)
+        if (after.offset - before.offset) % period:
+            differing.append((at - _MARGIN, beyond + _MARGIN))
+        at = beyond
+    return _joined(iter(differing))
+
+
+def _joined(spans: Iterator[tuple[int, int]]) -> _Spans:
+    """Spans in any order as spans in order, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+def _period(schedule: Schedule) -> int:
+    """Seconds by which a clock may be put back or forward without moving a slot; `_ANY` for most schedules."""
+    if not isinstance(schedule, Cron):
+        return _ANY
+    rule = cron_rule(schedule)
+    if schedule.dst is None:
+        runs_through = rule.runs_through
+    else:
+        runs_through = (schedule.dst.gap, schedule.dst.overlap) == RUNNING_THROUGH
+    if not runs_through or len(rule.hours) < 24 or not month_days(rule.months, rule.days).every:
+        return _ANY
+    return _period_in_hour(rule.minutes, rule.seconds)
+
+
+@lru_cache(maxsize=1024)
+def _period_in_hour(minutes: tuple[int, ...], seconds: tuple[int, ...]) -> int:
+    """The shortest time by which the times in an hour can be moved so that they are the same again."""
+    times = {minute * 60 + second for minute in minutes for second in seconds}
+    return next(
+        period
+        for period in range(1, _HOUR + 1)
+        if _HOUR % period == 0 and all((time + period) % _HOUR in times for time in times)
+    )
+
+
+def _zone_name(schedule: Schedule) -> str:
+    return f"{_ZONE}{schedule.timezone}"
+
+
+def _zone(name: str) -> str:
+    if not name.startswith(_ZONE):
+        raise ValueError(f"{name!r:.80} names no part of a calendar")
+    return name.removeprefix(_ZONE)
