@@ -13,6 +13,7 @@ from gnomon_core.timing.accepting import check_fires, check_jitter
 from gnomon_core.timing.calendars import Difference, KeptNames, as_of, difference, keep, names_of, own_rules
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
+from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan
 from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT
 from gnomon_core.timing.timetable import (
@@ -30,12 +31,17 @@ from gnomon_core.timing.words import describe
 __all__ = [
     "FIRST_INSTANT",
     "LAST_INSTANT",
+    "Course",
     "Difference",
     "KeptNames",
     "Note",
+    "Plan",
+    "PlanLoad",
+    "PlanWindow",
     "Preview",
     "PreviewFire",
     "Timetable",
+    "TouchedSlot",
     "as_of",
     "calendar_fingerprint",
     "calendar_versions",
@@ -56,6 +62,7 @@ __all__ = [
     "next_fire_at",
     "note_of",
     "own_rules",
+    "plan",
     "preview",
     "timetable",
 ]
