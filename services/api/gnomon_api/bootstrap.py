@@ -16,6 +16,7 @@ from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.http_server import HttpServer
 from gnomon_api.idempotency import Forgetting, Requests
 from gnomon_api.measures import ApiMeasures
+from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
 from gnomon_api.services import ApiServices
@@ -102,6 +103,7 @@ async def build(
 
     lease = SingletonLease(bus, member_id, "projector", settings.lease_ttl, on_gain=gained, on_lose=lost)
     commander = Commander(bus)
+    tasks = TaskViews(database, clock)
     services = ApiServices(
         settings=settings,
         version=_version(),
@@ -111,7 +113,10 @@ async def build(
         commander=commander,
         requests=Requests(database),
         projection=projection,
-        tasks=TaskViews(database, clock),
+        tasks=tasks,
+        planner=Planner(
+            tasks, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
+        ),
         executions=ExecutionViews(database, hub),
         hub=hub,
         cluster=cluster,

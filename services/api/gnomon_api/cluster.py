@@ -9,6 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 from typing_extensions import override
 
+from gnomon_core.rules.task_type import KnownType
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused
 from gnomon_core.runtime.follower import Follower
@@ -110,8 +111,9 @@ class Cluster(Service):
         super().__init__("cluster")
         self._bus = bus
         self._members = members
-        self._partitions = partitions
-        self._types: dict[str, TypeAnnouncement] = {}
+        self.partitions: Final = partitions
+        self.known_types: dict[str, KnownType] = {}
+        """Announced types by name, as the shards know them."""
         self._follower = Follower(
             bus,
             bucket_stream(TYPES_BUCKET),
@@ -128,7 +130,7 @@ class Cluster(Service):
 
     def task_types(self) -> list[TypeView]:
         """All task types by name."""
-        return [self._type_view(one) for _, one in sorted(self._types.items())]
+        return [self._type_view(one.announcement) for _, one in sorted(self.known_types.items())]
 
     async def schedulers(self) -> SchedulerView:
         """Shards and schedulers, as the schedulers tell within a moment. Raises BusError."""
@@ -140,8 +142,8 @@ class Cluster(Service):
                 if shard.partition not in shards or shard.epoch > shards[shard.partition].epoch:
                     shards[shard.partition] = shard
         return SchedulerView(
-            partitions=self._partitions,
-            shards=tuple(_shard_entry(number, shards.get(number)) for number in range(self._partitions)),
+            partitions=self.partitions,
+            shards=tuple(_shard_entry(number, shards.get(number)) for number in range(self.partitions)),
             schedulers=tuple(sorted(told, key=lambda one: one.id)),
         )
 
@@ -231,12 +233,12 @@ class Cluster(Service):
         for stored in batch:
             entry = entry_of(stored)
             if entry.gone:
-                self._types.pop(entry.key, None)
+                self.known_types.pop(entry.key, None)
                 continue
             try:
-                self._types[entry.key] = _decode_type(entry.value)
-            except msgspec.DecodeError:
-                continue  # announced by a later version: not one that can be shown
+                self.known_types[entry.key] = KnownType.of(_decode_type(entry.value))
+            except (msgspec.DecodeError, ValueError):
+                continue  # of a later version, or with a schema that is none: unknown to the shards, too
 
 
 def _shard_entry(number: int, shard: ShardStatus | None) -> ShardEntry:

@@ -23,6 +23,7 @@ __all__ = [
     "caller",
     "checked_id",
     "execution_parts",
+    "flag",
     "json_response",
     "params_of",
     "problem_response",
@@ -122,6 +123,19 @@ def wait_seconds(request: HttpRequest, most: float) -> float | None:
             Code.INVALID, f"wait {message}", FieldError(pointer="#/wait", code=Code.INVALID, message=message)
         )
     return min(seconds, most)
+
+
+def flag(request: HttpRequest, name: str) -> bool:
+    """Whether `?name=true` is asked for. Raises Refused for anything but true and false."""
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        message = f"is {text[:80]!r}; allowed: true, false"
+        raise Refused(
+            Code.INVALID,
+            f"{name} {message}",
+            FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message),
+        )
+    return bool(text == "true")
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
-from gnomon_api.operations import OPERATIONS, Operation, Patch, Text
+from gnomon_api.operations import OPERATIONS, OneOf, Operation, Patch, Text
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN
 from gnomon_schemas.documents.json_schema import components, patch_of, task_input
 from gnomon_schemas.limits import ID_PATTERN, USER_ID_MAX_CHARS
@@ -115,11 +115,14 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
         media_type = kind.media_type
     else:
         content, media_type = {"schema": _schema(kind, refs)}, "application/json"
-    if example is not None:
+    if isinstance(kind, OneOf):
+        assert example is not None, f"{name} {status} shows nothing"
+        content["examples"] = {title: {"value": one} for title, one in example.items()}
+    elif example is not None:
         content["example"] = example
     words = "Stored; its outcome is not there yet" if status == 202 else "Done"
     found: dict[str, Any] = {"description": words, "content": {media_type: content}}
-    headers = ["ETag"] if kind is Task else []
+    headers = ["ETag"] if kind is Task or (isinstance(kind, OneOf) and Task in kind.kinds) else []
     if status in (201, 202):
         headers.append("Location")
     if headers:
@@ -155,6 +158,8 @@ def _problem(status: int, codes: Sequence[Code], refs: Mapping[Any, Any]) -> dic
 
 
 def _schema(kind: Any, refs: Mapping[Any, Any]) -> Any:
+    if isinstance(kind, OneOf):
+        return {"oneOf": [refs[one] for one in kind.kinds]}
     if isinstance(kind, Patch):
         return {"$ref": _REF.format(name=_PATCH)}
     return kind if isinstance(kind, dict) else refs[kind]
@@ -187,7 +192,9 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     kinds: set[type[msgspec.Struct]] = {Problem, Task}
     for told in OPERATIONS.values():
         for kind in (told.body, *told.answers.values()):
-            if isinstance(kind, type):
+            if isinstance(kind, OneOf):
+                kinds.update(kind.kinds)
+            elif isinstance(kind, type):
                 kinds.add(kind)
     refs, found = components(kinds, _REF, discriminators=True)
     spec = found[TaskSpec.__name__]

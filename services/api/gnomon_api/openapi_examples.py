@@ -6,14 +6,27 @@ from typing import Any, Final
 
 import msgspec
 
+from gnomon_api.planning import DryRun
+from gnomon_core.timing import Course, plan
+from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.codec import encode
+from gnomon_schemas.events import Created
 from gnomon_schemas.problems import CATALOGUE, Code, FieldError, problem
 from gnomon_schemas.samples import samples
+from gnomon_schemas.schedules import Cron
 
 __all__ = ["ANSWERS", "BODIES", "problem_example"]
 
+
+def _plain(value: msgspec.Struct) -> Any:
+    return msgspec.json.decode(encode(value))
+
+
 _AT: Final = "2026-11-21T09:00:00.000Z"
-_TASK: Final[dict[str, Any]] = msgspec.json.decode(encode(samples()["task.created"]))["task"]
+_CREATED: Final = samples()["task.created"]
+assert isinstance(_CREATED, Created)
+_A_TASK: Final = _CREATED.task
+_TASK: Final[dict[str, Any]] = msgspec.json.decode(encode(_A_TASK))
 _RUN: Final = "r-0193a4e2"
 _EXECUTION: Final[dict[str, Any]] = {
     "execution_id": f"{_TASK['task_id']}.{_RUN}",
@@ -75,6 +88,9 @@ _PREVIEW: Final = {
         {"at": "2026-11-24T08:00:00.000Z", "local": "2026-11-24T09:00:00+01:00", "note": None},
     ],
 }
+_NINE: Final = Cron(expression="0 9 * * 1-5", timezone="Europe/Berlin")
+_EIGHT_TO_TEN: Final = Cron(expression="0 8-10/2 * * 1-5", timezone="Europe/Berlin")
+_NOW: Final = instant_ms(_AT) // 1000
 _CHANGED: Final = {**_TASK, "priority": "high", "version": 2}
 _PAUSED: Final = {
     **_TASK,
@@ -84,6 +100,16 @@ _PAUSED: Final = {
     "version": 2,
 }
 _CANCELLED: Final = {**_TASK, "status": "cancelled", "next_run_time": None, "version": 2}
+_CREATED_DRY: Final = DryRun(
+    changed_fields=("name", "task_type", "config", "schedule"),
+    task=_A_TASK,
+    plan=plan(Course(None), Course(_NINE), now=_NOW),
+)
+_CHANGED_DRY: Final = DryRun(
+    changed_fields=("schedule",),
+    task=msgspec.structs.replace(_A_TASK, schedule=_EIGHT_TO_TEN, version=2, revision=2),
+    plan=plan(Course(_NINE), Course(_EIGHT_TO_TEN), now=_NOW),
+)
 _PENDING: Final = {"command_id": "0193a4e2", "status": "pending"}
 
 BODIES: Final[dict[str, dict[str, Any]]] = {
@@ -170,11 +196,11 @@ _SHARD: Final = {
 
 ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("create_task", 201): _TASK,
-    ("create_task", 200): _TASK,
+    ("create_task", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
     ("list_tasks", 200): {"items": [_TASK], "next_cursor": None},
     ("read_task", 200): _TASK,
-    ("patch_task", 200): _CHANGED,
-    ("put_task", 200): _CHANGED,
+    ("patch_task", 200): {"changed": _CHANGED, "dry_run": _plain(_CHANGED_DRY)},
+    ("put_task", 200): {"changed": _CHANGED, "dry_run": _plain(_CHANGED_DRY)},
     ("pause_task", 200): _PAUSED,
     ("resume_task", 200): {**_TASK, "version": 3},
     ("cancel_task", 200): _CANCELLED,
@@ -286,7 +312,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     },
     ("read_events", 200): 'id: 42\nevent: task.executed\ndata: {"type":"gnomon.task.executed.v1", …}\n\n',
 }
-"""Answers by operation and status."""
+"""Answers by operation and status; where there are several, each with a name."""
 
 _FIELDS: Final = {
     Code.INVALID: FieldError(

@@ -11,6 +11,7 @@ from gnomon_api.auditing import AuditReport
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
+from gnomon_api.planning import DryRun
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
 from gnomon_api.routes.executions import CancelReason
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
@@ -22,7 +23,7 @@ from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.problems import Code, Problem
 from gnomon_schemas.tasks import Task, TaskSpec
 
-__all__ = ["OPERATIONS", "Operation", "Patch", "Text"]
+__all__ = ["OPERATIONS", "OneOf", "Operation", "Patch", "Text"]
 
 
 class TaskPage(msgspec.Struct):
@@ -73,6 +74,12 @@ class Text(NamedTuple):
 
 class Patch(NamedTuple):
     """A body that is a merge patch of a task."""
+
+
+class OneOf(NamedTuple):
+    """An answer that is of one type or the other, by what was asked for."""
+
+    kinds: tuple[type[msgspec.Struct], ...]
 
 
 class Operation(NamedTuple):
@@ -147,6 +154,14 @@ _ONCE: Final = (Code.IDEMPOTENCY_MISMATCH,)
 _KEY: Final = ("Idempotency-Key",)
 _MATCH: Final = ("If-Match",)
 _PENDING: Final = {202: CommandView}
+_DRY_RUN: Final = _query(
+    "dry_run",
+    "Store nothing, and tell what would be.",
+    type="string",
+    enum=["true", "false"],
+    default="false",
+)
+_TASK_OR_PLAN: Final = OneOf((Task, DryRun))
 _OBJECT: Final = {"type": "object"}
 
 
@@ -158,14 +173,22 @@ def _act(body: Any) -> Operation:
 
 
 def _patch() -> Operation:
-    return Operation("tasks", {200: Task, **_PENDING}, Patch(), headers=_MATCH, problems=(*_CHANGE, *_SPEC))
+    return Operation(
+        "tasks",
+        {200: _TASK_OR_PLAN, **_PENDING},
+        Patch(),
+        params=[_DRY_RUN],
+        headers=_MATCH,
+        problems=(*_CHANGE, *_SPEC),
+    )
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "create_task": Operation(
         "tasks",
-        {201: Task, 200: Task, **_PENDING},
+        {201: Task, 200: _TASK_OR_PLAN, **_PENDING},
         TaskSpec,
+        params=[_DRY_RUN],
         headers=_KEY,
         problems=(*_WRITE, *_SPEC, *_ONCE, Code.ALREADY_EXISTS, Code.DELETED),
     ),

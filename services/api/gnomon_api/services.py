@@ -12,6 +12,7 @@ from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.idempotency import Requests
 from gnomon_api.measures import ApiMeasures
+from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
@@ -36,6 +37,7 @@ class ApiServices:
     requests: Requests
     projection: Projection
     tasks: TaskViews
+    planner: Planner
     executions: ExecutionViews
     hub: EventHub
     cluster: Cluster

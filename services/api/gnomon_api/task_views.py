@@ -92,6 +92,11 @@ class TaskViews:
             )
         return self.shown(row)
 
+    async def find(self, task_id: str) -> Task | None:
+        """The task that has an id, whoever owns it, deleted or not; None where there is none."""
+        row = await self._database.fetchrow(f"{statement('task_columns')} {statement('task_by_id')}", task_id)
+        return None if row is None else self.shown(row)
+
     async def list(self, given: list[tuple[str, str]], caller: Caller) -> ItemList:
         """A page of the tasks that a query string asks for. Raises Refused."""
         mine = None if caller.admin else {"user_id": [caller.user_id]}

@@ -16,6 +16,7 @@ from gnomon_api.http_io import (
     body_of,
     caller,
     checked_id,
+    flag,
     json_response,
     params_of,
     services,
@@ -40,13 +41,17 @@ _STATUS_VERBS: Final = {
 
 @post("/tasks")
 async def create_task(request: HttpRequest) -> HttpResponse:
-    """Create a task; under an id of the caller's choice where the body names one."""
-    no_params(request)
+    """Create a task; under an id of the caller's choice where the body names one. With `?dry_run=true` nothing is
+    stored, and the answer tells what would be."""
+    no_params(request, "dry_run")
+    dry_run = flag(request, "dry_run")
     api, body = services(request), body_of(await request.body())
     now_ms = api.clock.now_ms()
     # Whether a `once` lies in the past is for the shard's clock to say, not for this one.
     parse_create(body, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone)
     chosen = _chosen_id(body)
+    if dry_run:
+        return json_response(await api.planner.create(body, chosen, caller(request)))
     ids = await identity_of(request, body, task_id=chosen or "")
     task_id = chosen or ids.object_id
     outcome = await send(request, "create", task_id, body, ids)
@@ -72,13 +77,14 @@ async def read_task(request: HttpRequest, task_id: FromPath[str]) -> HttpRespons
 
 @patch("/tasks/{task_id:str}")
 async def patch_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """Change a task by a merge patch."""
+    """Change a task by a merge patch. With `?dry_run=true` nothing is stored, and the answer tells what would be."""
     return await _change(request, checked_id(task_id))
 
 
 @put("/tasks/{task_id:str}")
 async def put_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """Change a task by a merge patch: PUT merges too, so that clients need not know every field."""
+    """Change a task by a merge patch: PUT merges too, so that clients need not know every field. With `?dry_run=true`
+    nothing is stored, and the answer tells what would be."""
     return await _change(request, checked_id(task_id))
 
 
@@ -125,10 +131,14 @@ async def _change(request: HttpRequest, task_id: str) -> HttpResponse:
 
     The fields come first and carry `If-Match`; the status then needs no version, since it says what it wants.
     """
-    no_params(request)
+    no_params(request, "dry_run")
+    dry_run = flag(request, "dry_run")
     body = body_of(await request.body())
     fields = check_patch(body)
     verb = await _status_verb(request, task_id, body)
+    if dry_run:
+        planner, if_match = services(request).planner, request.headers.get("if-match")
+        return json_response(await planner.change(task_id, body, verb, if_match, caller(request)))
     outcome: Outcome | None = None
     ids = await identity_of(request, body, task_id=task_id)
     if fields or verb is None:

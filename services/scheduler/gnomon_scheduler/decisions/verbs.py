@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gnomon_core.rules.versions import check_version
 from gnomon_scheduler.decisions.changing import cancel, delete, pause, resume, update
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.creating import create
@@ -39,7 +40,7 @@ def decide(
     _check_owner(task.reg, command)
     if task.reg.deleted_ms is not None:
         raise _not_found(command)
-    _check_version(task.reg, command)
+    check_version(command.if_match, task.reg.version)
     return VERBS[command.verb](task, waiting_for_jitter, command, around)
 
 
@@ -50,16 +51,6 @@ def _not_found(command: Command) -> Refused:
 def _check_owner(reg: TaskRegister, command: Command) -> None:
     if command.user is not None and not command.admin and reg.user_id != command.user:
         raise _not_found(command)
-
-
-def _check_version(reg: TaskRegister, command: Command) -> None:
-    if command.if_match is None or command.if_match.strip() == "*":
-        return
-    wanted = command.if_match.strip().removeprefix("W/").strip('"')
-    if wanted != str(reg.version):
-        raise Refused(
-            Code.VERSION_MISMATCH, f"If-Match is {command.if_match}, the task is at version {reg.version}"
-        )
 
 
 VERBS: dict[str, Callable[[TaskState, list[Slot], Command, Surroundings], Decision]] = {
