@@ -65,6 +65,7 @@ class CatchUpPolicy(StrEnum):
     LATEST = "latest"
     """The newest runs, the others are `coalesced` into it."""
     ALL = "all"
+    """They run one after another, oldest first; of more than `limit` the newest, the others are `coalesced`."""
     SKIP = "skip"
     """All are `missed(catch_up_skip)`."""
 

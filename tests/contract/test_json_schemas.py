@@ -126,7 +126,7 @@ REFUSED: list[dict[str, Any]] = [
     {"retry": {"max_seconds": 86_401}},
     {"retry": {"backoff": "random"}},
     {"overlap": "queue_some"},
-    {"catch_up": {"policy": "all"}},
+    {"catch_up": {"policy": "some"}},
     {"catch_up": {"limit": 0}},
     {"catch_up": {"grace_seconds": 366 * 86_400 + 1}},
     {"expires_seconds": 0},

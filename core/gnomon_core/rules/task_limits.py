@@ -32,7 +32,7 @@ from gnomon_schemas.limits import (
     is_id,
 )
 from gnomon_schemas.problems import Code, FieldError
-from gnomon_schemas.tasks import CatchUp, CatchUpPolicy, RetryPolicy
+from gnomon_schemas.tasks import CatchUp, RetryPolicy
 
 __all__ = [
     "CHECKS",
@@ -160,14 +160,11 @@ def _retry(policy: RetryPolicy | None, at: str) -> list[FieldError]:
 
 
 def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
-    found = [
+    return [
         *_number(catch_up.after_seconds, f"{at}/after_seconds", least=0, most=SPAN_MAX_SECONDS),
         *_number(catch_up.grace_seconds, f"{at}/grace_seconds", least=0, most=SPAN_MAX_SECONDS),
         *_number(catch_up.limit, f"{at}/limit", least=1, most=CATCH_UP_LIMIT_MAX),
     ]
-    if catch_up.policy is CatchUpPolicy.ALL:
-        found += _unsupported(f"{at}/policy", "'all'", "'latest', 'skip'")
-    return found
 
 
 def _unsupported(at: str, given: str, allowed: str) -> list[FieldError]:

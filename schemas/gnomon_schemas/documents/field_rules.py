@@ -156,7 +156,6 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "jitter": _between(0, 1),
     },
     CatchUp: {
-        "policy": {"not": {"enum": ["all"]}},
         "after_seconds": _between(0, limits.SPAN_MAX_SECONDS),
         "grace_seconds": _between(0, limits.SPAN_MAX_SECONDS),
         "limit": _between(1, limits.CATCH_UP_LIMIT_MAX),

@@ -240,6 +240,9 @@ class Shard(Service):
             self._fold(seq, run, event)
         wanted = {(found.due.task_id, found.due.run) for found in taken.dues}
         wanted |= {(task_id, run) for task_id, task in memory.in_flight.items() for run in task.flights}
+        for task_id, run in wanted:
+            # Also what is only written ahead: a register may be stored and the watermark behind its slot not yet.
+            takeover.note_handled(memory, task_id, run)
         chains = await takeover.read_chains(self._bus, self.partition, wanted, taken.barrier)
         over = takeover.reconcile(memory, taken.dues, chains)
         if over:

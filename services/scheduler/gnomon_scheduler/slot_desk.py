@@ -18,9 +18,10 @@ from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.departing import Departure, departure
 from gnomon_scheduler.decisions.overlapping import replaced
-from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
+from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.memory import Flight, Slot, TaskState
@@ -30,7 +31,6 @@ from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
-from gnomon_schemas.tasks import Overlap
 
 __all__ = ["SlotDesk"]
 
@@ -198,23 +198,25 @@ class SlotDesk:
         )
 
     def _catch_up(self, first: Slot, now_ms: int) -> Unit:
-        """Decide a task's backlog from `first` on: spans, cursor and the slot that runs, in one unit."""
+        """Decide a task's backlog from `first` on: spans, cursor and the slots that run, in one unit."""
         task = first.task
         handled = self._book.memory.handled.get(task.task_id, ())
         backlog = catch_up(first, now_ms, partition=self._book.partition, handled=handled)
         notes = [self._book.note(event) for event in backlog.events]
+        for event in backlog.events:
+            self._book.measures.outcome(event)
         task.reg = msgspec.structs.replace(task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s))
-        runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]
-        overlap = task.reg.spec.overlap
-        for slot in runs:
-            if overlap is Overlap.SKIP and task.flights:
-                flight = flight_of(slot, written=False)
-                event = self._no_run(Skipped, task, flight, "overlap", now_ms)
-                notes.append(self._book.note(event, run=flight.run, expected=0))
-                continue
-            flight = flight_of(slot, written=True, gated=overlap is Overlap.QUEUE and bool(task.flights))
-            # Late as it is, it has as long to be claimed as one that came on time.
-            flight.expires_ms = max(slot.emit_ms, now_ms) + int(task.reg.spec.expires_after_seconds * 1000)
+        flights = [waiting_flight(slot) for slot in backlog.waiting]
+        for slot in backlog.runs:
+            late = late_flight(slot, now_ms)
+            if late is None:
+                refused = flight_of(slot, written=False)
+                skipped = self._no_run(Skipped, task, refused, "overlap", now_ms)
+                self._book.measures.outcome(skipped)
+                notes.append(self._book.note(skipped, run=refused.run, expected=0))
+            else:
+                flights.append(late)
+        for flight in flights:
             self._book.take_off(task, flight)
             self._book.arm_once_stored(task.task_id, flight)
         self._book.memory.schedule(task, self._book.watermark_ms)
@@ -291,6 +293,9 @@ class SlotDesk:
                 continue
             match departure(task, flight, now_ms, runnable=self._runnable(task)):
                 case Departure.GO:
+                    if flight.waits_late:
+                        # Late as it is, it has as long to be claimed as one that came on time.
+                        flight.expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
                     flight.gated, flight.emitted = False, True
                     ready.append((task, flight))
                 case Departure.NO_EXECUTOR:

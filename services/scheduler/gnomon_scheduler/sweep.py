@@ -26,6 +26,7 @@ from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.decisions.departing import expired
 from gnomon_scheduler.shard import Shard
 from gnomon_scheduler.takeover import read_chains
 from gnomon_schemas import subjects
@@ -82,7 +83,7 @@ class Sweep(Service):
             (task, flight.run)
             for task in self._shard.book.memory.in_flight.values()
             for flight in task.flights.values()
-            if flight.unclaimed and flight.expires_ms is not None and flight.expires_ms <= now_ms
+            if expired(flight, now_ms)
         ]
 
         def expire() -> None:

@@ -187,6 +187,8 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
             over.append(found.seq)
             continue
         flight.emitted, flight.gated = True, False
+        # As the executor has it: a late slot's counts from when it was handed out, which no register tells.
+        flight.expires_ms = instant_ms(found.due.expires_at) if found.due.expires_at else None
         flight.traceparent = found.traceparent or flight.traceparent
         flight.due_seq, flight.cause_seq = found.seq, found.due.cause_seq
         flight.last_seq = max(flight.last_seq, flight.cause_seq)

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from gnomon_core.rules.task_input import parse_create
+from gnomon_scheduler.decisions.catching_up import catch_up
 from gnomon_scheduler.decisions.command import Command, Surroundings
-from gnomon_scheduler.decisions.slots import Course, catch_up, course_of, flight_of
+from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.memory import ShardMemory, Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
@@ -84,7 +85,7 @@ def test_a_cancel_right_after_a_pause_ends_also_what_the_pause_would_let_go_of()
 
 
 @pytest.mark.parametrize("jitter", [0, 7, 30, 95])
-@pytest.mark.parametrize("policy", ["latest", "skip"])
+@pytest.mark.parametrize("policy", ["latest", "all", "skip"])
 @pytest.mark.parametrize("grace", [200, 100_000])
 def test_a_backlog_gives_every_slot_one_outcome_however_long_the_jitter(
     jitter: int, policy: str, grace: int
@@ -93,7 +94,7 @@ def test_a_backlog_gives_every_slot_one_outcome_however_long_the_jitter(
     task = _task(
         schedule={"kind": "interval", "every_seconds": 10, "jitter_seconds": jitter},
         overlap="allow",
-        catch_up={"policy": policy, "after_seconds": 60, "grace_seconds": grace},
+        catch_up={"policy": policy, "after_seconds": 60, "grace_seconds": grace, "limit": 30},
     )
     memory = ShardMemory(0)
     memory.tasks["t"] = task
@@ -115,8 +116,7 @@ def test_a_backlog_gives_every_slot_one_outcome_however_long_the_jitter(
                 counted = [nominal for nominal in covered if (nominal - NOW_S) % 10 == 0]
                 assert len(counted) == span.count
                 outcomes.update(counted)
-            runs = [*backlog.waiting, *([backlog.run] if backlog.run else [])]
-            outcomes.update(run.nominal_s for run in runs)
+            outcomes.update(slot.nominal_s for slot in (*backlog.waiting, *backlog.runs))
             task.reg = msgspec.structs.replace(task.reg, cursor_s=backlog.cursor_s)
             memory.schedule(task, before_ms)
             replanned = True

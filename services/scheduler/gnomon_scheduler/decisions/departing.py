@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gnomon_scheduler.decisions.overlapping import runs_beside
+from gnomon_scheduler.decisions.overlapping import live_one_waits, runs_beside
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.tasks import Overlap, Trigger
 
-__all__ = ["Departure", "departure"]
+__all__ = ["Departure", "departure", "expired"]
 
 
 class Departure(Enum):
@@ -32,9 +32,27 @@ class Departure(Enum):
 
 def departure(task: TaskState, flight: Flight, now_ms: int, *, runnable: bool) -> Departure:
     """What becomes of `flight` now. `runnable`: a live executor of its pool announces its type."""
-    if flight.attempt == 1 and flight.expires_ms is not None and flight.expires_ms <= now_ms:
+    if expired(flight, now_ms):
         return Departure.EXPIRED
     if flight.gated and runs_beside(task, flight):
-        gives_way = task.reg.spec.overlap is Overlap.SKIP and flight.trigger is Trigger.SCHEDULE
-        return Departure.GIVE_WAY if gives_way else Departure.WAIT
+        return Departure.GIVE_WAY if _gives_way(task, flight) else Departure.WAIT
+    if flight.waits_late and flight.gated and live_one_waits(task, now_ms):
+        return Departure.WAIT
     return Departure.GO if runnable else Departure.NO_EXECUTOR
+
+
+def expired(flight: Flight, now_ms: int) -> bool:
+    """Whether nobody has claimed it within its time. A late slot's time begins when it is handed out."""
+    return (
+        flight.unclaimed
+        and not flight.waits_late
+        and flight.expires_ms is not None
+        and flight.expires_ms <= now_ms
+    )
+
+
+def _gives_way(task: TaskState, flight: Flight) -> bool:
+    """A slot that was written ahead only because of its jitter must not wait where its task's policy is `skip`."""
+    return (
+        task.reg.spec.overlap is Overlap.SKIP and flight.trigger is Trigger.SCHEDULE and not flight.waits_late
+    )

@@ -17,7 +17,16 @@ from gnomon_scheduler.registers import Cancelling
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import Overlap, Trigger
 
-__all__ = ["Way", "has_room", "in_the_way", "next_gated", "replaced", "runs_beside", "way_past"]
+__all__ = [
+    "Way",
+    "has_room",
+    "in_the_way",
+    "live_one_waits",
+    "next_gated",
+    "replaced",
+    "runs_beside",
+    "way_past",
+]
 
 
 class Way(Enum):
@@ -76,6 +85,17 @@ def has_room(task: TaskState) -> bool:
 def runs_beside(task: TaskState, flight: Flight) -> bool:
     """Whether something of the task runs that a gated execution waits for."""
     return any(other.running and other is not flight for other in in_the_way(task))
+
+
+def live_one_waits(task: TaskState, now_ms: int) -> bool:
+    """Whether a gated execution of the task that is not late is to go before the late ones at `now_ms`."""
+    return any(
+        flight.gated
+        and not flight.waits_late
+        and flight.emit_ms <= now_ms
+        and flight.run not in task.cancelling
+        for flight in task.flights.values()
+    )
 
 
 def next_gated(task: TaskState) -> Flight | None:
