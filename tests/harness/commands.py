@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from typing import Any
+from typing import Any, Final
 
 import nats
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import PubAck
 
 __all__ = ["Commands", "RefusedError", "fresh_id"]
+
+_BETWEEN_TRIES: Final = 0.1
 
 
 class RefusedError(AssertionError):
@@ -106,6 +109,21 @@ class Commands:
         if not outcome["ok"]:
             raise RefusedError(f"{verb} {task_id} was refused: {outcome['error']}")
         return outcome
+
+    async def decided(
+        self, verb: str, task_id: str, body: Any = None, *, within: float = 2.0, **options: Any
+    ) -> dict[str, Any]:
+        """Send a command under one id again and again until its outcome is there: `within` seconds for each try.
+
+        So behaves whoever wants to know, while brokers and schedulers come and go.
+        """
+        command_id = options.pop("command_id", None) or fresh_id()
+        while True:
+            try:
+                await self.post(verb, task_id, body, command_id=command_id, **options)
+                return await self.outcome(command_id, within)
+            except (TimeoutError, nats.errors.Error):
+                await asyncio.sleep(_BETWEEN_TRIES)
 
     async def create(self, task_id: str, **spec: Any) -> dict[str, Any]:
         """Create a task: of type `echo` unless told otherwise."""

@@ -9,10 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import nats.errors
-import nats.js.errors
-
-from tests.harness.commands import fresh_id
 from tests.harness.ledger import Audit
 from tests.harness.over_http import OverHttp
 from tests.harness.world import World
@@ -21,8 +17,6 @@ __all__ = ["Load"]
 
 _TASKS: Final = 60
 _ASKERS: Final = 3
-_PAUSE: Final = 0.1
-_ANSWER_WITHIN: Final = 2.0
 
 
 class Load:
@@ -76,15 +70,7 @@ class Load:
     async def _ask(self) -> None:
         """Ask for one run after another over NATS."""
         while not self._end.is_set():
-            command_id = fresh_id("c")
-            while True:
-                try:
-                    await self.world.commands.post("run", "asked", {}, command_id=command_id)
-                    outcome = await self.world.commands.outcome(command_id, within=_ANSWER_WITHIN)
-                except (TimeoutError, nats.errors.Error):
-                    await asyncio.sleep(_PAUSE)  # the broker is away; the same command again
-                else:
-                    break
+            outcome = await self.world.commands.decided("run", "asked", {})
             assert outcome["ok"], outcome
             self.runs.append(outcome["execution"]["execution_id"])
 

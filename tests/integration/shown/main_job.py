@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,11 +21,10 @@ import asyncpg
 
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
 from gnomon_schemas.events import Created
+from tests.harness.hand import Hand
 from tests.harness.over_http import OverHttp
-from tests.harness.processes import Process
 from tests.harness.read_models import differences, end_everything
 from tests.harness.target import Target
-from tests.harness.waiting import until_time
 from tests.harness.world import World, now_ms, tell
 
 __all__ = ["MainJob", "main_job"]
@@ -42,10 +41,7 @@ INTERVALS: Final = (5, 6, 7, 8)
 CRONS_A_ZONE: Final = 20
 INTERVAL_TASKS: Final = 70
 ONE_SHOTS: Final = 30
-SCHEDULERS: Final = 3
-EXECUTORS: Final = 3
 SETTLE_SECONDS: Final = 90
-_LEASE_SECONDS, _ACK_WAIT_SECONDS = 2, 3
 
 
 @dataclass(frozen=True)
@@ -71,23 +67,12 @@ def _at(at: int, second: int, _: int) -> bool:
 
 
 class MainJob:
-    """The tasks, the processes that run them, and the hand that kills those."""
+    """The tasks."""
 
     def __init__(self, world: World, target: Target, seconds: int, seed: int) -> None:
         self.world, self.target, self.seconds = world, target, seconds
         self._random = random.Random(seed)
-        self.schedulers: list[Process] = []
-        self.executors: list[Process] = []
         self.jobs: list[Job] = []
-        self.ended: list[str] = []
-        """What was done to processes, in words."""
-
-    async def start(self) -> None:
-        """The processes."""
-        await asyncio.gather(
-            *(self._add(self.schedulers, self.world.scheduler) for _ in range(SCHEDULERS)),
-            *(self._add(self.executors, self.world.executor) for _ in range(EXECUTORS)),
-        )
 
     async def create(self, http: OverHttp) -> None:
         """The tasks: half of them over HTTP, half over NATS."""
@@ -110,14 +95,6 @@ class MainJob:
                 await (http.create if number % 2 else self.world.commands.create)(job.task, **spec)
 
         await asyncio.gather(*(create(number, job) for number, job in enumerate(self.jobs)))
-
-    async def kill_at_random(self) -> None:
-        """Kill, freeze or stop one process after another, each time with another in its place, until time is up."""
-        end = now_ms() + self.seconds * 1000
-        while now_ms() < end:
-            await self._random.choice((self._kill, self._kill, self._freeze, self._stop))()
-            await until_time(now_ms() + self._random.randrange(200, 1500))
-        tell(f"ended: {', '.join(self.ended)}")
 
     def expected(self, until: int) -> set[str]:
         """The idempotency keys of all slots up to a second."""
@@ -180,40 +157,6 @@ class MainJob:
             found.append(Job(f"once-{number}", schedule, partial(_at, at)))
         return found
 
-    # -- processes -------------------------------------------------------------------------------------
-
-    async def _add(self, kept: list[Process], start: Callable[[], Awaitable[Process]]) -> None:
-        kept.append(await start())
-
-    def _victim(self) -> tuple[list[Process], Callable[[], Awaitable[Process]]]:
-        kind = self._random.choice(("scheduler", "executor"))
-        return (
-            (self.schedulers, self.world.scheduler)
-            if kind == "scheduler"
-            else (self.executors, self.world.executor)
-        )
-
-    async def _kill(self) -> None:
-        kept, start = self._victim()
-        victim = kept.pop(self._random.randrange(len(kept)))
-        self.ended.append(f"{victim.name} killed")
-        await victim.kill()
-        await self._add(kept, start)
-
-    async def _stop(self) -> None:
-        kept, start = self._victim()
-        victim = kept.pop(self._random.randrange(len(kept)))
-        self.ended.append(f"{victim.name} stopped")
-        await asyncio.gather(victim.stop(within=60), self._add(kept, start))
-
-    async def _freeze(self) -> None:
-        kept, _ = self._victim()
-        victim = self._random.choice(kept)
-        self.ended.append(f"{victim.name} frozen")
-        await victim.pause()
-        await until_time(now_ms() + (max(_LEASE_SECONDS, _ACK_WAIT_SECONDS) + 1) * 1000)
-        victim.resume()
-
 
 @asynccontextmanager
 async def _api(world: World, dsn: str) -> AsyncIterator[OverHttp]:
@@ -226,10 +169,12 @@ async def main_job(world: World, target: Target, dsn: str, *, seconds: int, seed
     its execution was started, each execution has one recorded result, and Postgres tells the same."""
     tell(f"seed {seed}")
     job = MainJob(world, target, seconds, seed)
-    await job.start()
+    hand = Hand(world, seed)
+    await hand.start()
     async with _api(world, dsn) as http:
         await job.create(http)
-        await job.kill_at_random()
+        await hand.work_for(seconds)
+        tell(f"ended: {', '.join(hand.ended)}")
         until = now_ms()
         audit = await world.settled(until, within=SETTLE_SECONDS)
         await end_everything(world, dsn)

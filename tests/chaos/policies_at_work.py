@@ -1,0 +1,224 @@
+"""Every policy at work at the same time, and what must hold of each whatever was killed meanwhile.
+
+Each *part* makes tasks of one policy, keeps them busy as their users would, and in the end looks at nothing but the
+event log: the ledger (every slot exactly one outcome) says for all parts together that nothing was lost or doubled, and
+each part says besides what its own policy promises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from gnomon_schemas.events import Executed, Queued, Retrying, Started
+from tests.harness.events import Seen
+from tests.harness.world import World
+
+__all__ = ["PARTS", "Part", "most_at_once"]
+
+EVERY_SECOND: Final = {"kind": "interval", "every_seconds": 1}
+
+
+class Part:
+    """One policy at work."""
+
+    name = ""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.random = random.Random(f"{seed} {self.name}")
+
+    async def begin(self) -> None:
+        """Make the tasks."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Say what the policy promises, of what is recorded. Some executions may still be under way: the ledger says
+        which may not."""
+        raise NotImplementedError
+
+    async def create(self, task: str, **spec: Any) -> None:
+        """Create a task, whatever is away."""
+        body = {"name": task, "task_type": "echo", **spec}
+        outcome = await self.world.commands.decided("create", task, body)
+        assert outcome["ok"], outcome
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Do what its users do until it is over: nothing, where its schedules do all."""
+        await over.wait()
+
+    async def finish(self) -> None:
+        """Let what is bounded come to its end, now that nothing is killed any more."""
+
+    async def pause(self, over: asyncio.Event, least: float, most: float) -> bool:
+        """Wait for a while; False when it is over."""
+        try:
+            async with asyncio.timeout(self.random.uniform(least, most)):
+                await over.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def ended(self, task: str) -> dict[str, list[Seen]]:
+        """The executions of a task that were executed, by run."""
+        chains = self.chains(task).items()
+        return {run: chain for run, chain in chains if any(seen.name == "executed" for seen in chain)}
+
+    def chains(self, task: str) -> dict[str, list[Seen]]:
+        """The executions of a task, by run."""
+        found: defaultdict[str, list[Seen]] = defaultdict(list)
+        for seen in self.world.events.of(task_id=task):
+            if seen.run != "_":
+                found[seen.run].append(seen)
+        return found
+
+
+class Retries(Part):
+    """Handlers that fail as told, on a schedule: a slot is one execution, however many attempts it takes."""
+
+    name = "retries"
+    SCRIPTS: Final = (
+        ("fail", "ok"),
+        ("again 0.7", "fail", "ok"),
+        ("fail", "fail", "fail"),
+        ("fail", "never"),
+    )
+    ATTEMPTS: Final = 3
+
+    async def begin(self) -> None:
+        """Two tasks of each script."""
+        self.tasks = {f"retry-{number}": self.SCRIPTS[number % len(self.SCRIPTS)] for number in range(8)}
+        for task, steps in self.tasks.items():
+            await self.create(
+                task,
+                task_type="policy_scripted",
+                config={"steps": steps},
+                schedule={"kind": "interval", "every_seconds": self.random.randrange(2, 5)},
+                overlap="allow",
+                retry={"max_attempts": self.ATTEMPTS, "backoff": "constant", "initial_seconds": 0.5},
+            )
+
+    def check(self) -> None:
+        """Attempts are counted one by one, and the script's last step decides: no crash repeats or leaves out one."""
+        for task, steps in self.tasks.items():
+            for run, chain in self.ended(task).items():
+                attempts = [seen.event.attempt for seen in chain if isinstance(seen.event, Retrying)]
+                assert attempts == list(range(1, len(steps))), f"{task}.{run}: {attempts}"
+                (executed,) = (seen.event for seen in chain if isinstance(seen.event, Executed))
+                expected = "completed" if steps[-1] == "ok" else "failed"
+                assert (executed.status, executed.attempt) == (expected, len(steps)), f"{task}.{run}"
+                numbers = [seen.event.attempt for seen in chain if isinstance(seen.event, Started)]
+                assert sorted(set(numbers)) == list(range(1, len(steps) + 1)), f"{task}.{run}: {numbers}"
+                assert numbers == sorted(numbers), f"{task}.{run}: {numbers}"
+
+
+class Queues(Part):
+    """One at a time, by every policy that says so, with handlers that outlast their slots now and then."""
+
+    name = "queues"
+    POLICIES: Final = ("skip", "queue", "queue_all", "cancel_running")
+
+    async def begin(self) -> None:
+        """Two tasks of each policy."""
+        self.tasks = {f"{policy}-{number}": policy for policy in self.POLICIES for number in range(2)}
+        for task, policy in self.tasks.items():
+            seconds = 1.6 if policy == "cancel_running" else 0.7
+            await self.create(
+                task, task_type="sleep", config={"seconds": seconds}, schedule=EVERY_SECOND, overlap=policy
+            )
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Now and then a run on demand beside the slots, which keeps to the same policy."""
+        while await self.pause(over, 1, 4):
+            task = self.random.choice(list(self.tasks))
+            outcome = await self.world.commands.decided("run", task, {})
+            assert outcome["ok"] or outcome["error"]["code"] == "overlap", outcome
+
+    def check(self) -> None:
+        """Never two at a time; and of `queue_all` no slot is left out."""
+        for task, policy in self.tasks.items():
+            events = self.world.events.of(task_id=task)
+            assert most_at_once(events) == 1, f"{task}: {most_at_once(events)} at a time"
+            if policy == "queue_all":
+                ends = {seen.run: seen.name for seen in events if seen.name in {"skipped", "missed"}}
+                assert not ends, f"{task}: {ends}"
+
+
+class Pauses(Part):
+    """Tasks that are paused and resumed at random: a slot of a pause never runs."""
+
+    name = "pauses"
+
+    async def begin(self) -> None:
+        """Tasks that fire every second."""
+        self.tasks = [f"paused-{number}" for number in range(4)]
+        for task in self.tasks:
+            await self.create(task, schedule=EVERY_SECOND, overlap="allow")
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Pause, wait, resume."""
+        while await self.pause(over, 0.2, 1.5):
+            task = self.random.choice(self.tasks)
+            verb = self.random.choice(("pause", "resume"))
+            outcome = await self.world.commands.decided(verb, task, {})
+            assert outcome["ok"], outcome
+
+    async def finish(self) -> None:
+        """All of them go on."""
+        for task in self.tasks:
+            outcome = await self.world.commands.decided("resume", task, {})
+            assert outcome["ok"], outcome
+
+    def check(self) -> None:
+        """The ledger says it: what is executed within a pause would be doubled by the pause's span."""
+
+
+class OnDemand(Part):
+    """Runs that were asked for: each that was accepted is made once, whoever died after the answer."""
+
+    name = "on demand"
+
+    async def begin(self) -> None:
+        """A task without schedule."""
+        self.asked: list[str] = []
+        await self.create("asked", overlap="allow")
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Ask, one run after another."""
+        while await self.pause(over, 0.05, 0.3):
+            body = {"trigger_data": {"number": len(self.asked)}}
+            outcome = await self.world.commands.decided("run", "asked", body)
+            assert outcome["ok"], outcome
+            self.asked.append(outcome["execution"]["run"])
+
+    def check(self) -> None:
+        """Each has one chain, with its own input, and was executed."""
+        chains = self.chains("asked")
+        assert sorted(chains) == sorted(self.asked)
+        for number, run in enumerate(self.asked):
+            queued = chains[run][0].event
+            assert isinstance(queued, Queued)
+            assert json.loads(bytes(queued.trigger_data)) == {"number": number}
+            assert chains[run][-1].name == "executed", f"{run}: {[seen.name for seen in chains[run]]}"
+
+
+PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, OnDemand)
+
+
+def most_at_once(events: Iterable[Seen]) -> int:
+    """The most executions that were under way at a time, in the order in which it was recorded.
+
+    One is under way from its first claim until it is executed, or waits for its next attempt.
+    """
+    most, under_way = 0, set[tuple[str, str]]()
+    for seen in events:
+        if seen.name == "started":
+            under_way.add((seen.task_id, seen.run))
+        elif seen.name in {"executed", "retrying"}:
+            under_way.discard((seen.task_id, seen.run))
+        most = max(most, len(under_way))
+    return most

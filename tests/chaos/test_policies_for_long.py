@@ -1,0 +1,58 @@
+"""All policies at work at the same time while schedulers, executors and the broker are killed and frozen at random."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+
+import pytest
+
+from tests.chaos.policies_at_work import PARTS
+from tests.harness.fixtures import BOTH
+from tests.harness.hand import ALL, Hand
+from tests.harness.processes import Process
+from tests.harness.read_models import differences, end_everything
+from tests.harness.world import World, now_ms, tell
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900), BOTH]
+
+SECONDS = float(os.environ.get("GNOMON_CHAOS_SECONDS") or 120)
+SEED = os.environ.get("GNOMON_CHAOS_SEED")
+SETTLE_SECONDS = 180
+TASK_TYPES = "tests.integration.policies.task_types"
+
+
+async def test_all_policies_while_everything_is_killed(world: World, postgres_url: str) -> None:
+    """Nothing is lost and nothing doubled: every slot and every run has exactly one outcome, each policy keeps its
+    word, and the read models equal the log and a rebuild of it."""
+    seed = int(SEED) if SEED else secrets.randbelow(1_000_000)
+    tell(f"seed {seed}")
+
+    async def executor() -> Process:
+        return await world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES)
+
+    hand = Hand(world, seed, executor=executor, acts=ALL, pause_ms=(500, 4000))
+    await hand.start()
+    await world.api(postgres_url)
+    parts = [part(world, seed) for part in PARTS]
+    await asyncio.gather(*(part.begin() for part in parts))
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as users:
+        for part in parts:
+            users.create_task(part.go_on(over), name=part.name)
+        try:
+            await hand.work_for(SECONDS)
+        finally:
+            over.set()
+            tell(f"ended: {', '.join(hand.ended)}")
+    await asyncio.gather(*(part.finish() for part in parts))
+    until = now_ms()
+    found = await world.settled(until, within=SETTLE_SECONDS)
+    tell(f"settled {(now_ms() - until) / 1000:g} s after the last act")
+    await end_everything(world, postgres_url)
+    tell(f"{found}; {len(world.events.all)} events")
+    for part in parts:
+        part.check()
+    assert world.audit(until).settled
+    assert await differences(world, postgres_url) == []
