@@ -98,7 +98,10 @@ class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_ch
     `max_consecutive_failures`."""
     changed_at: str
     task: Task | None = None
-    """The task after a change of its own accord that more than the status tells: a pause that ended or began."""
+    """The task after a change of its own accord that is more than its status: a pause that ended or began. Its slots
+    are others after `occurred_at`, the last instant before `changed_at` where a pause lasted until that time."""
+    changes: tuple[FieldChange, ...] = ()
+    """What that change was."""
 
 
 class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):

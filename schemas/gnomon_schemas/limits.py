@@ -61,6 +61,8 @@ ATTEMPTS_MAX = 100
 FACTOR_MAX = 1000.0
 """Largest growth of a retry's delay from one attempt to the next."""
 CATCH_UP_LIMIT_MAX = 1000
+FAILURES_MAX = 1_000_000
+"""Largest `max_consecutive_failures`."""
 BACKFILL_SLOTS_MAX = 1000
 """Slots that one backfill may list by name. A span without a list has no such limit."""
 BACKFILL_CONCURRENCY_MAX = 100
@@ -83,7 +85,6 @@ NOT_YET = {
     "concurrency_limit": 1,
     "rate_limit": None,
     "unique_for_seconds": None,
-    "max_consecutive_failures": None,
     "lateness_slo_seconds": None,
     "notify": (),
 }

@@ -120,6 +120,15 @@ def _task_events() -> dict[str, msgspec.Struct]:
             reason="pause",
             changed_at=_AT,
         ),
+        "task.status_changed.own": events.StatusChanged(
+            **_EVENT,
+            old_status=tasks.TaskStatus.PAUSED,
+            new_status=tasks.TaskStatus.SCHEDULED,
+            reason="pause_over",
+            changed_at=_AT,
+            task=_task(),
+            changes=(events.FieldChange(field="paused", old=True, new=False),),
+        ),
         "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4),
         "task.rejected": events.Rejected(**_EVENT, command_id="c5", verb="create", error=refused),
     }

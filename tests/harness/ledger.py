@@ -63,6 +63,11 @@ def stretches(events: Iterable[Seen]) -> list[Stretch]:
             marks.append((at_ms, schedule, task.revision, task.paused))
         elif isinstance(event, Deleted):
             marks.append((instant_ms(event.deleted_at), None, 0, False))
+        elif isinstance(event, StatusChanged) and event.task is not None:
+            # `occurred_at`: a pause ends before the instant that it lasts until, the slot of that second is live.
+            schedule = None if event.task.status in _OVER else event.task.schedule
+            at_ms = instant_ms(event.occurred_at)
+            marks.append((at_ms, schedule, event.task.revision, event.task.paused))
         elif isinstance(event, StatusChanged) and event.new_status in _OVER:
             marks.append((instant_ms(event.changed_at), None, 0, False))
     ends = [mark[0] for mark in marks[1:]] + [_ENDLESS_MS]

@@ -23,6 +23,7 @@ from gnomon_schemas.limits import (
     DESCRIPTION_MAX_CHARS,
     DURATION_MAX_SECONDS,
     FACTOR_MAX,
+    FAILURES_MAX,
     METADATA_MAX,
     NAME_MAX_CHARS,
     NOT_YET,
@@ -159,6 +160,10 @@ def _retry(policy: RetryPolicy | None, at: str) -> list[FieldError]:
     ]
 
 
+def _failures(value: int | None, at: str) -> list[FieldError]:
+    return _number(value, at, least=1, most=FAILURES_MAX)
+
+
 def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
     return [
         *_number(catch_up.after_seconds, f"{at}/after_seconds", least=0, most=SPAN_MAX_SECONDS),
@@ -197,6 +202,7 @@ CHECKS: Final[dict[str, Check]] = {
     "retry": _retry,
     "catch_up": _catch_up,
     "expires_seconds": _expires,
+    "max_consecutive_failures": _failures,
     **{name: _only(default) for name, default in NOT_YET.items()},
 }
 """Field of a TaskSpec to its check. A field without one is right as soon as its type is."""

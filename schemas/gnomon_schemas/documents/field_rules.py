@@ -129,6 +129,7 @@ _TASK: Final[Mapping[str, Rule]] = {
     "total_timeout_seconds": _TIMEOUT,
     "expires_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
     "concurrency_limit": _FROM_1,
+    "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
 }
 _WINDOW: Final[Mapping[str, Rule]] = {
     "timezone": {"examples": ["Europe/Berlin"]},

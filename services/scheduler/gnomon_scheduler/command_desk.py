@@ -17,6 +17,7 @@ import structlog
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.identity import check_identity
@@ -24,7 +25,7 @@ from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
-from gnomon_scheduler.registers import RING_SIZE, Cancelling, RingEntry, TaskRegister
+from gnomon_scheduler.registers import RING_SIZE, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas.clock_text import format_instant
@@ -62,17 +63,12 @@ class CommandDesk:
         bus: Bus,
         book: Book,
         types: TypeCatalogue,
-        wish: Callable[[TaskState, Cancelling], None],
-        after_change: Callable[[TaskState], None],
-        *,
-        default_timezone: str,
-        fingerprint: str,
-        cancel_grace_ms: int,
+        applier: Applier,
+        surroundings: Callable[[int], Surroundings],
+        look_at: Callable[[TaskState], None],
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
-        self._wish, self._after_change = wish, after_change
-        self._default_timezone, self._fingerprint = default_timezone, fingerprint
-        self._cancel_grace_ms = cancel_grace_ms
+        self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
@@ -122,8 +118,7 @@ class CommandDesk:
         if command.verb in _CLOSING_NOTHING:
             return self._book.now_ms()
         task = self._book.memory.tasks.get(command.object_id)
-        made_ms = 0 if task is None else task.reg.revision_from_ms
-        return max(now_ms, made_ms, ahead.get(command.object_id, 0))
+        return now_ms if task is None else closing_instant(task, now_ms, ahead)
 
     def _decide(self, received: Received, now_ms: int) -> Unit | None:
         """Decide one command; None where it had been decided before, and is only answered."""
@@ -134,14 +129,7 @@ class CommandDesk:
             self._book.measures.duplicate()
             self._replies.append(_Reply(received, known))
             return None
-        around = Surroundings(
-            now_ms=now_ms,
-            partition=self._book.partition,
-            types=self._types.known,
-            default_timezone=self._default_timezone,
-            fingerprint=self._fingerprint,
-            cancel_grace_ms=self._cancel_grace_ms,
-        )
+        around = self._surroundings(now_ms)
         with self._book.measures.deciding(command) as traceparent:
             command = command._replace(traceparent=traceparent)
             received = Received(command, received.reply_to, received.ack_subject)
@@ -196,19 +184,9 @@ class CommandDesk:
         if task is None:
             task = TaskState(reg, 0)
             self._book.memory.tasks[reg.task_id] = task
-        task.reg = reg
-        notes = [self._book.note(event, traceparent=command.traceparent) for event in decision.events]
-        for flight in decision.waiting:
-            self._book.take_off(task, flight)
-        for flight, event in decision.queued:
-            self._book.take_off(task, flight)
-            notes.append(self._book.chain_head(flight, event, command.traceparent))
-        for flight in (*decision.waiting, *(flight for flight, _ in decision.queued)):
-            self._book.arm_once_stored(task.task_id, flight)
-        for item in decision.cancels:
-            task.wish(item)
-        if decision.rescheduled:
-            self._book.memory.schedule(task, self._book.watermark_ms)
+        decision.reg = reg
+        unit = self._applier.apply(task, decision, command_seq=command.seq, traceparent=command.traceparent)
+        self._look_at(task)
         first = decision.events[0] if decision.events else None
         # The event that answers shows the task as it is after the change: as the answer does.
         shown = first.task if isinstance(first, Created | Updated) else None
@@ -220,13 +198,7 @@ class CommandDesk:
                 ),
             )
         )
-        self._note_answer(command, notes[0], None)
-        unit = self._book.unit(task, notes, command_seq=command.seq)
-        if decision.rescheduled and not decision.created:
-            # A resume may come after the last slot, and an update may leave none. A new task has one.
-            unit.when_stored(_telling(self._after_change, task))
-        for item in decision.cancels:
-            unit.when_stored(_wishing(self._wish, task, item))
+        self._note_answer(command, unit.notes[0], None)
         return unit
 
     def _refuse(
@@ -346,13 +318,3 @@ def _shortened(found: Problem) -> Problem:
         for error in found.errors[:_ERRORS_MAX]
     )
     return msgspec.structs.replace(found, detail=found.detail[:REFUSAL_TEXT_MAX_CHARS], errors=errors)
-
-
-def _telling(tell: Callable[[TaskState], None], task: TaskState) -> Callable[[], None]:
-    return lambda: tell(task)
-
-
-def _wishing(
-    wish: Callable[[TaskState, Cancelling], None], task: TaskState, item: Cancelling
-) -> Callable[[], None]:
-    return lambda: wish(task, item)

@@ -18,7 +18,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
-from gnomon_scheduler.registers import ShardRegister, TaskRegister
+from gnomon_scheduler.registers import ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_schemas.events import Event
 from gnomon_schemas.problems import Problem
@@ -64,10 +64,16 @@ class ShardMemory:
         """The tasks that ended or were deleted: whose register goes some day."""
         self.ending: dict[str, TaskState] = {}
         """The tasks that a register told of as having executions that are being ended."""
+        self.owing: dict[str, TaskState] = {}
+        """The tasks whose register asked for a change of its own accord: see `decisions.own_changes`."""
         self.handled: dict[str, set[int]] = {}
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
         self._heap: list[tuple[int, str] | tuple[int, str, int, int]] = []
+        self._pauses: dict[str, int] = {}
+        """When the tasks resume that are paused until a time."""
+        self._pause_ends: list[tuple[int, str]] = []
+        """Heap of those times; what does not agree with `_pauses` was left behind."""
         self._generation = 0
         """Given out once each, so that what an id's former life left on the heap is not taken for its present one's."""
         self._horizon_ms = 0
@@ -82,6 +88,7 @@ class ShardMemory:
             self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
         else:
             self.over.pop(task.task_id, None)
+        self._note_pause(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
         task.planned = task.generation = 0
         schedule = reg.spec.schedule
         if schedule is None or not reg.active:
@@ -92,6 +99,26 @@ class ShardMemory:
         nominal = next_fire(schedule, after_s)
         if nominal is not None:
             self._plan(task, nominal)
+
+    def _note_pause(self, task_id: str, until_ms: int | None) -> None:
+        if until_ms is None:
+            self._pauses.pop(task_id, None)
+        elif self._pauses.get(task_id) != until_ms:
+            self._pauses[task_id] = until_ms
+            heapq.heappush(self._pause_ends, (until_ms, task_id))
+
+    def next_pause_end_ms(self) -> int | None:
+        """When the next task resumes by itself, in milliseconds; None: none does."""
+        ends = self._pause_ends
+        while ends and self._pauses.get(ends[0][1]) != ends[0][0]:
+            heapq.heappop(ends)
+        return ends[0][0] if ends else None
+
+    def pop_pause_end(self) -> TaskState | None:
+        """The task that resumes next (see `next_pause_end_ms`), once; None: its register cannot be read."""
+        _, task_id = heapq.heappop(self._pause_ends)
+        del self._pauses[task_id]
+        return self.tasks.get(task_id)
 
     def _schedule_emissions(self, task: TaskState, schedule: Schedule, watermark_ms: int) -> int:
         """Put on the heap what waits for its jitter at the watermark; the instant from which nominal times count."""
@@ -214,6 +241,10 @@ class ShardMemory:
             self.ending[task.task_id] = task
         else:
             self.ending.pop(task.task_id, None)
+        if owes_change(reg):
+            self.owing[task.task_id] = task
+        else:
+            self.owing.pop(task.task_id, None)
         self.unreadable.pop(task.task_id, None)
         if known is not None and _same_slots(known, reg):
             # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
@@ -236,7 +267,8 @@ class ShardMemory:
 
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""
-        for table in (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over, self.ending):
+        tables = (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over, self.ending, self.owing)
+        for table in (*tables, self._pauses):
             table.pop(task_id, None)
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:

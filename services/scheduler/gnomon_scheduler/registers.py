@@ -18,7 +18,17 @@ from gnomon_schemas.dues import PreviousRun
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 
-__all__ = ["RING_SIZE", "Cancelling", "Entry", "RingEntry", "Runtime", "ShardRegister", "TaskRegister"]
+__all__ = [
+    "RING_SIZE",
+    "Cancelling",
+    "Entry",
+    "RingEntry",
+    "Runtime",
+    "ShardRegister",
+    "TaskRegister",
+    "fails_too_often",
+    "owes_change",
+]
 
 RING_SIZE = 32
 """How many commands a register remembers, to answer their retries."""
@@ -117,6 +127,8 @@ class TaskRegister(
     """`completed`, `failed` or `cancelled`: no slot fires any more."""
     ended_ms: int | None = None
     pause_note: str | None = None
+    paused_until_ms: int | None = None
+    """When it resumes by itself; only while it is paused and has not ended."""
     deleted_ms: int | None = None
     runtime: Runtime = Runtime()
     entries: tuple[Entry, ...] = ()
@@ -134,6 +146,23 @@ class TaskRegister(
             and self.ended is None
             and self.deleted_ms is None
         )
+
+
+def owes_change(reg: TaskRegister) -> bool:
+    """Whether the register says that its task is to be changed without a command: see `decisions.own_changes`."""
+    return fails_too_often(reg)
+
+
+def fails_too_often(reg: TaskRegister) -> bool:
+    """Whether as many executions in a row have failed as the task takes, and it is not paused yet."""
+    most = reg.spec.max_consecutive_failures
+    return (
+        most is not None
+        and reg.runtime.consecutive_failures >= most
+        and not reg.spec.paused
+        and reg.ended is None
+        and reg.deleted_ms is None
+    )
 
 
 class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.state.shard.v1"):

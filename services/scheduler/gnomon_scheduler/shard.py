@@ -3,8 +3,10 @@
 Everything happens in *turns* of one task. A turn freezes the time, T, and then, in this order:
 
 1. *folds* what the follower delivered;
-2. *hands out the slots* whose emission time is up to T: plain ones are published at once, under the due fence;
-3. *decides the commands* that wait, at T, so that every slot up to T belongs to the revision before them;
+2. *ends the pauses* that last until T at the latest (`own_changes`), then *hands out the slots* whose emission time is
+   up to T: plain ones are published at once, under the due fence;
+3. *decides* what tasks change of their own accord, and *the commands* that wait, at T, so that every slot up to T
+   belongs to the revision before them;
 4. *stores* one or more batches: what 1 to 3 decided, and, in the last of them, the watermark T, since by then the
    due of every plain slot up to T is stored and the outcome of every other one is in these very batches;
 5. *answers* the commands, then acknowledges them;
@@ -33,15 +35,18 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import takeover
+from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
+from gnomon_scheduler.decisions.command import Surroundings
 from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
 from gnomon_scheduler.decisions.overlapping import next_gated
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.own_desk import OwnDesk
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -99,6 +104,7 @@ class Shard(Service):
         self._intakes: list[Intake] = []
         self._book: Book
         self._slots: SlotDesk
+        self._own: OwnDesk
         self._commands: CommandDesk
         self._endings: EndingDesk
 
@@ -211,15 +217,20 @@ class Shard(Service):
             self._endings.wish,
             cancel_grace_ms=options.cancel_grace_ms,
         )
+        applier = Applier(self._book, self._endings.wish, self._after_end)
+        self._own = OwnDesk(self._book, applier, self._surroundings)
         self._commands = CommandDesk(
-            self._bus,
-            self._book,
-            self._types,
-            self._endings.wish,
-            self._after_end,
-            default_timezone=options.default_timezone,
-            fingerprint=options.fingerprint,
-            cancel_grace_ms=options.cancel_grace_ms,
+            self._bus, self._book, self._types, applier, self._surroundings, self._own.look_at
+        )
+
+    def _surroundings(self, now_ms: int) -> Surroundings:
+        return Surroundings(
+            now_ms=now_ms,
+            partition=self.partition,
+            types=self._types.known,
+            default_timezone=self._options.default_timezone,
+            fingerprint=self._options.fingerprint,
+            cancel_grace_ms=self._options.cancel_grace_ms,
         )
 
     async def _open(self, prefix: str, filters: tuple[str, ...], queue: deque[Received]) -> None:
@@ -261,6 +272,9 @@ class Shard(Service):
             for item in task.cancelling.values():
                 self._endings.wish(task, item)
         memory.ending.clear()
+        for task in memory.owing.values():
+            self._own.look_at(task)
+        memory.owing.clear()
         if memory.dirty:
             book.flush_soon()
 
@@ -285,7 +299,10 @@ class Shard(Service):
         while self._requests:
             self._requests.popleft()()
         now_ms = self._book.now_ms()
-        units, until_ms, handed_out = await self._slots.hand_out(now_ms)
+        units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
+        of_slots, until_ms, handed_out = await self._slots.hand_out(paused_ms)
+        units += of_slots
+        units += self._own.decide(until_ms, self._slots.ahead)
         units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._book.flush()
         before_ms = self._book.watermark_ms
@@ -298,7 +315,7 @@ class Shard(Service):
 
     async def _rest(self) -> None:
         """Wait until something comes in or some time has come."""
-        if self._inbox or self._commands.waiting or self._requests or self._halting:
+        if self._inbox or self._commands.waiting or self._own.waiting or self._requests or self._halting:
             # Let the callbacks run that feed the mailbox: a busy shard must not starve its process.
             await asyncio.sleep(0)
             return
@@ -312,7 +329,7 @@ class Shard(Service):
     def _seconds_to_next(self) -> float:
         now_ms = self._clock.now_ms()
         wait = self._book.seconds_to_next()
-        for at_ms in (self._book.memory.next_due_ms(), self._endings.next_ms):
+        for at_ms in (self._book.memory.next_due_ms(), self._endings.next_ms, self._own.next_ms):
             if at_ms is not None:
                 wait = min(wait, (at_ms - now_ms) / 1000)
         return wait
@@ -355,6 +372,7 @@ class Shard(Service):
             self._endings.done(task.task_id, run)
             self._measures.outcome(event)
             self._after_end(task)
+            self._own.look_at(task)
 
     def _after_end(self, task: TaskState) -> None:
         """Something of the task ended: let a waiting execution go, or end the task."""

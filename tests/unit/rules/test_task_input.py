@@ -136,7 +136,7 @@ def test_an_unknown_field_is_named_with_what_is_allowed() -> None:
         ({"concurrency_limit": 2}, Code.UNSUPPORTED, "#/concurrency_limit"),
         ({"rate_limit": {"count": 1, "per_seconds": 1}}, Code.UNSUPPORTED, "#/rate_limit"),
         ({"unique_for_seconds": 1}, Code.UNSUPPORTED, "#/unique_for_seconds"),
-        ({"max_consecutive_failures": 1}, Code.UNSUPPORTED, "#/max_consecutive_failures"),
+        ({"max_consecutive_failures": 0}, Code.INVALID, "#/max_consecutive_failures"),
         ({"lateness_slo_seconds": 1}, Code.UNSUPPORTED, "#/lateness_slo_seconds"),
         ({"notify": [{"type": "file"}]}, Code.UNSUPPORTED, "#/notify"),
         ({"template_id": "t"}, Code.UNSUPPORTED, "#/template_id"),

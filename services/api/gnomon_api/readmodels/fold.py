@@ -151,7 +151,7 @@ class Fold:
         before = self.tasks.get(event.task_id)
         row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
         if before is not None:
-            _carry_over(before, row)
+            _carry_over(before, row, event.changes)
         self.tasks[row.task_id] = row
         self.definitions[row.task_id] = _definition(event.task)
         if before is None or before.schedule != row.schedule or _slot_state(before) != _slot_state(row):
@@ -162,12 +162,29 @@ class Fold:
 
     def _status_changed(self, stored: Stored, event: ev.StatusChanged) -> None:
         task = self.tasks.get(event.task_id)
-        if task is not None and event.new_status is not TaskStatus.RUNNING:
+        if event.task is not None:
+            self._changed_itself(stored, event, task, event.task)
+        elif task is not None and event.new_status is not TaskStatus.RUNNING:
             before = _slot_state(task)
             task.base_status = event.new_status
             if _slot_state(task) != before:
                 self._mark(stored, task, event.changed_at)
             task.updated_at = max(task.updated_at, _instant(event.changed_at))
+
+    def _changed_itself(
+        self, stored: Stored, event: ev.StatusChanged, before: TaskRow | None, task: Task
+    ) -> None:
+        """More of the task than its status is another, and no caller asked for it."""
+        row = _task_row(task, _instant(event.occurred_at), stored.seq)
+        if before is not None:
+            _carry_over(before, row, event.changes)
+            row.updated_at = max(before.updated_at, _instant(event.changed_at))
+        self.tasks[row.task_id] = row
+        self.definitions[row.task_id] = _definition(task)
+        if before is None or _slot_state(before) != _slot_state(row):
+            # `occurred_at`: the last instant under what was before, where a pause lasted until `changed_at`.
+            self._mark(stored, row, event.occurred_at)
+        self._remember(stored, event, row.version, "updated", event.changed_at, None, event.changes)
 
     def _deleted(self, stored: Stored, event: ev.Deleted) -> None:
         task = self.tasks.get(event.task_id)
@@ -440,15 +457,16 @@ def _slot_state(task: TaskRow) -> str:
     return "paused" if task.base_status == TaskStatus.PAUSED else "active"
 
 
-def _carry_over(before: TaskRow, after: TaskRow) -> None:
-    """What runs have told stays when a caller changes the task."""
+def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, ...]) -> None:
+    """What runs have told stays when the task is changed; but the end of a pause forgets failures in a row."""
+    resumed = any(change.field == "paused" and change.new is False for change in changes)
     after.in_flight = before.in_flight
     after.last_run_time = before.last_run_time
     after.last_execution = before.last_execution
     after.run_count = before.run_count
     after.success_count = before.success_count
     after.failure_count = before.failure_count
-    after.consecutive_failures = before.consecutive_failures
+    after.consecutive_failures = 0 if resumed else before.consecutive_failures
     after.seen_until = max(before.seen_until, after.seen_until)
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from gnomon_core.rules.decoding import parse_body
+from gnomon_core.rules.pause_input import parse_pause
 from gnomon_core.rules.task_input import changed_fields, parse_update
 from gnomon_core.rules.task_type import check_type
 from gnomon_core.timing import check_jitter
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged
+from gnomon_scheduler.decisions.own_changes import unfailed
+from gnomon_scheduler.decisions.telling import about, command_id, field_changes, note_status, unchanged
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.codec import encode
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.commands import (
     CancelTask,
     DeleteTask,
-    PauseTask,
     ResumeTask,
 )
 from gnomon_schemas.events import (
@@ -31,8 +33,6 @@ from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import TaskSpec
 
 __all__ = ["cancel", "delete", "pause", "resume", "update"]
-
-_SHOWN_MAX = 64 * 1024
 
 
 def update(
@@ -47,16 +47,28 @@ def update(
         created_at_ms=reg.created_ms,
         default_timezone=around.default_timezone,
     )
-    return _change(task, waiting_for_jitter, spec, reg.pause_note, command, around)
+    return _change(
+        task, waiting_for_jitter, spec, _Pause(reg.pause_note, reg.paused_until_ms), command, around
+    )
 
 
 def pause(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
     """Let no slot fire until it is resumed, and withdraw what is due and not claimed. Raises Refused."""
-    payload = parse_body(command.data, PauseTask)
+    payload = parse_pause(command.data, now_ms=around.now_ms)
+    if payload.until is not None and task.reg.ended is not None:
+        raise _until_of_ended(task.reg)
     spec = msgspec.structs.replace(task.reg.spec, paused=True)
-    return _change(task, waiting_for_jitter, spec, payload.note, command, around)
+    until_ms = None if payload.until is None else instant_ms(payload.until)
+    return _change(task, waiting_for_jitter, spec, _Pause(payload.note, until_ms), command, around)
+
+
+def _until_of_ended(reg: TaskRegister) -> Refused:
+    message = f"the task is {reg.ended}: nothing of it would resume at that time"
+    return Refused(
+        Code.INVALID_STATE, message, FieldError(pointer="#/until", code=Code.INVALID_STATE, message=message)
+    )
 
 
 def resume(
@@ -65,22 +77,34 @@ def resume(
     """Let slots fire again from now on. Raises Refused."""
     parse_body(command.data, ResumeTask)
     spec = msgspec.structs.replace(task.reg.spec, paused=False)
-    return _change(task, waiting_for_jitter, spec, None, command, around)
+    return _change(task, waiting_for_jitter, spec, _NO_PAUSE, command, around)
+
+
+class _Pause(NamedTuple):
+    """What is kept of a pause besides that it lasts."""
+
+    note: str | None
+    until_ms: int | None
+
+
+_NO_PAUSE = _Pause(None, None)
 
 
 def _change(
     task: TaskState,
     waiting_for_jitter: list[Slot],
     spec: TaskSpec,
-    note: str | None,
+    pause: _Pause,
     command: Command,
     around: Surroundings,
 ) -> Decision:
     """Give a task another spec: update, pause and resume alike."""
     old, now_ms = task.reg, around.now_ms
     if not spec.paused:
-        note = None
-    fields = changed_fields(old.spec, spec) + (("pause_note",) if note != old.pause_note else ())
+        pause = _NO_PAUSE
+    fields = changed_fields(old.spec, spec)
+    fields += ("pause_note",) if pause.note != old.pause_note else ()
+    fields += ("paused_until",) if pause.until_ms != old.paused_until_ms else ()
     if not fields:
         return Decision(old, [unchanged(old, command, around)])
     _check_change(old, spec, fields, around)
@@ -91,7 +115,9 @@ def _change(
     reg = msgspec.structs.replace(
         old,
         spec=spec,
-        pause_note=note,
+        pause_note=pause.note,
+        paused_until_ms=pause.until_ms,
+        runtime=unfailed(old.runtime) if old.spec.paused and not spec.paused else old.runtime,
         version=old.version + 1,
         updated_ms=now_ms,
         ended=None if revived else old.ended,
@@ -106,15 +132,15 @@ def _change(
             traceparent=command.traceparent or old.traceparent,
         )
     if reschedules:
-        reg = close(task, reg, waiting_for_jitter, decision, command, around)
-    decision.reg, decision.rescheduled = reg, reschedules
+        reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
+    decision.reg, decision.rescheduled = reg, reschedules or "paused_until" in fields
     updated = Updated(
         **about(old, around),
         command_id=command_id(command),
         updated_fields=fields,
         updated_at=format_instant(now_ms),
         changed_by=command.user,
-        changes=tuple(_field_change(name, old, reg) for name in fields),
+        changes=field_changes(old, reg),
         task=view(reg, partition=around.partition, running=task.running, now_ms=now_ms, types=around.types),
     )
     decision.events.insert(0, updated)
@@ -141,18 +167,6 @@ def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], ar
         check_jitter(spec.schedule, around.now_ms // 1000)
 
 
-def _field_change(name: str, old: TaskRegister, new: TaskRegister) -> FieldChange:
-    if name == "pause_note":
-        return FieldChange(field=name, old=old.pause_note, new=new.pause_note)
-    return FieldChange(field=name, old=_shown(getattr(old.spec, name)), new=_shown(getattr(new.spec, name)))
-
-
-def _shown(value: object) -> object:
-    """A value for the history. A large one by its size: old, new and the task itself have to fit in one message."""
-    size = len(encode(value))
-    return value if size <= _SHOWN_MAX else {"omitted_bytes": size}
-
-
 def cancel(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
@@ -166,10 +180,11 @@ def cancel(
         old,
         ended="cancelled",
         ended_ms=around.now_ms,
+        paused_until_ms=None,
         version=old.version + 1,
         updated_ms=around.now_ms,
     )
-    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command, around)
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
     decision.events.insert(
         0,
         Updated(
@@ -202,10 +217,13 @@ def delete(
     reg = msgspec.structs.replace(
         old, deleted_ms=around.now_ms, version=old.version + 1, updated_ms=around.now_ms
     )
-    reg = close(task, reg, waiting_for_jitter, decision, command, around)
+    reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
     # A tombstone keeps no more than folding and the owner check need.
     decision.reg = msgspec.structs.replace(
-        reg, spec=TaskSpec(name=old.spec.name, task_type=old.spec.task_type), pause_note=None
+        reg,
+        spec=TaskSpec(name=old.spec.name, task_type=old.spec.task_type),
+        pause_note=None,
+        paused_until_ms=None,
     )
     decision.events.insert(
         0,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from gnomon_core.timing import count_fires
-from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.command import Decision, Surroundings
 from gnomon_scheduler.decisions.telling import about
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
@@ -31,13 +31,13 @@ def close(
     reg: TaskRegister,
     waiting_for_jitter: list[Slot],
     decision: Decision,
-    command: Command,
+    command_id: str | None,
     around: Surroundings,
 ) -> TaskRegister:
     """Give every slot of the old revision up to now its outcome, or write it ahead; the cursor moves to now.
 
     `reg` is the register after the change. Slots that wait for their jitter run later under an update, and are
-    withdrawn where the change ends or pauses the task.
+    withdrawn where the change ends or pauses the task. `command_id` is None for a change that no command asked for.
     """
     old, now_ms = task.reg, around.now_ms
     now_s = now_ms // 1000
@@ -66,7 +66,7 @@ def close(
             if reason != "paused" or (flight.unclaimed and flight.trigger is Trigger.SCHEDULE)
         ]
         decision.cancels = [
-            Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command.command_id)
+            Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command_id)
             for run in runs
             if is_stronger(reason, task.cancelling.get(run))
         ]

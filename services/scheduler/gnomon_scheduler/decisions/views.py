@@ -75,7 +75,7 @@ def view(
             running=running,
             scheduled=spec.schedule is not None,
         ),
-        paused_until=None,
+        paused_until=optional_instant(reg.paused_until_ms),
         pause_note=reg.pause_note,
         next_run_time=optional_instant(next_run_ms(reg, now_ms)),
         last_run_time=optional_instant(runtime.last_run_ms),

@@ -1,0 +1,119 @@
+"""Changes that a shard makes to a task of its own accord: no command asked for them.
+
+Terms. An *own change* is a pure function `(task, waiting_for_jitter, around) -> Decision | None`: like the decision of
+a verb, without a command; None where there is nothing to do (any more). Its events are told of the task, among them a
+`StatusChanged` with the whole task where more than the status is another; the task's `version` stays, since that counts
+what callers change.
+
+What makes one due stands in the register: `paused_until_ms`, or more failures than the task takes
+(`registers.owes_change`). So a crash between the cause and the change needs no care of its own: the next leader finds
+the cause in the register and decides the same. An own change must leave nothing that asks for it again.
+
+**How to add one.** Write the pure function here or in a module of its own. Have `ShardMemory.owing` find its tasks at
+a take-over, or find them yourself, and hand each to `OwnDesk.propose(task, change)` inside a turn (or before the first
+one). The desk decides it in the next turn after all slots up to T were handed out, at the same instant at which a
+command to the task would be decided, and stores register and events in one batch. What moves slots gives the old
+revision its end with `closing.close`, and sets `Decision.rescheduled`.
+
+**When.** A pause that ends at a time is decided *before* the slots of a turn, as of that time, however late the turn
+is: the slots after it are then live slots, or a backlog. They may be handed out before the register with the end of
+the pause is stored. A crash in between changes nothing: the next leader ends the pause at the same instant, makes the
+same slots, and finds those that were handed out (`takeover`). All others are decided after the slots of the turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from gnomon_core.timing import next_fire
+from gnomon_scheduler.decisions.closing import close
+from gnomon_scheduler.decisions.command import Decision, Surroundings
+from gnomon_scheduler.decisions.telling import about, field_changes
+from gnomon_scheduler.decisions.views import resting_status, view
+from gnomon_scheduler.memory import Slot, TaskState
+from gnomon_scheduler.registers import Runtime, TaskRegister, fails_too_often
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import StatusChanged
+
+__all__ = ["OwnChange", "end_pause", "pause_after_failures", "unfailed"]
+
+OwnChange: TypeAlias = Callable[[TaskState, list[Slot], Surroundings], Decision | None]
+
+
+def end_pause(task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings) -> Decision | None:
+    """Let the slots of a task fire again from the end of its pause on.
+
+    `around.now_ms` is the last instant of the pause: the slot of the very second that it lasts until is live again.
+    """
+    old = task.reg
+    until_ms = old.paused_until_ms
+    if until_ms is None:
+        return None
+    reg = msgspec.structs.replace(
+        old,
+        spec=msgspec.structs.replace(old.spec, paused=False),
+        pause_note=None,
+        paused_until_ms=None,
+        runtime=unfailed(old.runtime),
+    )
+    decision = Decision(old, rescheduled=True)
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around)
+    decision.events.append(_told(task, old, reg, "pause_over", until_ms, around))
+    return decision
+
+
+def pause_after_failures(
+    task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings
+) -> Decision | None:
+    """Pause a task of which as many executions in a row have failed as it takes; a resume begins to count anew."""
+    old = task.reg
+    if not fails_too_often(old):
+        return None
+    schedule = old.spec.schedule
+    if schedule is not None and next_fire(schedule, max(old.cursor_s, around.now_ms // 1000)) is None:
+        # It is about to end: paused, it never would.
+        return None
+    reg = msgspec.structs.replace(
+        old,
+        spec=msgspec.structs.replace(old.spec, paused=True),
+        pause_note=(
+            f"{old.runtime.consecutive_failures} executions in a row failed; "
+            f"max_consecutive_failures is {old.spec.max_consecutive_failures}"
+        ),
+        paused_until_ms=None,
+    )
+    decision = Decision(old, rescheduled=True)
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around)
+    told = _told(task, old, reg, "max_consecutive_failures", around.now_ms, around)
+    decision.events.insert(0, told)
+    return decision
+
+
+def unfailed(runtime: Runtime) -> Runtime:
+    """What was folded, with the failures in a row forgotten."""
+    if not runtime.consecutive_failures:
+        return runtime
+    return msgspec.structs.replace(runtime, consecutive_failures=0)
+
+
+def _told(
+    task: TaskState, old: TaskRegister, new: TaskRegister, reason: str, at_ms: int, around: Surroundings
+) -> StatusChanged:
+    return StatusChanged(
+        **about(old, around),
+        old_status=resting_status(old),
+        new_status=resting_status(new),
+        reason=reason,
+        changed_at=format_instant(at_ms),
+        changes=field_changes(old, new),
+        task=view(
+            new,
+            partition=around.partition,
+            running=task.running,
+            now_ms=max(at_ms, around.now_ms),
+            types=around.types,
+        ),
+    )

@@ -1,0 +1,93 @@
+"""The desk for own changes: what a shard changes of its tasks without a command. See `decisions.own_changes`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping
+
+from gnomon_scheduler.applying import Applier, closing_instant
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.command import Surroundings
+from gnomon_scheduler.decisions.own_changes import OwnChange, end_pause, pause_after_failures
+from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.registers import fails_too_often
+from gnomon_scheduler.units import Unit
+
+__all__ = ["OwnDesk"]
+
+_CHANGES_A_TURN = 300
+_BYTES_A_TURN = 3 * 1024 * 1024
+
+
+class OwnDesk:
+    """Decides the own changes of one shard. To be used inside a turn, or before the first one."""
+
+    def __init__(
+        self,
+        book: Book,
+        applier: Applier,
+        surroundings: Callable[[int], Surroundings],
+    ) -> None:
+        self._book, self._applier, self._surroundings = book, applier, surroundings
+        self._proposed: deque[tuple[str, OwnChange]] = deque()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a change is proposed and not decided."""
+        return bool(self._proposed)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When a task resumes by itself next; None: none does."""
+        return self._book.memory.next_pause_end_ms()
+
+    def propose(self, task: TaskState, change: OwnChange) -> None:
+        """Have a change decided after the slots of the next turn; it finds out itself whether it is still due."""
+        self._proposed.append((task.task_id, change))
+
+    def look_at(self, task: TaskState) -> None:
+        """Something of the task was folded or changed: propose what its register asks for."""
+        if fails_too_often(task.reg):
+            self.propose(task, pause_after_failures)
+
+    def end_pauses(self, now_ms: int, ahead: MutableMapping[str, int]) -> tuple[list[Unit], int]:
+        """End the pauses that last until `now_ms` at the latest, before any slot after them is handed out.
+
+        Returns the units to store, and up to when all pauses were ended: slots may be handed out until then. `ahead`
+        is told of every task that is ahead of the turn thereby.
+        """
+        memory = self._book.memory
+        units: list[Unit] = []
+        size = 0
+        while (until_ms := memory.next_pause_end_ms()) is not None and until_ms <= now_ms:
+            if len(units) >= _CHANGES_A_TURN or size >= _BYTES_A_TURN:
+                return units, until_ms - 1
+            task = memory.pop_pause_end()
+            if task is None:
+                continue
+            ahead[task.task_id] = until_ms
+            decision = end_pause(task, [], self._surroundings(until_ms - 1))
+            if decision is not None:
+                units.append(self._applier.apply(task, decision))
+                size += units[-1].size
+        return units, now_ms
+
+    def decide(self, until_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
+        """Decide what is proposed, each at the instant at which a command to its task would be decided.
+
+        All slots up to `until_ms` were handed out, of the tasks in `ahead` up to the instant given there.
+        """
+        units: list[Unit] = []
+        size = 0
+        while self._proposed and len(units) < _CHANGES_A_TURN and size < _BYTES_A_TURN:
+            task_id, change = self._proposed.popleft()
+            task = self._book.memory.tasks.get(task_id)
+            if task is None or task.reg.deleted_ms is not None:
+                continue
+            now_ms = closing_instant(task, until_ms, ahead)
+            waiting = self._book.memory.waiting_for_jitter(task, now_ms)
+            decision = change(task, waiting, self._surroundings(now_ms))
+            if decision is not None:
+                units.append(self._applier.apply(task, decision))
+                size += units[-1].size
+        return units
