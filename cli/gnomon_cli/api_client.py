@@ -32,6 +32,7 @@ _FLAGS = {
     "#/config": "--config",
     "#/schedule/expression": "--cron",
     "#/schedule/every_seconds": "--every",
+    "#/schedule/time": "--daily",
     "#/schedule/at": "--at",
     "#/schedule/timezone": "--timezone",
     "#/schedule/start_at": "--start-at",
@@ -128,9 +129,9 @@ class ApiClient:
             self._request("POST", path, body, params=params, headers=headers, timeout=timeout)
         )
 
-    def patch(self, path: str, body: Any) -> Answer:
+    def patch(self, path: str, body: Any, *, params: Mapping[str, str | int] | None = None) -> Answer:
         """Change. Raises like `get`."""
-        return self._settled(self._request("PATCH", path, body))
+        return self._settled(self._request("PATCH", path, body, params=params))
 
     def delete(self, path: str) -> Answer:
         """Delete. Raises like `get`."""

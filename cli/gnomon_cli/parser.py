@@ -140,6 +140,7 @@ def _add_task(commands: Any) -> None:
     task = commands.add_parser("task", help="create, list, run, explain, pause … tasks")
     verbs = task.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
     _add_create(verbs)
+    _add_update(verbs)
     _add_list(verbs)
     show = _verb(verbs, "show", "one task: what it is, and its last executions")
     show.add_argument("id", metavar="ID")
@@ -175,14 +176,41 @@ def _add_create(verbs: Any) -> None:
         "--file", metavar="FILE", help="a task as JSON (- for standard input); flags go on top"
     )
     create.add_argument("--id", help="id of your choice: creating the same again changes nothing")
-    create.add_argument("--name", help="what people call it")
+    _add_dry_run(create)
     create.add_argument("--type", metavar="TYPE", help="what it does: echo, sleep, http_request, or your own")
+    _add_fields(create)
+    create.add_argument("--paused", action="store_true", help="create it paused")
+
+
+def _add_update(verbs: Any) -> None:
+    update = _verb(verbs, "update", "change a task; what no flag names stays as it is")
+    update.add_argument("id", metavar="ID")
+    update.add_argument(
+        "--file", metavar="FILE", help="what to change, as JSON (- for standard input); flags go on top"
+    )
+    _add_dry_run(update)
+    _add_fields(update).add_argument(
+        "--on-demand", action="store_true", help="take its schedule away: it runs on demand only"
+    )
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing; tell which runs would appear and disappear"
+    )
+
+
+def _add_fields(create: argparse.ArgumentParser) -> Any:
+    """The flags of a task's fields; returns the group of those about its schedule."""
+    create.add_argument("--name", help="what people call it")
     create.add_argument("--config", metavar="JSON|@FILE", help="what the type needs to know")
     create.add_argument("--description", metavar="TEXT")
-    when = create.add_argument_group("when it runs (none of them: on demand only)")
+    when = create.add_argument_group("when it runs (a task without any of them runs on demand only)")
     when.add_argument("--cron", metavar="EXPR", help="as '*/5 * * * *'")
     when.add_argument("--every", type=seconds, metavar="DURATION", help="as 30s, 5m, 2h, 1d")
+    when.add_argument("--daily", metavar="TIME", help="every day, as 09:00")
     when.add_argument("--at", metavar="TIME", help="once, as 2026-09-21T09:00:00+02:00")
+    when.add_argument("--schedule", metavar="JSON|@FILE", help="any schedule, as a task's field has it")
     when.add_argument("--timezone", metavar="ZONE", help="whose clock the schedule reads, as Europe/Berlin")
     when.add_argument("--start-at", metavar="TIME", help="not before")
     when.add_argument("--end-at", metavar="TIME", help="not from then on")
@@ -203,7 +231,7 @@ def _add_create(verbs: Any) -> None:
     how.add_argument("--pool", help="which executors run it")
     how.add_argument("--tag", action="append", metavar="TAG", help="may be given several times")
     how.add_argument("--metadata", metavar="JSON|@FILE", help="whatever you want to keep with it")
-    how.add_argument("--paused", action="store_true", help="create it paused")
+    return when
 
 
 def _add_list(verbs: Any) -> None:

@@ -12,8 +12,9 @@ import msgspec
 from gnomon_cli import task_tables
 from gnomon_cli.api_client import Answer, ApiClient, ApiProblem
 from gnomon_cli.errors import FAILED, OK, CliError, UsageError
+from gnomon_cli.plan_tables import show_plan
 from gnomon_cli.target import find_target
-from gnomon_cli.task_input import read_json, task_body
+from gnomon_cli.task_input import patch_body, read_json, task_body
 from gnomon_cli.terminal import Terminal
 
 __all__ = ["task_command"]
@@ -24,13 +25,36 @@ _SPARE_SECONDS = 10.0
 """How much longer than the api's own wait a request may take."""
 
 
+_DRY: Mapping[str, str | int] = {"dry_run": "true"}
+
+
 def _create(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
     body = task_body(options)
+    if options.dry_run:
+        answer = api.post("/tasks", body, params=_DRY)
+        if not _json(options, terminal, answer):
+            show_plan(answer.body, terminal, new=True, named="task_id" in body)
+        return OK
     answer = api.post("/tasks", body)
     if not _json(options, terminal, answer):
         task = _task_of(answer)
         said = "created" if answer.status == 201 else "is there already, just like this"
         terminal.line((str(task.get("task_id")), "bold"), f" {said}: ", task_tables.next_run(task))
+    return OK
+
+
+def _update(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    path, body = f"/tasks/{_path(options.id)}", patch_body(options)
+    if options.dry_run:
+        answer = api.patch(path, body, params=_DRY)
+        if not _json(options, terminal, answer):
+            show_plan(answer.body, terminal, new=False, named=True)
+        return OK
+    answer = api.patch(path, body)
+    if not _json(options, terminal, answer):
+        task = _task_of(answer)
+        version = f" is at version {task.get('version')}: "
+        terminal.line((options.id, "bold"), version, task_tables.next_run(task))
     return OK
 
 
@@ -189,6 +213,7 @@ def _explain(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
 
 _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "create": _create,
+    "update": _update,
     "list": _list,
     "show": _show,
     "run": _run,

@@ -1,4 +1,4 @@
-"""A task from the command line: the body of `POST /tasks`, put together from flags and files.
+"""A task, or a change of one, from the command line: the body of a request, put together from flags and files.
 
 Only what cannot be JSON, or two flags that exclude each other, is refused here. Everything else is the
 scheduler's to judge, so that every door says the same.
@@ -16,12 +16,10 @@ import msgspec
 from gnomon_cli.errors import UsageError
 from gnomon_cli.shown import DURATION_FORM, read_duration
 
-__all__ = ["read_json", "seconds", "task_body"]
+__all__ = ["patch_body", "read_json", "seconds", "task_body"]
 
 _PLAIN = {
-    "id": "task_id",
     "name": "name",
-    "type": "task_type",
     "description": "description",
     "overlap": "overlap",
     "priority": "priority",
@@ -34,8 +32,40 @@ _PLAIN = {
 
 
 def task_body(options: argparse.Namespace) -> dict[str, Any]:
-    """The body that these options ask for: the file's content, then the flags over it."""
+    """The task that the options of `create` ask for: the file's content, then the flags over it.
+
+    Raises `UsageError`.
+    """
     body = _from_file(options.file)
+    if options.id is not None:
+        body["task_id"] = options.id
+    if options.type is not None:
+        body["task_type"] = options.type
+    _put_fields(body, options)
+    if options.paused:
+        body["paused"] = True
+    _put_schedule(body, options, merges=False)
+    _complete(body)
+    return body
+
+
+def patch_body(options: argparse.Namespace) -> dict[str, Any]:
+    """The merge patch that the options of `update` ask for. Raises `UsageError`."""
+    body = _from_file(options.file)
+    _put_fields(body, options)
+    _put_schedule(body, options, merges=True)
+    if options.on_demand:
+        if body.get("schedule") is not None:
+            raise UsageError("--on-demand takes the schedule away, and another flag sets one")
+        body["schedule"] = None
+    if not body:
+        raise UsageError(
+            "nothing is to be changed", hint="gnomon task update ID --cron '0 9 * * *' --dry-run"
+        )
+    return body
+
+
+def _put_fields(body: dict[str, Any], options: argparse.Namespace) -> None:
     for flag, field in _PLAIN.items():
         if (value := getattr(options, flag)) is not None:
             body[field] = value
@@ -47,13 +77,6 @@ def task_body(options: argparse.Namespace) -> dict[str, Any]:
         body["retry"] = {**_object(body.get("retry"), "retry"), "max_attempts": options.attempts}
     if options.catch_up is not None:
         body["catch_up"] = {**_object(body.get("catch_up"), "catch_up"), "policy": options.catch_up}
-    if options.paused:
-        body["paused"] = True
-    schedule = _schedule(options, body.get("schedule"))
-    if schedule is not None:
-        body["schedule"] = schedule
-    _complete(body)
-    return body
 
 
 def read_json(text: str, flag: str) -> Any:
@@ -99,14 +122,20 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _schedule(options: argparse.Namespace, given: Any) -> dict[str, Any] | None:
-    """The schedule of the flags; bounds and zone go on top of the file's where no flag names a kind."""
+def _put_schedule(body: dict[str, Any], options: argparse.Namespace, *, merges: bool) -> None:
+    """The schedule of the flags; bounds and zone go on top of the file's where no flag names a kind.
+
+    `merges`: without any of both they go into the schedule that the task has.
+    """
     kinds = {
+        "--daily": ("daily", "time", options.daily),
         "--cron": ("cron", "expression", options.cron),
         "--every": ("interval", "every_seconds", options.every),
         "--at": ("once", "at", options.at),
     }
     chosen = [flag for flag, (_, _, value) in kinds.items() if value is not None]
+    if options.schedule is not None:
+        chosen.append("--schedule")
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other: a task has one schedule")
     common = {
@@ -116,15 +145,21 @@ def _schedule(options: argparse.Namespace, given: Any) -> dict[str, Any] | None:
         "jitter_seconds": options.jitter,
     }
     common = {field: value for field, value in common.items() if value is not None}
-    if chosen:
+    given = body.get("schedule")
+    if options.schedule is not None:
+        given = _object(read_json(options.schedule, "--schedule"), "--schedule")
+    elif chosen:
         kind, field, value = kinds[chosen[0]]
-        return {"kind": kind, field: value, **common}
-    if not common:
-        return None
-    if not isinstance(given, dict):
-        flags = ", ".join("--" + name.removesuffix("_seconds").replace("_", "-") for name in common)
-        raise UsageError(f"{flags}: there is no schedule for it", hint="add --cron, --every or --at")
-    return {**given, **common}
+        given = {"kind": kind, field: value}
+    elif common and not isinstance(given, dict):
+        if not merges:
+            flags = ", ".join("--" + name.removesuffix("_seconds").replace("_", "-") for name in common)
+            raise UsageError(
+                f"{flags}: there is no schedule for it", hint="add --cron, --every, --daily or --at"
+            )
+        given = {}
+    if chosen or common:
+        body["schedule"] = {**given, **common} if isinstance(given, dict) else given
 
 
 def _complete(body: dict[str, Any]) -> None:

@@ -161,9 +161,9 @@ def _shown(schedule: Schedule | None, slots: Iterator[int]) -> tuple[PreviewFire
 
 def _load(old: list[int], new: list[int], minutes: float) -> PlanLoad:
     return PlanLoad(
-        fires_per_minute_before=round(len(old) / minutes, 4),
-        fires_per_minute_after=round(len(new) / minutes, 4),
-        added_per_minute=round((len(new) - len(old)) / minutes, 4),
+        fires_per_minute_before=round(len(old) / minutes, 8),
+        fires_per_minute_after=round(len(new) / minutes, 8),
+        added_per_minute=round((len(new) - len(old)) / minutes, 8),
         peak_per_minute_before=_peak(old),
         peak_per_minute_after=_peak(new),
     )

@@ -90,6 +90,29 @@ async def test_a_created_task_is_listed_shown_and_told_when_it_runs(shell: Shell
     assert len([line for line in upcoming.out.splitlines() if "+09:00" in line]) == 3
 
 
+async def test_a_change_is_tried_before_it_is_made(shell: Shell) -> None:
+    flags = ("--daily", "02:30", "--timezone", "Europe/Berlin")
+    tried = await shell(
+        "task", "create", "--id", "night", "--name", "N", "--type", "echo", *flags, "--dry-run"
+    )
+    assert tried.code == 0, tried
+    assert "night would be created, scheduled" in tried.out
+    assert "7 runs would appear, none would disappear" in tried.out
+    assert "the clock skips this time" in tried.out
+    assert (await shell("task", "show", "night")).code == 1
+    await shell.create("night", *flags)
+    change = ("task", "update", "night", "--daily", "03:30", "--timezone", "Europe/Berlin")
+    tried = await shell(*change, "--dry-run")
+    assert "night would get version 2, scheduled: schedule would change" in tried.out
+    assert len([line for line in tried.out.splitlines() if line.startswith(("+ ", "- "))]) == 14
+    assert (await shell.json(*change, "--dry-run"))["plan"]["appear_count"] == 7
+    assert (await shell.json("task", "show", "night"))["version"] == 1
+    changed = await shell(*change)
+    assert "night is at version 2: runs in" in changed.out
+    wrong = await shell("task", "update", "night", "--daily", "25:00", "--dry-run")
+    assert (wrong.code, "schedule.time (--daily)" in wrong.err) == (1, True)
+
+
 async def test_the_json_of_a_list_is_the_api_s_own(shell: Shell) -> None:
     await shell.create("listed")
     body = await shell.json("task", "list", "--limit", "1")

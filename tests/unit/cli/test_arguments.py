@@ -13,7 +13,7 @@ from gnomon_cli.errors import UsageError
 from gnomon_cli.event_commands import filters
 from gnomon_cli.parser import build_parser
 from gnomon_cli.process_commands import executor_environment
-from gnomon_cli.task_input import task_body
+from gnomon_cli.task_input import patch_body, task_body
 
 
 def _create(*flags: str) -> dict[str, object]:
@@ -191,3 +191,39 @@ def test_up_says_which_file_of_its_folder_is_in_the_way(
     (tmp_path / "nats").write_text("no folder")
     assert main(["up", "--data", str(tmp_path)]) == 1
     assert f"error: {tmp_path / 'nats'}" in capsys.readouterr().err
+
+
+def _update(*flags: str) -> dict[str, object]:
+    return patch_body(build_parser().parse_args(["task", "update", "t1", *flags]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--daily", "09:00"], {"schedule": {"kind": "daily", "time": "09:00"}}),
+        (["--timezone", "Asia/Tokyo"], {"schedule": {"timezone": "Asia/Tokyo"}}),
+        (["--attempts", "3"], {"retry": {"max_attempts": 3}}),
+        (["--on-demand", "--name", "By hand"], {"name": "By hand", "schedule": None}),
+        (
+            ["--schedule", '{"kind": "daily", "time": "02:30"}', "--timezone", "Europe/Berlin"],
+            {"schedule": {"kind": "daily", "time": "02:30", "timezone": "Europe/Berlin"}},
+        ),
+    ],
+)
+def test_flags_become_the_change_of_a_task(flags: list[str], expected: dict[str, object]) -> None:
+    assert _update(*flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "nothing is to be changed"),
+        (["--daily", "09:00", "--every", "5s"], "exclude each other"),
+        (["--daily", "09:00", "--schedule", "{}"], "exclude each other"),
+        (["--on-demand", "--daily", "09:00"], "--on-demand takes the schedule away"),
+        (["--schedule", "[]"], "allowed is a JSON object"),
+    ],
+)
+def test_changes_that_contradict_themselves_are_refused(flags: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        _update(*flags)
