@@ -43,6 +43,9 @@ WELL: Final[dict[str, str]] = {
     'gnomon_commands_total{verb="create", result="ok"}': "0+5x100",
     'gnomon_projector_lag_seconds{instance="a1"}': "0.5x100",
     'gnomon_projector_unreadable_total{instance="a1"}': "0x100",
+    'gnomon_ledger_missing{instance="a1"}': "0x100",
+    'gnomon_ledger_duplicate{instance="a1"}': "0x100",
+    'gnomon_ledger_audited_timestamp_seconds{instance="a1"}': "0+15x100",
     'gnomon_check_ok{instance="a1", check="postgres"}': "1x100",
     'gnomon_check_ok{instance="e1", check="taking_work"}': "0x100",
     'gnomon_nats_reconnects_total{instance="e1"}': "1x100",
@@ -55,6 +58,8 @@ WELL: Final[dict[str, str]] = {
 """A system at work, every 15 seconds for 25 minutes."""
 
 FAULTS: Final[dict[str, dict[str, str]]] = {
+    "GnomonLedgerUnsound": {'gnomon_ledger_missing{instance="a1"}': "1x100"},
+    "GnomonAuditStale": {'gnomon_ledger_audited_timestamp_seconds{instance="a1"}': "0x100"},
     "GnomonShardsWithoutLeader": {'gnomon_shards_led{instance="s2"}': "4x70 3x30"},
     "GnomonShardsLag": {'gnomon_shard_lag_seconds{instance="s1"}': "11x100"},
     "GnomonFiresLate": {'gnomon_fire_lateness_seconds_bucket{trigger="schedule", le="0.05"}': "0+9x100"},

@@ -93,7 +93,7 @@ class Metric(Enum):
     LEASES_HELD = MetricSpec(
         "gnomon_leases_held",
         "gauge",
-        "Leases that this process holds: shards, or the duties janitor and projector.",
+        "Leases that this process holds: shards, or the duties janitor, projector and auditor.",
         ("duty",),
         processes=("scheduler", "api"),
     )
@@ -304,6 +304,24 @@ class Metric(Enum):
         "gnomon_projector_unreadable_total",
         "counter",
         "Events archived that could not be read.",
+        processes=_API,
+    )
+    LEDGER_MISSING = MetricSpec(
+        "gnomon_ledger_missing",
+        "gauge",
+        "Slots of the audited window that have no outcome and are not on their way to one.",
+        processes=_API,
+    )
+    LEDGER_DUPLICATE = MetricSpec(
+        "gnomon_ledger_duplicate",
+        "gauge",
+        "Slots of the audited window with more than one outcome, and records where no slot was.",
+        processes=_API,
+    )
+    LEDGER_AUDITED = MetricSpec(
+        "gnomon_ledger_audited_timestamp_seconds",
+        "gauge",
+        "When the last audit was done, in seconds since 1970; 0 on an api that does not have the duty.",
         processes=_API,
     )
     HTTP_SECONDS = MetricSpec(

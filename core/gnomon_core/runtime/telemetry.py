@@ -107,6 +107,12 @@ class LogEvent(StrEnum):
     TYPE_UNREADABLE = "type.unreadable"
     """An announced task type does not decode or its schema does not compile. type, error."""
 
+    LEDGER_UNSOUND = "ledger.unsound"
+    """The audit found what must not be. missing, duplicate, misplaced, miscounted."""
+    AUDITOR_WAITS = "auditor.waits"
+    """An audit could not be done; it is tried again. error."""
+    HEARTBEAT_FAILED = "heartbeat.failed"
+    """The audit was clean, and whoever should be told did not answer well. error."""
     PROJECTOR_RUNS = "projector.runs"
     """The projector goes on from here. sequence."""
     PROJECTOR_WAITS = "projector.waits"

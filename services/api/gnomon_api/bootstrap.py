@@ -7,6 +7,8 @@ import secrets
 from importlib.metadata import PackageNotFoundError, version
 
 from gnomon_api.app import build_app
+from gnomon_api.auditing import Auditing
+from gnomon_api.auditor import Auditor, Heartbeat
 from gnomon_api.cluster import Cluster
 from gnomon_api.cluster_gauges import ClusterGauges
 from gnomon_api.commander import Commander
@@ -30,6 +32,7 @@ from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
 from gnomon_core.runtime.metrics import Metric
 from gnomon_core.runtime.observing import Observing
 from gnomon_core.runtime.otel_settings import OtelSettings
+from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_schemas.subjects import EVENTS_STREAM
@@ -93,15 +96,16 @@ async def build(
     projector = Projector(
         bus, settings.database_url, created, on_position=projection.advance, measures=measures
     )
-
-    async def gained() -> None:
-        # As a part of the lease: should the projector ever fail, the process learns of it.
-        await lease.start_child(projector)
-
-    async def lost() -> None:
-        await lease.stop_child(projector)
-
-    lease = SingletonLease(bus, member_id, "projector", settings.lease_ttl, on_gain=gained, on_lose=lost)
+    lease = _duty(bus, member_id, "projector", settings.lease_ttl, projector)
+    auditor = Auditor(
+        Auditing(database, bus, projection, settings.partitions),
+        Heartbeat(bus, settings.heartbeat_url, settings.heartbeat_subject),
+        clock,
+        observing.meter,
+        every_seconds=settings.audit_every,
+        window_seconds=settings.audit_window,
+    )
+    audit_lease = _duty(bus, member_id, "auditor", settings.lease_ttl, auditor)
     commander = Commander(bus)
     tasks = TaskViews(database, clock)
     services = ApiServices(
@@ -145,11 +149,26 @@ async def build(
             Forgetting(database),
             commander,
             lease,
+            *([audit_lease] if settings.audit_every else []),
             hub,
             http,
         ]
     )
     return Api(supervisor, http, services, projector)
+
+
+def _duty(bus: NatsBus, member_id: str, key: str, ttl: float, service: Service) -> SingletonLease:
+    """A lease whose holder runs a service."""
+
+    async def gained() -> None:
+        # As a part of the lease: should the service ever fail, the process learns of it.
+        await lease.start_child(service)
+
+    async def lost() -> None:
+        await lease.stop_child(service)
+
+    lease = SingletonLease(bus, member_id, key, ttl, on_gain=gained, on_lose=lost)
+    return lease
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar
 
 from gnomon_core.runtime.settings import CommonSettings, Seconds, Setting
@@ -11,6 +12,17 @@ __all__ = ["ApiSettings"]
 
 def _postgres_url(text: str) -> bool:
     return text.startswith(("postgresql://", "postgres://"))
+
+
+def _http_url(text: str) -> bool:
+    return not text or text.startswith(("http://", "https://"))
+
+
+def _plain_subject(text: str) -> bool:
+    return not text or _SUBJECT.fullmatch(text) is not None
+
+
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 
 class ApiSettings(CommonSettings, frozen=True, kw_only=True):
@@ -40,5 +52,18 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
     """The longest `?wait=` of an execution."""
     sse_buffer: Annotated[int, Setting(least=16, most=100_000)] = 2000
     """Events that wait for a slow reader of /events before its connection is cut."""
+    audit_every: Annotated[Seconds, Setting(least=0, most=86400)] = 60.0
+    """How often one api audits the ledger by itself; 0 does not."""
+    audit_window: Annotated[Seconds, Setting(least=60, most=31_622_400)] = 3600.0
+    """How far back each of those audits goes."""
+    heartbeat_url: Annotated[
+        str, Setting(secret=True, check=_http_url, allowed="http://… or https://…, or nothing")
+    ] = ""
+    """Asked by GET after each audit that found every slot in order, and at no other time: who watches it for silence
+    hears of lost slots, and of Gnomon itself being gone."""
+    heartbeat_subject: Annotated[
+        str, Setting(check=_plain_subject, allowed="a NATS subject without wildcards, or nothing")
+    ] = ""
+    """The same on NATS; the message is the audit's report. The api must be permitted to publish there."""
     database_pool: Annotated[int, Setting(least=1, most=200)] = 10
     """Most connections to Postgres for reads; the projector has one more of its own."""
