@@ -20,11 +20,13 @@ __all__ = [
     "SHARD_VERBS",
     "TASK_VERBS",
     "AcceptedExecution",
+    "ApproveCatchUp",
     "BackfillTask",
     "CancelExecution",
     "CancelTask",
     "CompleteTask",
     "DeleteTask",
+    "DiscardCatchUp",
     "Outcome",
     "PauseTask",
     "ResumeTask",
@@ -130,6 +132,16 @@ TASK_VERBS = (
     "retry_execution",
 )
 """Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
+
+
+class ApproveCatchUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`approve_catch_up`: the shard's late slots that wait may run, however many they are."""
+
+
+class DiscardCatchUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`discard_catch_up`: the shard's late slots that wait are `missed(catch_up_skip)`, all of them."""
+
+
 SHARD_VERBS = ("approve_catch_up", "discard_catch_up")
 """Verbs of kind `shard`, whose object is `subjects.shard_id(partition, partitions)`."""
 

@@ -83,7 +83,7 @@ class Updated(Event, frozen=True, kw_only=True, tag="gnomon.task.updated.v1"):
 
 
 class Unchanged(Event, frozen=True, kw_only=True, tag="gnomon.task.unchanged.v1"):
-    """A command was accepted and changed nothing."""
+    """A command was accepted and changed nothing of a task. One to a shard has the shard's id here."""
 
     verb: str
 

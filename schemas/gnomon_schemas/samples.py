@@ -235,6 +235,8 @@ def _commands() -> dict[str, Sample]:
             trigger_data=msgspec.Raw(b'{"order":17}'), overlap=tasks.Overlap.ALLOW
         ),
         "command.cancel_execution": commands.CancelExecution(run=_RUN),
+        "command.shard.approve_catch_up": commands.ApproveCatchUp(),
+        "command.shard.discard_catch_up": commands.DiscardCatchUp(),
         "command.pool.update": commands.UpdatePool(max_in_flight=5, paused=False),
         "command.retry_execution": commands.RetryExecution(run=_RUN),
         "command.backfill": commands.BackfillTask(

@@ -38,6 +38,8 @@ class Leader:
         clock: Clock | None = None,
         fingerprint: str = "test",
         cancel_grace_ms: int = 10_000,
+        catch_up_rate: float = 0.0,
+        catch_up_hold_above: float = 0.0,
         name: str = "leader",
     ) -> None:
         self.name = f"{name}-{secrets.token_hex(3)}"
@@ -49,6 +51,8 @@ class Leader:
             default_timezone="UTC",
             fingerprint=fingerprint,
             cancel_grace_ms=cancel_grace_ms,
+            catch_up_rate=catch_up_rate,
+            catch_up_hold_above=catch_up_hold_above,
         )
         self._alive = False
         self.bus: TrapBus

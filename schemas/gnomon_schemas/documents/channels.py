@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from gnomon_schemas import subjects
-from gnomon_schemas.commands import TASK_VERBS
+from gnomon_schemas.commands import SHARD_VERBS, TASK_VERBS
 from gnomon_schemas.documents.field_rules import RUN_PATTERN
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
@@ -55,6 +55,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         f"{RUN_PATTERN}|^_$",
         examples=("20261121T090000Z", "r-c6", "_"),
     ),
+    "shard_id": Parameter(
+        "Stands for a shard: `shard-<partition>-<k>`, with the smallest `k` whose partition is that one.",
+        ID_PATTERN,
+        examples=("shard-3-0",),
+    ),
     "pool": Parameter("Which executors run it.", ID_PATTERN, examples=("default",)),
     "priority": Parameter("Lane within the pool, first to last.", enum=subjects.PRIORITIES),
     "executor": Parameter("Id of the executor.", examples=("e-1",)),
@@ -80,6 +85,10 @@ def _command_channels() -> list[Channel]:
         "cancel_execution": "Ends one execution, waiting or running.",
         "retry_execution": "Runs an execution that has ended once more.",
     }
+    shard_words = {
+        "approve_catch_up": "Lets the late slots of a shard run that wait for that.",
+        "discard_catch_up": "Lets none of the late slots run that a shard has waiting.",
+    }
     return [
         Channel(
             f"command_{verb}",
@@ -100,7 +109,19 @@ def _command_channels() -> list[Channel]:
             "receive",
             stream=subjects.COMMANDS_STREAM,
             reply="outcome",
-        )
+        ),
+        *(
+            Channel(
+                f"command_shard_{verb}",
+                subjects.command("shard", verb, "{shard_id}"),
+                f"command.shard.{verb}",
+                shard_words[verb],
+                "receive",
+                stream=subjects.COMMANDS_STREAM,
+                reply="outcome",
+            )
+            for verb in SHARD_VERBS
+        ),
     ]
 
 

@@ -50,7 +50,11 @@ def _commands() -> list[Message]:
     return [
         Message(f"command.{verb}", structs[verb], "command", patch=verb == "update")
         for verb in commands.TASK_VERBS
-    ] + [Message("command.pool.update", commands.UpdatePool, "command")]
+    ] + [
+        Message("command.pool.update", commands.UpdatePool, "command"),
+        Message("command.shard.approve_catch_up", commands.ApproveCatchUp, "command"),
+        Message("command.shard.discard_catch_up", commands.DiscardCatchUp, "command"),
+    ]
 
 
 MESSAGES: Final[tuple[Message, ...]] = (

@@ -27,7 +27,7 @@ from gnomon_scheduler.commit import ChainMoved, Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
-from gnomon_scheduler.registers import RING_SIZE, RingEntry, ShardRegister
+from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, ShardRegister
 from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
@@ -98,6 +98,11 @@ class Book:
     def register_seq(self) -> int:
         """Sequence of the shard register as stored last: a replica that has it shows all that this leader wrote."""
         return self._committer.expected
+
+    @property
+    def catch_up_order(self) -> CatchUpOrder:
+        """What was ordered about the shard's backlog, as stored."""
+        return self._committer.current.catch_up_order
 
     def now_ms(self) -> int:
         """The shard's clock: never before the watermark, so that no slot is looked at twice."""
@@ -251,6 +256,7 @@ class Book:
         entries = [unit.ring for unit in batch.units if unit.ring is not None]
         ring: tuple[RingEntry, ...] = (*self.ring, *entries)[-RING_SIZE:]
         last_command = max(self.last_command, batch.last_command)
+        order = batch.order_after(self.catch_up_order)
         register = msgspec.structs.replace(
             self._committer.current,
             epoch=self.epoch,
@@ -262,6 +268,8 @@ class Book:
             due_fence=self.emitter.fence,
             fingerprint=self._fingerprint,
             ring=ring,
+            catch_up_approved_ms=order.approved_ms,
+            catch_up_discarded_ms=order.discarded_ms,
         )
         started = self._clock.monotonic()
         seq = await self._store_or_drop_moved(register, batch)

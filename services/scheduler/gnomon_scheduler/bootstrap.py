@@ -63,6 +63,8 @@ async def bootstrap(
         default_timezone=settings.timezone,
         fingerprint=calendar_fingerprint(),
         cancel_grace_ms=int(settings.cancel_grace * 1000),
+        catch_up_rate=settings.catch_up_rate / settings.partitions,
+        catch_up_hold_above=settings.catch_up_approval / settings.partitions,
     )
     steady = SteadyClock(clock, guard, membership.look)
     leading = Leading(bus, types, members, membership, steady, settings, options, measures)

@@ -21,17 +21,19 @@ from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.identity import check_identity
+from gnomon_scheduler.decisions.shard_orders import decide_order
+from gnomon_scheduler.decisions.telling import command_id as given_id
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
-from gnomon_scheduler.registers import RING_SIZE, RingEntry, TaskRegister
+from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
-from gnomon_schemas.events import Created, Rejected, Updated
+from gnomon_schemas.events import Created, Rejected, Unchanged, Updated
 from gnomon_schemas.limits import REFUSAL_TEXT_MAX_CHARS, USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Problem, Refused, problem
 from gnomon_schemas.tasks import Task
@@ -66,9 +68,11 @@ class CommandDesk:
         applier: Applier,
         surroundings: Callable[[int], Surroundings],
         look_at: Callable[[TaskState], None],
+        obey: Callable[[CatchUpOrder], None],
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
         self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
+        self._obey = obey
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
@@ -123,7 +127,7 @@ class CommandDesk:
     def _decide(self, received: Received, now_ms: int) -> Unit | None:
         """Decide one command; None where it had been decided before, and is only answered."""
         command = received.command
-        task = self._book.memory.tasks.get(command.object_id)
+        task = self._book.memory.tasks.get(command.object_id) if command.kind == "task" else None
         known = self._answer_again(command, task)
         if known is not None:
             self._book.measures.duplicate()
@@ -139,6 +143,8 @@ class CommandDesk:
         command, now_ms = received.command, around.now_ms
         try:
             check_identity(command)
+            if command.kind == "shard":
+                return self._order(received, around)
             if command.object_id in self._book.memory.unreadable:
                 raise Refused(
                     Code.UNREADABLE_STATE,
@@ -158,6 +164,26 @@ class CommandDesk:
             return self._refuse(received, fault, now_ms, task, position=command.seq)
         self._book.measures.command(command.verb, "ok")
         return self._apply(task, decision, received)
+
+    def _order(self, received: Received, around: Surroundings) -> Unit:
+        """Decide a command to the shard itself, at the present: no revision closes by it. Raises Refused."""
+        command, now_ms = received.command, self._book.now_ms()
+        order = decide_order(command, around.partition, now_ms)
+        self._book.measures.command(command.verb, "ok")
+        event = Unchanged(
+            task_id=command.object_id,
+            user_id=None,
+            partition=around.partition,
+            occurred_at=format_instant(now_ms),
+            command_id=given_id(command),
+            verb=command.verb,
+        )
+        notes = [self._book.note(event, traceparent=command.traceparent)]
+        self._note_answer(command, notes[0], None)
+        self._replies.append(_Reply(received, lambda: self._outcome(command, None, None)))
+        unit = Unit(notes=notes, command_seq=command.seq, ring=RingEntry(given_id(command)), order=order)
+        unit.when_stored(lambda: self._obey(self._book.catch_up_order))
+        return unit
 
     def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
         """The answer to a command that was decided before: a caller's retry, or a redelivery."""
@@ -262,7 +288,7 @@ class CommandDesk:
         seq = 0 if answer is None else answer[0]
         if found is not None:
             return Outcome(ok=False, command_id=command_id, seq=seq, error=found, replayed=replayed)
-        task = self._book.memory.tasks.get(command.object_id)
+        task = self._book.memory.tasks.get(command.object_id) if command.kind == "task" else None
         if task is None:
             return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
         shown = shown or view(

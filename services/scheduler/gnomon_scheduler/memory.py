@@ -198,6 +198,11 @@ class ShardMemory:
             nominal = next_fire(schedule, nominal)
         return waiting
 
+    def behind(self, at_ms: int) -> bool:
+        """Whether a slot that was due by `at_ms` was not looked at yet."""
+        due_ms = self.next_due_ms()
+        return due_ms is not None and due_ms <= at_ms
+
     def next_due_ms(self) -> int | None:
         """When the next slot has to be looked at, in milliseconds; None: nothing is scheduled."""
         heap = self._heap

@@ -12,6 +12,8 @@ since 1970 (`_ms`), nominal slot times whole seconds (`_s`).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from gnomon_schemas.dues import PreviousRun
@@ -21,6 +23,7 @@ from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 __all__ = [
     "RING_SIZE",
     "Cancelling",
+    "CatchUpOrder",
     "Entry",
     "RingEntry",
     "Runtime",
@@ -82,6 +85,13 @@ class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     deadline_ms: int
     """From here on the shard ends it itself, on top of a `started`."""
     command_id: str | None = None
+
+
+class CatchUpOrder(NamedTuple):
+    """An operator's word about late slots that wait: for those that were found late up to an instant."""
+
+    approved_ms: int = 0
+    discarded_ms: int = 0
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -186,3 +196,12 @@ class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     fingerprint: str
     ring: tuple[RingEntry, ...] = ()
     """Commands that have no task."""
+    catch_up_approved_ms: int = 0
+    """Late slots that were decided up to here may go, however many they are."""
+    catch_up_discarded_ms: int = 0
+    """Those of them that had not been handed out are `missed(catch_up_skip)`."""
+
+    @property
+    def catch_up_order(self) -> CatchUpOrder:
+        """What was ordered about the backlog."""
+        return CatchUpOrder(self.catch_up_approved_ms, self.catch_up_discarded_ms)

@@ -16,6 +16,12 @@ class SchedulerSettings(CommonSettings, frozen=True, kw_only=True):
 
     cancel_grace: Annotated[Seconds, Setting(least=0, most=3600)] = 10.0
     """How long a running handler may take to answer a cancel before its execution is ended over its head."""
+    catch_up_rate: Annotated[float, Setting(least=0, most=1_000_000)] = 100.0
+    """How many late slots are handed out a second, over all shards together, each at its share; 0: as fast as they
+    can be. Slots that are on time do not count, and always go first."""
+    catch_up_approval: Annotated[int, Setting(least=0, most=1_000_000_000)] = 0
+    """More late slots than this wait for an operator's word before any of them runs; 0: none ever does. Each shard
+    judges by its own share of the number."""
     sweep_every: Annotated[Seconds, Setting(least=0.1, most=3600)] = 60.0
     """How often each shard looks for what the ordinary path may have left behind."""
     janitor_every: Annotated[Seconds, Setting(least=1, most=86400)] = 60.0

@@ -42,6 +42,7 @@ from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Surroundings
 from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
 from gnomon_scheduler.decisions.overlapping import next_gated
+from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
@@ -73,6 +74,10 @@ class ShardOptions:
     """Calendar fingerprint of this process's zone rules and libraries."""
     cancel_grace_ms: int = 10_000
     """How long a running handler may take to answer a cancel."""
+    catch_up_rate: float = 0.0
+    """Late slots that one shard may hand out a second; 0: as many as there are."""
+    catch_up_hold_above: float = 0.0
+    """More late slots of one shard than this wait for an operator's word; 0: none does."""
 
 
 class Shard(Service):
@@ -105,6 +110,7 @@ class Shard(Service):
         self._book: Book
         self._slots: SlotDesk
         self._own: OwnDesk
+        self._departures: DepartureDesk
         self._commands: CommandDesk
         self._endings: EndingDesk
 
@@ -157,7 +163,7 @@ class Shard(Service):
 
     def executors_changed(self) -> None:
         """Other types are live now: what waits for an executor is looked at again."""
-        self.request(self._slots.unpark)
+        self.request(self._departures.unpark)
 
     @property
     def book(self) -> Book:
@@ -192,6 +198,8 @@ class Shard(Service):
             tasks=len(memory.tasks) - sum(over.deleted for over in memory.over.values()),
             in_flight=sum(len(task.flights) for task in memory.in_flight.values()),
             next_fire=None if due_ms is None else format_instant(due_ms),
+            catch_up_waiting=self._departures.late.waiting,
+            catch_up_held=self._departures.late.held,
         )
 
     def _set_up(self, taken: takeover.Taken) -> None:
@@ -208,10 +216,18 @@ class Shard(Service):
             fingerprint=options.fingerprint,
         )
         self._endings = EndingDesk(self._bus, self._book)
+        self._departures = DepartureDesk(
+            self._book,
+            self._types,
+            self.ended_unseen,
+            catch_up_rate=options.catch_up_rate,
+            catch_up_hold_above=options.catch_up_hold_above,
+        )
         self._slots = SlotDesk(
             self._bus,
             self._book,
             self._types,
+            self._departures,
             self._after_end,
             self.ended_unseen,
             self._endings.wish,
@@ -220,7 +236,13 @@ class Shard(Service):
         applier = Applier(self._book, self._endings.wish, self._after_end)
         self._own = OwnDesk(self._book, applier, self._surroundings)
         self._commands = CommandDesk(
-            self._bus, self._book, self._types, applier, self._surroundings, self._own.look_at
+            self._bus,
+            self._book,
+            self._types,
+            applier,
+            self._surroundings,
+            self._own.look_at,
+            self._departures.late.obey,
         )
 
     def _surroundings(self, now_ms: int) -> Surroundings:
@@ -310,7 +332,7 @@ class Shard(Service):
         if self._finishing and self._book.watermark_ms > before_ms:
             self._finish_tasks()
         await self._commands.answer()
-        await self._slots.publish_armed(now_ms)
+        await self._departures.publish_armed(now_ms)
         await self._endings.work(now_ms)
 
     async def _rest(self) -> None:
@@ -329,7 +351,12 @@ class Shard(Service):
     def _seconds_to_next(self) -> float:
         now_ms = self._clock.now_ms()
         wait = self._book.seconds_to_next()
-        for at_ms in (self._book.memory.next_due_ms(), self._endings.next_ms, self._own.next_ms):
+        for at_ms in (
+            self._book.memory.next_due_ms(),
+            self._endings.next_ms,
+            self._own.next_ms,
+            self._departures.next_ms(now_ms),
+        ):
             if at_ms is not None:
                 wait = min(wait, (at_ms - now_ms) / 1000)
         return wait

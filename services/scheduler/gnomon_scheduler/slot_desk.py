@@ -1,14 +1,11 @@
-"""The slot desk: hands out slots as they come due, and the dues of what is written ahead.
+"""The slot desk: hands out slots as they come due.
 
 See `decisions.slots` for what becomes of a slot. Two ways lead to a due: a *plain* slot is published at once and only
-the watermark tells of it; anything else is in a register first, is *armed* once that is stored, and published when its
-time has come, its task has nothing in flight that it must wait for, and a live executor runs its type. An execution
-without such an executor is *parked* until the members change: a due that nobody can run would only fill its pool.
+the watermark tells of it; anything else is in a register first, and from there on it is the departure desk's.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from functools import partial
 
@@ -19,18 +16,16 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
-from gnomon_scheduler.decisions.departing import Departure, departure
 from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
-from gnomon_scheduler.dues import due_of
-from gnomon_scheduler.emission import OutgoingDue
+from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.events import TERMINAL, Event, Missed, Queued, Skipped
+from gnomon_schemas.events import TERMINAL, Queued, Skipped
 
 __all__ = ["SlotDesk"]
 
@@ -45,16 +40,16 @@ class SlotDesk:
         bus: Bus,
         book: Book,
         types: TypeCatalogue,
+        departures: DepartureDesk,
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
         wish: Callable[[TaskState, Cancelling], None],
         *,
         cancel_grace_ms: int,
     ) -> None:
-        self._bus, self._book, self._types = bus, book, types
+        self._bus, self._book, self._types, self._departures = bus, book, types, departures
         self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
         self._cancel_grace_ms = cancel_grace_ms
-        self._parked: set[tuple[str, str]] = set()
         self.ahead: dict[str, int] = {}
         """Tasks of which a slot after the instant that `hand_out` told was handed out, and when that slot was due.
 
@@ -85,7 +80,7 @@ class SlotDesk:
         due_ms = self._book.memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
         self.ahead = {task_id: at_ms for task_id, at_ms in self.ahead.items() if at_ms > until_ms}
-        await self._emit(plain)
+        await self._departures.emit(plain)
         return units, until_ms, count > 0
 
     def _was_handled(self, slot: Slot) -> bool:
@@ -101,9 +96,9 @@ class SlotDesk:
         replanned: set[str],
     ) -> None:
         task = slot.task
-        course = course_of(task, slot.emit_ms, now_ms, runnable=self._runnable(task))
+        course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
         if course is Course.SKIP_OVERLAP and await self._clear_ghosts(task, now_ms):
-            course = course_of(task, slot.emit_ms, now_ms, runnable=self._runnable(task))
+            course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
         match course:
             case Course.EMIT:
                 flight = flight_of(slot, written=False)
@@ -122,10 +117,6 @@ class SlotDesk:
             case Course.LATE:
                 units.append(self._catch_up(slot, now_ms))
                 replanned.add(task.task_id)
-
-    def _runnable(self, task: TaskState) -> bool:
-        pool = resolve(task.reg.spec, self._types.known).pool
-        return self._types.is_live(pool, task.reg.spec.task_type)
 
     def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool) -> Unit:
         """Put the slot's execution in the register; one that waits for others also says so on its chain."""
@@ -167,35 +158,11 @@ class SlotDesk:
     def _skip(self, slot: Slot, reason: str, now_ms: int) -> Unit:
         """A slot that does not run, on its own chain. Nobody else writes there: its due was never published."""
         flight = flight_of(slot, written=False)
-        event = self._no_run(Skipped, slot.task, flight, reason, now_ms)
+        event = self._departures.no_run(Skipped, slot.task, flight, reason, now_ms)
         self._book.measures.outcome(event)
         unit = Unit(notes=[self._book.note(event, run=flight.run, expected=0)])
         unit.when_stored(lambda: self._after_end(slot.task))
         return unit
-
-    def _no_run(
-        self,
-        kind: type[Skipped] | type[Missed],
-        task: TaskState,
-        flight: Flight,
-        reason: str,
-        now_ms: int,
-    ) -> Event:
-        return kind(
-            task_id=task.task_id,
-            user_id=task.reg.user_id,
-            partition=self._book.partition,
-            occurred_at=format_instant(now_ms),
-            reason=reason,
-            revision=flight.revision,
-            execution_id=f"{task.task_id}.{flight.run}",
-            run=flight.run,
-            task_type=task.reg.spec.task_type,
-            attempt=flight.attempt,
-            trigger=flight.trigger,
-            scheduled_for=format_instant(flight.scheduled_ms),
-            due_at=format_instant(flight.due_ms),
-        )
 
     def _catch_up(self, first: Slot, now_ms: int) -> Unit:
         """Decide a task's backlog from `first` on: spans, cursor and the slots that run, in one unit."""
@@ -211,7 +178,7 @@ class SlotDesk:
             late = late_flight(slot, now_ms)
             if late is None:
                 refused = flight_of(slot, written=False)
-                skipped = self._no_run(Skipped, task, refused, "overlap", now_ms)
+                skipped = self._departures.no_run(Skipped, task, refused, "overlap", now_ms)
                 self._book.measures.outcome(skipped)
                 notes.append(self._book.note(skipped, run=refused.run, expected=0))
             else:
@@ -247,75 +214,3 @@ class SlotDesk:
                 self._ended_unseen(task, flight)
                 cleared = True
         return cleared
-
-    async def _emit(self, flights: list[tuple[TaskState, Flight]]) -> None:
-        """Publish the dues of some executions, fenced. Raises Deposed."""
-        if not flights:
-            return
-        sequences = await self._book.emitter.emit(self._due(task, flight) for task, flight in flights)
-        for (_, flight), seq in zip(flights, sequences, strict=True):
-            flight.due_seq = seq
-        published_ms = self._book.now_ms()
-        self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for _, flight in flights])
-
-    def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
-        flight.emitted = True
-        with self._book.measures.firing(task, flight) as traceparent:
-            # The next attempt, if there is one, continues this one's trace.
-            flight.traceparent = traceparent
-            return due_of(
-                task,
-                flight,
-                partition=self._book.partition,
-                epoch=self._book.epoch,
-                types=self._types.known,
-                traceparent=traceparent,
-            )
-
-    def unpark(self) -> None:
-        """Other types are live now: look again at what waits for an executor."""
-        for task_id, run in self._parked:
-            task = self._book.memory.tasks.get(task_id)
-            flight = None if task is None else task.flights.get(run)
-            if flight is not None:
-                self._book.arm(task_id, flight)
-        self._parked.clear()
-
-    async def publish_armed(self, now_ms: int) -> None:
-        """Publish the dues of what is written ahead and may go now."""
-        ready: list[tuple[TaskState, Flight]] = []
-        units: list[Unit] = []
-        while self._book.armed and self._book.armed[0].at_ms <= now_ms and len(ready) < _SLOTS_A_TURN:
-            _, task_id, run = heapq.heappop(self._book.armed)
-            task = self._book.memory.tasks.get(task_id)
-            flight = None if task is None else task.flights.get(run)
-            if task is None or flight is None or flight.emitted or run in task.cancelling:
-                continue
-            match departure(task, flight, now_ms, runnable=self._runnable(task)):
-                case Departure.GO:
-                    if flight.waits_late:
-                        # Late as it is, it has as long to be claimed as one that came on time.
-                        flight.expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
-                    flight.gated, flight.emitted = False, True
-                    ready.append((task, flight))
-                case Departure.NO_EXECUTOR:
-                    self._parked.add((task_id, run))
-                case Departure.EXPIRED:
-                    units.append(self._drop(task, flight, Missed, "expired", now_ms))
-                case Departure.GIVE_WAY:
-                    units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
-        await self._emit(ready)
-        if units:
-            await self._book.store(units, self._book.watermark_ms)
-
-    def _drop(
-        self,
-        task: TaskState,
-        flight: Flight,
-        kind: type[Skipped] | type[Missed],
-        reason: str,
-        now_ms: int,
-    ) -> Unit:
-        """End an execution that was written ahead and never handed out."""
-        event = self._no_run(kind, task, flight, reason, now_ms)
-        return Unit(notes=[self._book.note(event, run=flight.run, expected=flight.cause_seq)])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_scheduler.memory import TaskState
-from gnomon_scheduler.registers import RingEntry, TaskRegister
+from gnomon_scheduler.registers import CatchUpOrder, RingEntry, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import encode
 
@@ -45,6 +45,8 @@ class Unit:
     command_seq: int = 0
     ring: RingEntry | None = None
     """A command without a task, for the shard's ring."""
+    order: CatchUpOrder | None = None
+    """A command about the shard's backlog: for the shard register."""
     stored: list[Callable[[], None]] = field(default_factory=list)
     """Called when the unit is stored."""
     register: bytes = b""
@@ -109,6 +111,13 @@ class Batch:
         ]
         messages += [note.message for note in self.notes]
         return messages
+
+    def order_after(self, before: CatchUpOrder) -> CatchUpOrder:
+        """What holds about the shard's backlog with this batch."""
+        orders = [before, *(unit.order for unit in self.units if unit.order is not None)]
+        return CatchUpOrder(
+            max(order.approved_ms for order in orders), max(order.discarded_ms for order in orders)
+        )
 
     @property
     def last_command(self) -> int:

@@ -6,8 +6,10 @@ from gnomon_scheduler.decisions.command import Command
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, USER_ID_MAX_CHARS, is_id
 from gnomon_schemas.problems import Code, Refused
 
-__all__ = ["check_identity"]
+__all__ = ["KINDS", "check_identity"]
 
+KINDS = ("task", "shard")
+"""Kinds of objects that commands are taken for."""
 _ALLOWED = "1 to 64 of A-Z a-z 0-9 _ -, not beginning with _"
 
 
@@ -31,9 +33,10 @@ def check_identity(command: Command) -> None:
             Code.INVALID,
             f"the header Gnomon-User has {len(command.user)} characters; at most {USER_ID_MAX_CHARS} are allowed",
         )
-    if command.kind != "task":
+    if command.kind not in KINDS:
         raise Refused(
-            Code.UNSUPPORTED, f"commands of kind {command.kind!r} are not taken yet; allowed is task"
+            Code.UNSUPPORTED,
+            f"commands of kind {command.kind!r} are not taken yet; allowed are {', '.join(KINDS)}",
         )
     if len(command.data) > COMMAND_MAX:
         raise Refused(

@@ -1,0 +1,206 @@
+"""The departure desk: publishes dues, and decides when what is written ahead may go.
+
+An execution that is in a register is *armed* for the time at which its due is to be published; then
+`decisions.departing` says whether it goes. One whose type no live executor runs is *parked* until the members change: a
+due that nobody can run would only fill its pool. Late slots go after all others, when `late_runs` lets them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from functools import partial
+
+from gnomon_core.rules.task_type import resolve
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.departing import Departure, departure
+from gnomon_scheduler.dues import due_of
+from gnomon_scheduler.emission import OutgoingDue
+from gnomon_scheduler.late_runs import LateRuns
+from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_scheduler.units import Unit
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import Event, Missed, Skipped
+
+__all__ = ["DepartureDesk"]
+
+_DUES_A_TURN = 1500
+_DISCARDS_A_TURN = 500
+
+Ready = tuple[TaskState, Flight]
+
+
+class DepartureDesk:
+    """Publishes the dues of one shard."""
+
+    def __init__(
+        self,
+        book: Book,
+        types: TypeCatalogue,
+        ended_unseen: Callable[[TaskState, Flight], None],
+        *,
+        catch_up_rate: float,
+        catch_up_hold_above: float,
+    ) -> None:
+        self._book, self._types, self._ended_unseen = book, types, ended_unseen
+        self._parked: set[tuple[str, str]] = set()
+        self.late = LateRuns(
+            self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
+        )
+        """Late slots that wait."""
+
+    def next_ms(self, now_ms: int) -> int | None:
+        """When something may go that is not armed for a time; None: nothing waits for that."""
+        return self.late.next_ms(now_ms)
+
+    def runnable(self, task: TaskState) -> bool:
+        """Whether a live executor of its pool runs the task's type."""
+        pool = resolve(task.reg.spec, self._types.known).pool
+        return self._types.is_live(pool, task.reg.spec.task_type)
+
+    async def emit(self, flights: list[Ready]) -> None:
+        """Publish the dues of some executions, fenced. Raises Deposed."""
+        if not flights:
+            return
+        sequences = await self._book.emitter.emit(self._due(task, flight) for task, flight in flights)
+        for (_, flight), seq in zip(flights, sequences, strict=True):
+            flight.due_seq = seq
+        published_ms = self._book.now_ms()
+        self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for _, flight in flights])
+
+    def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
+        flight.emitted = True
+        with self._book.measures.firing(task, flight) as traceparent:
+            # The next attempt, if there is one, continues this one's trace.
+            flight.traceparent = traceparent
+            return due_of(
+                task,
+                flight,
+                partition=self._book.partition,
+                epoch=self._book.epoch,
+                types=self._types.known,
+                traceparent=traceparent,
+            )
+
+    def unpark(self) -> None:
+        """Other types are live now: look again at what waits for an executor."""
+        for task_id, run in self._parked:
+            task = self._book.memory.tasks.get(task_id)
+            flight = None if task is None else task.flights.get(run)
+            if flight is not None:
+                self._book.arm(task_id, flight)
+        self._parked.clear()
+
+    async def publish_armed(self, now_ms: int) -> None:
+        """Publish the dues of what is written ahead and may go now. Raises Deposed."""
+        ready: list[Ready] = []
+        units: list[Unit] = []
+        armed = self._book.armed
+        while armed and armed[0].at_ms <= now_ms and len(ready) < _DUES_A_TURN:
+            _, task_id, run = heapq.heappop(armed)
+            task, flight = self._waiting(task_id, run)
+            if task is None or flight is None:
+                continue
+            if flight.waits_late:
+                self.late.add(task_id, flight)
+            else:
+                self._depart(task, flight, now_ms, ready, units)
+        if not (armed and armed[0].at_ms <= now_ms) and not self._book.memory.behind(now_ms):
+            self._let_late_ones_go(now_ms, ready, units)
+        self._discard_late_ones(now_ms, units)
+        await self.emit(ready)
+        if units:
+            await self._book.store(units, self._book.watermark_ms)
+
+    def _depart(
+        self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready], units: list[Unit]
+    ) -> Departure:
+        """Decide about one execution whose time has come: `ready` are those that go."""
+        course = departure(task, flight, now_ms, runnable=self.runnable(task))
+        match course:
+            case Departure.GO:
+                flight.gated, flight.emitted = False, True
+                ready.append((task, flight))
+            case Departure.NO_EXECUTOR:
+                self._parked.add((task.task_id, flight.run))
+            case Departure.EXPIRED:
+                units.append(self._drop(task, flight, Missed, "expired", now_ms))
+            case Departure.GIVE_WAY:
+                units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
+        return course
+
+    def _let_late_ones_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
+        """After everything live, and when the shard has decided all that is late: as many as the rate allows."""
+        while len(ready) < _DUES_A_TURN and (key := self.late.take(now_ms)) is not None:
+            task, flight = self._waiting(*key)
+            if task is None or flight is None:
+                continue
+            expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
+            if self._depart(task, flight, now_ms, ready, units) is Departure.GO:
+                # Late as it is, it has as long to be claimed as one that came on time.
+                flight.expires_ms = expires_ms
+                self.late.handed_out(key)
+
+    def _discard_late_ones(self, now_ms: int, units: list[Unit]) -> None:
+        for _ in range(_DISCARDS_A_TURN):
+            key = self.late.take_discarded()
+            if key is None:
+                return
+            self.late.over(key)
+            task, flight = self._waiting(*key)
+            if task is not None and flight is not None:
+                units.append(self._drop(task, flight, Missed, "catch_up_skip", now_ms))
+
+    def _find(self, task_id: str, run: str) -> Flight | None:
+        task = self._book.memory.tasks.get(task_id)
+        return None if task is None else task.flights.get(run)
+
+    def _waiting(self, task_id: str, run: str) -> tuple[TaskState | None, Flight | None]:
+        """A task and its execution that waits to be handed out; None where there is none, or it is being ended."""
+        task = self._book.memory.tasks.get(task_id)
+        flight = None if task is None else task.flights.get(run)
+        if task is None or flight is None or flight.emitted or run in task.cancelling:
+            return task, None
+        return task, flight
+
+    def _drop(
+        self,
+        task: TaskState,
+        flight: Flight,
+        kind: type[Skipped] | type[Missed],
+        reason: str,
+        now_ms: int,
+    ) -> Unit:
+        """End an execution that was written ahead and never handed out."""
+        event = self.no_run(kind, task, flight, reason, now_ms)
+        unit = Unit(notes=[self._book.note(event, run=flight.run, expected=flight.cause_seq)])
+        self._book.measures.outcome(event)
+        # At once: until its event is folded it would be looked at again, and end twice.
+        unit.when_stored(partial(self._ended_unseen, task, flight))
+        return unit
+
+    def no_run(
+        self,
+        kind: type[Skipped] | type[Missed],
+        task: TaskState,
+        flight: Flight,
+        reason: str,
+        now_ms: int,
+    ) -> Event:
+        """The event of an execution that does not run."""
+        return kind(
+            task_id=task.task_id,
+            user_id=task.reg.user_id,
+            partition=self._book.partition,
+            occurred_at=format_instant(now_ms),
+            reason=reason,
+            revision=flight.revision,
+            execution_id=f"{task.task_id}.{flight.run}",
+            run=flight.run,
+            task_type=task.reg.spec.task_type,
+            attempt=flight.attempt,
+            trigger=flight.trigger,
+            scheduled_for=format_instant(flight.scheduled_ms),
+            due_at=format_instant(flight.due_ms),
+        )
