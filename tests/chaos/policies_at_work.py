@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from gnomon_schemas.events import Executed, Queued, Retrying, Started
 from tests.harness.events import Seen
-from tests.harness.world import World
+from tests.harness.ledger import audit
+from tests.harness.world import World, now_ms
 
 __all__ = ["PARTS", "Part", "most_at_once"]
 
@@ -206,7 +207,42 @@ class OnDemand(Part):
             assert chains[run][-1].name == "executed", f"{run}: {[seen.name for seen in chains[run]]}"
 
 
-PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, OnDemand)
+class CatchUp(Part):
+    """Backlogs: whatever was away for longer than a second, each policy accounts for in its own way."""
+
+    name = "catch-up"
+    ALLOWED: Final = {
+        "all": {"executed"},
+        "latest": {"executed", "coalesced(catch_up_latest, span)"},
+        "skip": {"executed", "missed(catch_up_skip, span)"},
+    }
+
+    async def begin(self) -> None:
+        """Two tasks of each policy, one of which runs one slot at a time."""
+        self.tasks = {
+            f"late-{policy}-{overlap}": policy
+            for policy in self.ALLOWED
+            for overlap in ("allow", "queue_all")
+        }
+        for task, policy in self.tasks.items():
+            await self.create(
+                task,
+                schedule=EVERY_SECOND,
+                overlap=task.rpartition("-")[2],
+                catch_up={"policy": policy, "after_seconds": 1, "limit": 1000},
+            )
+
+    def check(self) -> None:
+        """No outcome that the policy does not have; and under `all` nothing is left out."""
+        for task, policy in self.tasks.items():
+            events = self.world.events.of(task_id=task)
+            outcomes = set(audit(events, now_ms()).outcomes)
+            assert outcomes <= self.ALLOWED[policy], f"{task}: {outcomes}"
+            if task.endswith("queue_all"):
+                assert most_at_once(events) == 1, f"{task}: {most_at_once(events)} at a time"
+
+
+PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, OnDemand, CatchUp)
 
 
 def most_at_once(events: Iterable[Seen]) -> int:
