@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gnomon_schemas.events import Executed, Queued, Retrying, Started
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.events import Executed, Queued, Retrying, Started, StatusChanged, Updated
 from tests.harness.events import Seen
 from tests.harness.ledger import audit
 from tests.harness.world import World, now_ms
@@ -150,7 +151,7 @@ class Queues(Part):
 
 
 class Pauses(Part):
-    """Tasks that are paused and resumed at random: a slot of a pause never runs."""
+    """Tasks that are paused, some until a time, and resumed at random: a slot of a pause never runs."""
 
     name = "pauses"
 
@@ -164,9 +165,13 @@ class Pauses(Part):
         """Pause, wait, resume."""
         while await self.pause(over, 0.2, 1.5):
             task = self.random.choice(self.tasks)
-            verb = self.random.choice(("pause", "resume"))
-            outcome = await self.world.commands.decided(verb, task, {})
-            assert outcome["ok"], outcome
+            verb, body = self.random.choice((("pause", {}), ("pause", self._until()), ("resume", {})))
+            outcome = await self.world.commands.decided(verb, task, body)
+            # Until it is decided, the time may be over.
+            assert outcome["ok"] or outcome["error"]["errors"][0]["pointer"] == "#/until", outcome
+
+    def _until(self) -> dict[str, str]:
+        return {"until": format_instant(now_ms() + self.random.randrange(500, 4000))}
 
     async def finish(self) -> None:
         """All of them go on."""
@@ -176,6 +181,46 @@ class Pauses(Part):
 
     def check(self) -> None:
         """The ledger says it: what is executed within a pause would be doubled by the pause's span."""
+
+
+class Failures(Part):
+    """Tasks that always fail, and are paused by the shard for it: their owner resumes them, and they fail again."""
+
+    name = "failures"
+    MOST: Final = 3
+
+    async def begin(self) -> None:
+        """Tasks that fire every second, one at a time."""
+        self.tasks = [f"failing-{number}" for number in range(3)]
+        for task in self.tasks:
+            await self.create(
+                task,
+                task_type="policy_scripted",
+                config={"steps": ["fail"]},
+                schedule=EVERY_SECOND,
+                max_consecutive_failures=self.MOST,
+            )
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Resume them now and then."""
+        while await self.pause(over, 2, 6):
+            outcome = await self.world.commands.decided("resume", self.random.choice(self.tasks), {})
+            assert outcome["ok"], outcome
+
+    def check(self) -> None:
+        """It was paused by as many failures since the last resume as it takes, and by no fewer and no more."""
+        for task in self.tasks:
+            failures = pauses = 0
+            for seen in self.world.events.of(task_id=task):
+                event = seen.event
+                if isinstance(event, Executed) and event.status == "failed":
+                    failures += 1
+                elif isinstance(event, StatusChanged) and event.reason == "max_consecutive_failures":
+                    assert failures == self.MOST, f"{task} was paused after {failures} failures"
+                    pauses += 1
+                elif isinstance(event, Updated):
+                    failures = 0
+            assert pauses, f"{task} was never paused"
 
 
 class OnDemand(Part):
@@ -242,7 +287,7 @@ class CatchUp(Part):
                 assert most_at_once(events) == 1, f"{task}: {most_at_once(events)} at a time"
 
 
-PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, OnDemand, CatchUp)
+PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, Failures, OnDemand, CatchUp)
 
 
 def most_at_once(events: Iterable[Seen]) -> int:
