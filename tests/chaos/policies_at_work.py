@@ -208,7 +208,8 @@ class Failures(Part):
             assert outcome["ok"], outcome
 
     def check(self) -> None:
-        """It was paused by as many failures since the last resume as it takes, and by no fewer and no more."""
+        """It was paused by as many failures since the last resume as it takes; one of them may have been recorded right
+        before that resume was, and folded after it."""
         for task in self.tasks:
             failures = pauses = 0
             for seen in self.world.events.of(task_id=task):
@@ -216,7 +217,9 @@ class Failures(Part):
                 if isinstance(event, Executed) and event.status == "failed":
                     failures += 1
                 elif isinstance(event, StatusChanged) and event.reason == "max_consecutive_failures":
-                    assert failures == self.MOST, f"{task} was paused after {failures} failures"
+                    assert self.MOST - 1 <= failures <= self.MOST, (
+                        f"{task} was paused after {failures} failures"
+                    )
                     pauses += 1
                 elif isinstance(event, Updated):
                     failures = 0
