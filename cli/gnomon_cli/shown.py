@@ -14,6 +14,9 @@ __all__ = ["clock", "duration", "instant", "read_duration", "relative", "schedul
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?", re.ASCII)
 
+_DAYS_SHOWN = 4
+"""Of the days that a schedule excludes; the others are counted."""
+
 DURATION_FORM = "a duration such as 30s, 5m, 2h, 1d, 1w, or a number of seconds"
 
 
@@ -72,6 +75,10 @@ def schedule(value: Mapping[str, Any] | None) -> str:
     """A schedule in a few words. A kind that this version does not know is shown by its name."""
     if value is None:
         return "on demand"
+    return _kind(value) + _excluded(value.get("exclude"))
+
+
+def _kind(value: Mapping[str, Any]) -> str:
     kind = value.get("kind")
     if kind == "interval" and isinstance(every := value.get("every_seconds"), int | float):
         return f"every {duration(every)}"
@@ -89,6 +96,21 @@ def schedule(value: Mapping[str, Any] | None) -> str:
     if kind == "any_of":
         return " or ".join(map(schedule, value.get("schedules") or ()))
     return str(kind)
+
+
+def _excluded(days: Any) -> str:
+    """Days without slots, the first few of them."""
+    if not isinstance(days, list) or not days:
+        return ""
+    words = [_day(day) for day in days[:_DAYS_SHOWN]]
+    more = f" and {len(days) - _DAYS_SHOWN} more" if len(days) > _DAYS_SHOWN else ""
+    return f" except {', '.join(words)}{more}"
+
+
+def _day(day: Any) -> str:
+    if not isinstance(day, Mapping):
+        return str(day)
+    return f"holidays {day['holidays']}" if "holidays" in day else f"{day.get('from')} to {day.get('to')}"
 
 
 def _zone(value: Mapping[str, Any]) -> str:

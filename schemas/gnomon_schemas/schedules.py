@@ -1,4 +1,4 @@
-"""When a task runs: the schedule kinds and what is common to them.
+"""When a task runs: schedules as callers send them, and the stored form of them.
 
 A schedule has two forms, one type. The *input* form is what a caller sends: most fields may be left out.
 The *stored* form, made by `normalise`, has everything made explicit (zone, anchor, instants in UTC), so
@@ -10,16 +10,50 @@ Times are text, as everywhere in payloads (see `clock_text`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gnomon_schemas.clock_text import format_instant, parse_instant, parse_local
 from gnomon_schemas.cron_grammar import FIELD_NAMES, CronError, field_defaults, parse_expression, parse_fields
+from gnomon_schemas.exclusions import (
+    EXCLUDED_MAX,
+    WEEKDAY_NUMBERS,
+    WEEKDAYS,
+    ExcludedDays,
+    exclude_shape_faults,
+    excluded_days,
+    is_excluded_date,
+    stored_exclude,
+    too_many_excluded,
+)
+from gnomon_schemas.schedule_faults import ScheduleCode, ScheduleError, ScheduleFault
+from gnomon_schemas.schedule_faults import words as _words
+from gnomon_schemas.schedule_kinds import (
+    EVERY_SECONDS_MAX,
+    FIRST_YEAR,
+    JITTER_SECONDS_MAX,
+    KINDS,
+    LAST_YEAR,
+    MAX_RUNS_MAX,
+    UNION_LEVELS,
+    UNION_MAX,
+    AnyOf,
+    Cron,
+    Daily,
+    Dst,
+    GapChoice,
+    Interval,
+    Monthly,
+    Once,
+    OverlapChoice,
+    Schedule,
+    Weekly,
+    cron_rule,
+    time_of_day,
+)
 from gnomon_schemas.zones import local_instant, zone
 
 __all__ = [
@@ -38,194 +72,14 @@ __all__ = [
     "ScheduleError",
     "ScheduleFault",
     "Weekly",
+    "cron_rule",
     "normalise",
     "read_schedule",
     "shape_faults",
     "time_of_day",
 ]
 
-EVERY_SECONDS_MAX: Final = 3_155_760_000
-"""Longest interval: a hundred years."""
-JITTER_SECONDS_MAX: Final = 86_400
-UNION_MAX: Final = 100
-"""Schedules in one `any_of`."""
-UNION_LEVELS: Final = 3
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""Days of the week as a `weekly` stores them."""
-FIRST_YEAR: Final = 1970
-LAST_YEAR: Final = 2999
-"""Instants in a schedule lie in these years; no slot lies after them."""
-
-
-GapChoice: TypeAlias = Literal["next_valid", "skip", "shift"]
-OverlapChoice: TypeAlias = Literal["first", "last", "both"]
-
-
-class Dst(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """What becomes of times of the day that the zone's clock skips, or shows twice, when it changes."""
-
-    gap: GapChoice = "next_valid"
-    """A skipped time: at the first instant after the gap, once for all slots of that gap; not at all (`skip`, and
-    nothing is recorded); or moved by the gap's length (`shift`)."""
-    overlap: OverlapChoice = "first"
-    """A time that is shown twice: at its first showing, at its last, or at both."""
-
-
-class _Bounded(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="kind",
-    gc=False,  # only scalars in here, so no cycle can begin; spares the collector a million objects
-):
-    """What every kind takes."""
-
-    timezone: str | None = None
-    """IANA name of the zone whose clock the schedule reads; None: the default zone (`GNOMON_TIMEZONE`)."""
-    start_at: str | None = None
-    """RFC 3339: no slot before this instant; one exactly at it counts."""
-    end_at: str | None = None
-    """RFC 3339: no slot at or after this instant."""
-    jitter_seconds: int | float | None = 0
-    """A slot comes due up to this much after its nominal time, by a stable hash; 0 to 86400, None means 0."""
-    dst: Dst | None = None
-    """What becomes of times that the zone's clock skips or shows twice. None: by the clock (`Dst()`), but a cron
-    whose hour field begins with `*` and an interval run through in real time."""
-
-
-class Cron(_Bounded, frozen=True, kw_only=True, tag="cron", gc=False):
-    """By the calendar: an `expression`, or the fields one by one, never both (see `cron_grammar`)."""
-
-    expression: str | None = None
-    """Minute, hour, day of month, month, day of week; or six, seconds first; or an alias like `@daily`."""
-    second: int | str | None = None
-    minute: int | str | None = None
-    hour: int | str | None = None
-    day: int | str | None = None
-    month: int | str | None = None
-    day_of_week: int | str | None = None
-    """0 is Monday, 6 is Sunday: as APScheduler counts, and unlike `expression`."""
-
-
-class Interval(_Bounded, frozen=True, kw_only=True, tag="interval", gc=False):
-    """Every so many seconds of real time, counted from an anchor in both directions."""
-
-    every_seconds: int | float | None = None
-    """Whole seconds, 1 to 3,155,760,000 (a hundred years)."""
-    minutes: int | float | None = None
-    """These four are taken instead of `every_seconds`, and added up; the stored form has none of them."""
-    hours: int | float | None = None
-    days: int | float | None = None
-    """Of 86,400 seconds each: real time, not calendar days."""
-    weeks: int | float | None = None
-    anchor: str | None = None
-    """RFC 3339, cut to the second: slots are whole intervals away from it. None: the creation."""
-
-
-class Once(_Bounded, frozen=True, kw_only=True, tag="once", gc=False):
-    """One slot."""
-
-    at: str
-    """RFC 3339, cut to the second; without an offset it is read in `timezone`."""
-
-
-class Daily(_Bounded, frozen=True, kw_only=True, tag="daily", gc=False):
-    """Every day at one time."""
-
-    time: str
-    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
-
-
-class Weekly(_Bounded, frozen=True, kw_only=True, tag="weekly", gc=False):
-    """On some days of the week, at one time."""
-
-    time: str
-    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
-    days: tuple[int | str, ...]
-    """Names (`mon` to `sun`), or numbers from 0, which is Monday; stored as names, Monday first."""
-
-
-class Monthly(_Bounded, frozen=True, kw_only=True, tag="monthly", gc=False):
-    """On one day of each month, at one time."""
-
-    time: str
-    """On the zone's clock: `HH:MM` or `HH:MM:SS`."""
-    day: int | None = None
-    """1 to 31, where a month that is shorter has its last day instead; -1 is the last day. None: that of creation."""
-
-
-class AnyOf(_Bounded, frozen=True, kw_only=True, tag="any_of", gc=False):
-    """The union of other schedules: one instant fires once, however many of them name it.
-
-    The bounds hold for all of them, besides their own; the zone, for those that name none.
-    """
-
-    schedules: tuple[Schedule, ...]
-    """1 to 100 of any kind; an `any_of` in an `any_of` is taken down to the third level. Jitter is the union's."""
-
-
-Schedule: TypeAlias = Cron | Interval | Once | Daily | Weekly | Monthly | AnyOf
-"""Any schedule; told apart by `kind`."""
-
-KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
-    "cron": Cron,
-    "interval": Interval,
-    "once": Once,
-    "daily": Daily,
-    "weekly": Weekly,
-    "monthly": Monthly,
-    "any_of": AnyOf,
-}
-"""The kinds there are, by the name that tells them apart."""
-
-TIME_PATTERN: Final = "^(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?$"
-"""A time of the day."""
-_TIME: Final = re.compile(TIME_PATTERN, re.ASCII)
-_WEEKDAY_NUMBERS: Final[Mapping[int | str, int]] = {
-    **{name: number for number, name in enumerate(WEEKDAYS)},
-    **{number: number for number in range(7)},
-}
 _UNIT_SECONDS: Final[Mapping[str, int]] = {"minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
-
-
-class ScheduleCode(StrEnum):
-    """What can be wrong with a schedule."""
-
-    NOT_AN_OBJECT = "not_an_object"
-    UNSUPPORTED_KIND = "unsupported_kind"
-    UNKNOWN_FIELD = "unknown_field"
-    MISSING_FIELD = "missing_field"
-    INVALID_TYPE = "invalid_type"
-    INVALID_CRON = "invalid_cron"
-    INVALID_INTERVAL = "invalid_interval"
-    INVALID_DAY = "invalid_day"
-    INVALID_DST = "invalid_dst"
-    INVALID_UNION = "invalid_union"
-    INVALID_TIME = "invalid_time"
-    UNKNOWN_TIMEZONE = "unknown_timezone"
-    IN_THE_PAST = "in_the_past"
-    INVALID_BOUNDS = "invalid_bounds"
-    INVALID_JITTER = "invalid_jitter"
-
-
-class ScheduleFault(NamedTuple):
-    """One thing wrong with a schedule."""
-
-    pointer: str
-    """JSON pointer from the schedule: `/expression`; empty for the schedule as a whole."""
-    code: ScheduleCode
-    message: str
-    """In words: the value, and what is allowed."""
-
-
-class ScheduleError(ValueError):
-    """The schedule is not valid; `faults` tells everything that is wrong with it, not only the first."""
-
-    def __init__(self, *faults: ScheduleFault) -> None:
-        super().__init__("; ".join(f"{fault.pointer or 'schedule'}: {fault.message}" for fault in faults))
-        self.faults = faults
 
 
 def shape_faults(value: object, level: int = 1) -> tuple[ScheduleFault, ...]:
@@ -257,6 +111,9 @@ def shape_faults(value: object, level: int = 1) -> tuple[ScheduleFault, ...]:
             # Each by itself: a decoder would tell of the first, and without saying what is allowed.
             for index, part in enumerate(given_value[:UNION_MAX] if level <= UNION_LEVELS else ()):
                 faults += _within(index, shape_faults(part, level + 1))
+            continue
+        if name == "exclude":
+            faults += exclude_shape_faults(given_value)
             continue
         try:
             msgspec.convert(given_value, fields[name].type)
@@ -297,7 +154,7 @@ def normalise(
 
     Raises ScheduleError with everything that is wrong.
     """
-    if not isinstance(schedule, _Bounded):
+    if not isinstance(schedule, msgspec.Struct):
         schedule = read_schedule(schedule)
     context = _Context(created_at, default_timezone, now, level=1)
     faults: list[ScheduleFault] = []
@@ -319,6 +176,14 @@ class _Context(NamedTuple):
 
 def _stored(schedule: Schedule, context: _Context, faults: list[ScheduleFault]) -> Schedule:
     """The stored form; what is wrong is noted."""
+    known = len(faults)
+    stored = _stored_kind(schedule, context, faults)
+    if stored.exclude and len(faults) == known:
+        _check_left(stored, faults)
+    return stored
+
+
+def _stored_kind(schedule: Schedule, context: _Context, faults: list[ScheduleFault]) -> Schedule:
     common = _common(schedule, context.default_timezone, faults)
     match schedule:
         case Cron():
@@ -347,6 +212,8 @@ class _Common(NamedTuple):
     end_at: str | None
     jitter_seconds: int | float
     dst: Dst | None
+    max_runs: int | None
+    exclude: tuple[str | ExcludedDays, ...] | None
 
 
 def _common(schedule: Schedule, default_timezone: str, faults: list[ScheduleFault]) -> _Common:
@@ -366,7 +233,16 @@ def _common(schedule: Schedule, default_timezone: str, faults: list[ScheduleFaul
         message = f"{jitter!r} seconds of jitter; allowed are 0 to {JITTER_SECONDS_MAX}"
         faults.append(ScheduleFault("/jitter_seconds", ScheduleCode.INVALID_JITTER, message))
         jitter = 0
-    return _Common(name, start_at, end_at, int(jitter) if int(jitter) == jitter else jitter, schedule.dst)
+    max_runs = schedule.max_runs
+    if max_runs is not None and not 1 <= max_runs <= MAX_RUNS_MAX:
+        message = f"{max_runs!r:.80} runs; allowed are 1 to {MAX_RUNS_MAX}"
+        faults.append(ScheduleFault("/max_runs", ScheduleCode.INVALID_MAX_RUNS, message))
+    elif max_runs is not None:
+        message = f"is {max_runs}, which is not supported yet; allowed: null or leaving it out"
+        faults.append(ScheduleFault("/max_runs", ScheduleCode.UNSUPPORTED, message))
+    jitter = int(jitter) if int(jitter) == jitter else jitter
+    exclude = stored_exclude(schedule.exclude, faults)
+    return _Common(name, start_at, end_at, jitter, schedule.dst, max_runs, exclude)
 
 
 def _instant(field: str, text: str | None, faults: list[ScheduleFault]) -> str | None:
@@ -484,14 +360,6 @@ def _time(text: str, faults: list[ScheduleFault]) -> str:
     return f"{hour:02}:{minute:02}" + (f":{second:02}" if second else "")
 
 
-def time_of_day(text: str) -> tuple[int, int, int]:
-    """Hour, minute and second of `HH:MM` or `HH:MM:SS`. Raises ValueError, in words."""
-    if _TIME.fullmatch(text) is None:
-        raise ValueError(f"{text!r:.80} is no time of the day; allowed is HH:MM or HH:MM:SS, to 23:59:59")
-    hour, minute, *rest = map(int, text.split(":"))
-    return hour, minute, rest[0] if rest else 0
-
-
 def _weekdays(days: tuple[int | str, ...], faults: list[ScheduleFault]) -> tuple[str, ...]:
     """Days of the week by name, Monday first, each once."""
     if not days:
@@ -499,7 +367,7 @@ def _weekdays(days: tuple[int | str, ...], faults: list[ScheduleFault]) -> tuple
         faults.append(ScheduleFault("/days", ScheduleCode.INVALID_DAY, message))
     numbers = set()
     for index, day in enumerate(days):
-        number = _WEEKDAY_NUMBERS.get(day.lower() if isinstance(day, str) else day)
+        number = WEEKDAY_NUMBERS.get(day.lower() if isinstance(day, str) else day)
         if number is None:
             message = f"{day!r:.80} is no day of the week; allowed are {_words(WEEKDAYS)}, or 0 (Monday) to 6"
             faults.append(ScheduleFault(f"/days/{index}", ScheduleCode.INVALID_DAY, message))
@@ -539,20 +407,58 @@ def _stored_union(schedule: AnyOf, common: _Common, context: _Context, faults: l
     for index, part in enumerate(schedule.schedules):
         found: list[ScheduleFault] = []
         parts.append(_stored(part, inner, found))
+        if part.max_runs is not None:
+            message = "max_runs belongs to the any_of: runs are counted together"
+            found.append(ScheduleFault("/max_runs", ScheduleCode.INVALID_MAX_RUNS, message))
         if part.jitter_seconds:
             message = "jitter belongs to the any_of: one instant fires once, after one delay"
             found.append(ScheduleFault("/jitter_seconds", ScheduleCode.INVALID_JITTER, message))
         faults.extend(_within(index, found))
-    return AnyOf(schedules=tuple(parts), **common._asdict())
+    union = AnyOf(schedules=tuple(parts), **common._asdict())
+    if context.level == 1 and not faults and (count := _excluded_in(union)) > EXCLUDED_MAX:
+        faults.append(too_many_excluded("/schedules", count))
+    return union
+
+
+def _excluded_in(schedule: Schedule) -> int:
+    """How many excluded days a schedule and its parts list."""
+    parts = schedule.schedules if isinstance(schedule, AnyOf) else ()
+    return len(excluded_days(schedule.exclude)) + sum(map(_excluded_in, parts))
+
+
+def _check_left(stored: Schedule, faults: list[ScheduleFault]) -> None:
+    """Refuse what excludes all of a schedule's own days of the week, or its only date: it would never fire."""
+    if isinstance(stored, Once):
+        on = parse_instant(stored.at).astimezone(zone(stored.timezone or "UTC")).date()
+        if is_excluded_date(on, stored.exclude):
+            message = f"{stored.at} is on {on}, which is excluded, so no slot is left"
+            faults.append(ScheduleFault("/exclude", ScheduleCode.INVALID_EXCLUDE, message))
+    elif _days_of(stored) <= set(excluded_days(stored.exclude)):
+        message = "all days of the week on which the schedule has slots are excluded, so none is left"
+        faults.append(ScheduleFault("/exclude", ScheduleCode.INVALID_EXCLUDE, message))
+
+
+def _days_of(stored: Schedule) -> set[str]:
+    """The names of the days of the week on which a schedule may have slots; all where it names none."""
+    match stored:
+        case Weekly():
+            return set(map(str, stored.days))
+        case Cron():
+            numbers = {
+                day
+                for choice in cron_rule(stored).days
+                for day in ([day for day, _ in choice.nth] if choice.nth else choice.weekdays)
+            }
+            return {WEEKDAYS[(number - 1) % 7] for number in numbers}  # in a rule, 0 is Sunday
+        case AnyOf():
+            return set().union(*map(_days_of, stored.schedules))
+        case _:
+            return set(WEEKDAYS)
 
 
 def _within(index: int, faults: Iterable[ScheduleFault]) -> list[ScheduleFault]:
     """The faults of one schedule of an `any_of`, as faults of that."""
     return [fault._replace(pointer=f"/schedules/{index}{fault.pointer}") for fault in faults]
-
-
-def _words(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 def _pointer(name: object) -> str:

@@ -21,7 +21,7 @@ from gnomon.decisions import DoNotRetry, Retry
 from gnomon.errors import GnomonError, NotAnswered
 from gnomon.event_stream import EventStream
 from gnomon.ids import new_id
-from gnomon.schedules import any_of, cron, daily, interval, monthly, once, weekly
+from gnomon.schedules import any_of, cron, daily, date_span, holidays, interval, monthly, once, weekly
 from gnomon.task_types import TaskType, task_type
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "any_of",
     "cron",
     "daily",
+    "date_span",
+    "holidays",
     "interval",
     "monthly",
     "new_id",

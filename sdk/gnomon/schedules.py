@@ -8,15 +8,30 @@ hold.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.schedules import AnyOf, Cron, Daily, Dst, Interval, Monthly, Once, Schedule, Weekly
 
-__all__ = ["any_of", "cron", "daily", "interval", "monthly", "once", "weekly"]
+__all__ = ["any_of", "cron", "daily", "date_span", "holidays", "interval", "monthly", "once", "weekly"]
 
 Instant = datetime | str
 """An aware datetime, or RFC 3339 text."""
+Day = date | str | int | ExcludedDays
+"""A date (or its text), a day of the week (`sat`, or 0 = Monday), or what `holidays` and `date_span` give."""
+Days = Iterable[Day]
+
+
+def holidays(*places: str) -> ExcludedDays:
+    """Public holidays, to be excluded: `daily("09:00", exclude=[holidays("DE-BY")])`. Places are ISO 3166 codes (`DE`),
+    or with a part of the country (`DE-BY`)."""
+    return ExcludedDays(holidays=places[0] if len(places) == 1 else places)
+
+
+def date_span(first: date | str, beyond: date | str) -> ExcludedDays:
+    """A span of dates, to be excluded: from `first` up to the day before `beyond`."""
+    return ExcludedDays(from_=str(first), to=str(beyond))
 
 
 def cron(
@@ -27,13 +42,16 @@ def cron(
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
     dst: Dst | None = None,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> Cron:
     """By the calendar: five fields (minute, hour, day of month, month, day of week), or six with seconds
     first.
 
     `timezone` is the IANA name of the zone whose clock the expression reads; None takes the system's default
-    zone. `dst` is what becomes of times that the clock skips or shows twice. Raises ValueError for a
-    datetime without offset.
+    zone. `dst` is what becomes of times that the clock skips or shows twice. `exclude` names days without
+    slots: `["sat", "2026-12-24", holidays("DE")]`. After `max_runs` slots the task is completed. Raises
+    ValueError for a datetime without offset.
     """
     return Cron(
         expression=expression,
@@ -42,6 +60,8 @@ def cron(
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
         dst=dst,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -53,6 +73,8 @@ def daily(
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
     dst: Dst | None = None,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> Daily:
     """Every day at `HH:MM` or `HH:MM:SS` on the zone's clock. The rest as for `cron`."""
     return Daily(
@@ -62,6 +84,8 @@ def daily(
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
         dst=dst,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -74,6 +98,8 @@ def weekly(
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
     dst: Dst | None = None,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> Weekly:
     """On these days of the week (`mon` to `sun`, or 0 = Monday) at one time. The rest as for `cron`."""
     return Weekly(
@@ -84,6 +110,8 @@ def weekly(
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
         dst=dst,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -96,6 +124,8 @@ def monthly(
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
     dst: Dst | None = None,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> Monthly:
     """On one day of each month (-1: the last; None: that of creation) at one time. The rest as for `cron`."""
     return Monthly(
@@ -106,6 +136,8 @@ def monthly(
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
         dst=dst,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -115,6 +147,8 @@ def any_of(
     start_at: Instant | None = None,
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> AnyOf:
     """The union of schedules: one instant fires once. Zone and bounds hold for all of them."""
     return AnyOf(
@@ -123,6 +157,8 @@ def any_of(
         start_at=_text(start_at),
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -137,6 +173,8 @@ def interval(
     start_at: Instant | None = None,
     end_at: Instant | None = None,
     jitter_seconds: float = 0,
+    exclude: Days = (),
+    max_runs: int | None = None,
 ) -> Interval:
     """Every so much real time: `every` (seconds or a timedelta) and the named parts are added up.
 
@@ -151,6 +189,8 @@ def interval(
         start_at=_text(start_at),
         end_at=_text(end_at),
         jitter_seconds=jitter_seconds,
+        exclude=_days(exclude),
+        max_runs=max_runs,
     )
 
 
@@ -158,6 +198,12 @@ def once(at: Instant, *, timezone: str | None = None, jitter_seconds: float = 0)
     """One fire. Text without an offset is read in `timezone`; a datetime must have an offset, else
     ValueError."""
     return Once(at=_text(at) or "", timezone=timezone, jitter_seconds=jitter_seconds)
+
+
+def _days(exclude: Days) -> tuple[str | int | ExcludedDays, ...] | None:
+    if isinstance(exclude, str):
+        exclude = (exclude,)  # one day instead of its letters
+    return tuple(day.isoformat() if isinstance(day, date) else day for day in exclude) or None
 
 
 def _text(instant: Instant | None) -> str | None:

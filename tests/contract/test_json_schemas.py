@@ -98,6 +98,11 @@ def test_a_task_as_it_is_read_may_be_sent_back() -> None:
     assert validator("command.update").is_valid(task)
 
 
+EXCLUDES_REFUSED: list[Any] = [
+    *("sat", 6, ["someday"], [7], [2.5], [None], ["20260301"], [{"holiday": "DE"}], [{"holidays": 3}]),
+    *([{"holidays": []}], [{"from": "soon", "to": "2026-12-24"}], {"days": ["sat"]}, {"dates": ["24.12."]}),
+    *({"weekdays": ["saturday"]}, {"ranges": ["2026-12-24"]}, ["2026-12-24"] * 1001),
+]
 REFUSED: list[dict[str, Any]] = [
     {"name": ""},
     {"name": "x" * 256},
@@ -137,6 +142,8 @@ REFUSED: list[dict[str, Any]] = [
     {"schedule": {"kind": "interval", "every_seconds": 60, "jitter_seconds": -1}},
     {"schedule": {"kind": "interval", "every_seconds": 60, "start_at": "soon"}},
     {"schedule": {"kind": "once"}},
+    *({"schedule": {"kind": "daily", "time": "09:00", "exclude": exclude}} for exclude in EXCLUDES_REFUSED),
+    {"schedule": {"kind": "daily", "time": "09:00", "max_runs": 0}},
     *({name: "x" if default is None else 7} for name, default in NOT_YET.items()),
 ]
 
@@ -167,6 +174,29 @@ TAKEN: list[dict[str, Any]] = [
     {"schedule": {"kind": "cron", "minute": "*/5", "day_of_week": 0, "timezone": "Asia/Kathmandu"}},
     {"schedule": {"kind": "interval", "minutes": 5, "hours": 1, "jitter_seconds": 12.5}},
     {"schedule": {"kind": "once", "at": "2029-11-21T09:00:00"}},
+    {
+        "schedule": {
+            "kind": "daily",
+            "time": "09:00",
+            "exclude": [
+                *("2026-12-24", "SAT", 6, {"holidays": "DE"}, {"holidays": ["DE-BY", "US"]}),
+                {"from": "2026-12-24", "to": "2027-01-02"},
+            ],
+        }
+    },
+    {
+        "schedule": {
+            "kind": "interval",
+            "days": 1,
+            "exclude": {
+                "dates": ["2026-12-24"],
+                "weekdays": ["sat", 6],
+                "holidays": "DE",
+                "ranges": [{"from": "2026-12-24", "to": "2027-01-02"}],
+            },
+        }
+    },
+    {"schedule": {"kind": "daily", "time": "09:00", "exclude": None, "max_runs": None}},
     {"schedule": None, "status": "running", "version": 7},
     dict(NOT_YET.items()),
 ]
@@ -186,6 +216,7 @@ PATCHES: list[dict[str, Any]] = [
     {"retry": {"max_attempts": 4, "jitter": None}},
     {"catch_up": {"after_seconds": None}},
     {"schedule": {"jitter_seconds": 3}},
+    {"schedule": {"exclude": ["sun", {"holidays": "FR"}]}},
     {"schedule": {"kind": "interval", "every_seconds": 5}},
 ]
 

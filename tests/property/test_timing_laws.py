@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from gnomon_core.timing.month_days import MonthDays
 from gnomon_core.timing.timeline import make_timeline
 from gnomon_core.timing.zone_clock import ZoneClock
 from gnomon_schemas.cron_grammar import CronError, parse_expression
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.schedules import (
     Cron,
     Dst,
@@ -35,8 +37,10 @@ from gnomon_schemas.schedules import (
 )
 from tests.property.timing_strategies import (
     SpelledCron,
+    excludes,
     instants,
     is_accepted,
+    is_excluded,
     plain_instants,
     policies,
     schedules,
@@ -145,6 +149,33 @@ def test_cutting_a_span_in_two_gives_the_same_fires(data: st.DataObject, schedul
     assert count_fires(schedule, first, later) == len(whole) + count_fires(schedule, last, later)
 
 
+@settings(laws, max_examples=200)
+@given(st.data(), schedules(), excludes)
+def test_excluding_days_takes_their_slots_and_nothing_else(
+    data: st.DataObject, schedule: Schedule, exclude: tuple[str | ExcludedDays, ...] | None
+) -> None:
+    """Against the same schedule without, and a look at the date of each of its slots on the zone's clock."""
+    assume(is_accepted(schedule))
+    zone = schedule.timezone or "UTC"
+    first = data.draw(instants(zone))
+    last = first + data.draw(st.integers(0, 20 * DAY))
+    everything = fires(msgspec.structs.replace(schedule, exclude=None), first, last)
+    clock = ZoneInfo(zone)
+    left = [
+        slot for slot in everything if not is_excluded(exclude, datetime.fromtimestamp(slot, clock).date())
+    ]
+    limited = msgspec.structs.replace(schedule, exclude=exclude)
+    assert left == list(fires(limited, first, last))
+    assert len(left) == count_fires(limited, first, last)
+    backwards: list[int] = []
+    slot = last_fire(limited, last)
+    while slot is not None and slot > first and len(backwards) < 100:
+        backwards.append(slot)
+        slot = last_fire(limited, slot - 1)
+    assert backwards == left[::-1][: len(backwards)]
+    assert len(backwards) == min(len(left), 100)
+
+
 @settings(laws, max_examples=300)
 @given(st.data(), schedules())
 def test_next_and_last_meet(data: st.DataObject, schedule: Schedule) -> None:
@@ -239,6 +270,8 @@ names = st.sampled_from(
         "days",
         "at",
         "schedules",
+        "exclude",
+        "max_runs",
         "x/~",
     ]
 )

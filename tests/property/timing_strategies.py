@@ -7,16 +7,19 @@ should fire can be told without parsing it.
 from __future__ import annotations
 
 import calendar
+import warnings
 import zoneinfo
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
+import holidays
 from hypothesis import strategies as st
 
 from gnomon_core.timing.zone_clock import ZoneClock
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.cron_grammar import CronError, parse_expression
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.schedules import (
     WEEKDAYS,
     AnyOf,
@@ -27,7 +30,9 @@ from gnomon_schemas.schedules import (
     Monthly,
     Once,
     Schedule,
+    ScheduleError,
     Weekly,
+    normalise,
 )
 
 DayTest = Callable[[date], bool]
@@ -160,6 +165,50 @@ policies: st.SearchStrategy[Dst | None] = st.none() | st.builds(
 )
 
 
+exclude_dates = st.dates(date(1970, 1, 1), date(2045, 1, 1))
+
+
+@st.composite
+def date_spans(draw: st.DrawFn) -> ExcludedDays:
+    """A span of dates, of a day or of decades."""
+    first = draw(exclude_dates)
+    return ExcludedDays(
+        from_=str(first), to=str(first + timedelta(days=draw(st.integers(1, 9) | st.integers(1, 9000))))
+    )
+
+
+excludes: st.SearchStrategy[tuple[str | ExcludedDays, ...] | None] = st.none() | st.lists(
+    st.sampled_from(WEEKDAYS[:5])  # two days are left, so that a search for one does not take long
+    | exclude_dates.map(str)
+    | st.sampled_from(["DE", "US-CA", "IN", "AE"]).map(lambda place: ExcludedDays(holidays=place))
+    | date_spans(),
+    min_size=1,
+    max_size=4,
+    unique=True,
+).map(tuple)
+
+
+def is_excluded(exclude: tuple[str | ExcludedDays, ...] | None, on: date) -> bool:
+    """Whether a date is excluded, by looking at every item."""
+
+    def by(item: str | ExcludedDays) -> bool:
+        if not isinstance(item, ExcludedDays):
+            return item in (str(on), on.strftime("%a").lower())
+        if isinstance(item.holidays, str):
+            country, _, part = item.holidays.partition("-")
+            return on in _place(country, part)
+        return date.fromisoformat(item.from_ or "") <= on < date.fromisoformat(item.to or "")
+
+    return any(map(by, exclude or ()))
+
+
+@cache
+def _place(country: str, part: str) -> holidays.HolidayBase:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of years in which it does not know all
+        return holidays.country_holidays(country, subdiv=part or None, years=range(1969, 2060))
+
+
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     """A schedule in stored form, with bounds at times."""
@@ -170,6 +219,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
         "timezone": zone_name,
         "start_at": None if start is None else format_instant(start * 1000 - 500),
         "end_at": None if end is None else format_instant(end * 1000),
+        "exclude": draw(excludes),
     }
     dst = draw(policies)
     time = f"{draw(st.integers(0, 23)):02}:{draw(st.integers(0, 59)):02}"
@@ -177,34 +227,30 @@ def schedules(draw: st.DrawFn) -> Schedule:
         case kind if kind is Interval:
             every = draw(st.integers(20, 5000) | st.integers(20, 10**8))
             anchor = format_instant(draw(plain_instants) * 1000)
-            return Interval(every_seconds=every, anchor=anchor, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+            return Interval(every_seconds=every, anchor=anchor, dst=dst, **bounds)  # type: ignore[arg-type]  # text, days or None
         case kind if kind is Once:
             return Once(at=format_instant(draw(plain_instants) * 1000), timezone=zone_name)
         case kind if kind is Daily:
-            return Daily(time=time, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+            return Daily(time=time, dst=dst, **bounds)  # type: ignore[arg-type]  # text, days or None
         case kind if kind is Weekly:
             days = tuple(day for day in WEEKDAYS if draw(st.booleans())) or ("sun",)
-            return Weekly(time=time, days=days, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+            return Weekly(time=time, days=days, dst=dst, **bounds)  # type: ignore[arg-type]  # text, days or None
         case kind if kind is Monthly:
             day = draw(st.sampled_from([-1, 1, 15, 28, 29, 30, 31]))
-            return Monthly(time=time, day=day, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+            return Monthly(time=time, day=day, dst=dst, **bounds)  # type: ignore[arg-type]  # text, days or None
         case kind if kind is AnyOf:
             parts = draw(st.lists(schedules(), min_size=1, max_size=3))
-            return AnyOf(schedules=tuple(parts), **bounds)  # type: ignore[arg-type]  # text or None
+            return AnyOf(schedules=tuple(parts), **bounds)  # type: ignore[arg-type]  # text, days or None
         case _:
             seconds = draw(st.sampled_from(["", "0 ", "7,59 ", "*/30 "]))
             expression = seconds + draw(spelled_crons()).expression
-            return Cron(expression=expression, dst=dst, **bounds)  # type: ignore[arg-type]  # text or None
+            return Cron(expression=expression, dst=dst, **bounds)  # type: ignore[arg-type]  # text, days or None
 
 
 def is_accepted(schedule: Schedule) -> bool:
-    """Whether every cron in it names a day that comes."""
-    if isinstance(schedule, AnyOf):
-        return all(map(is_accepted, schedule.schedules))
-    if not isinstance(schedule, Cron):
-        return True
+    """Whether it would be stored: every cron in it names a day that comes, and not all days are excluded."""
     try:
-        parse_expression(schedule.expression or "")
-    except CronError:
+        normalise(schedule, created_at=datetime(2026, 3, 1, tzinfo=UTC), default_timezone="UTC", now=None)
+    except ScheduleError:
         return False
     return True

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
 
+from gnomon_core.holiday_dates import what_is_wrong_with
+from gnomon_schemas.exclusions import named_holidays
 from gnomon_schemas.problems import FieldError
-from gnomon_schemas.schedules import Schedule, ScheduleError, normalise, read_schedule
+from gnomon_schemas.schedules import (
+    AnyOf,
+    Schedule,
+    ScheduleCode,
+    ScheduleError,
+    ScheduleFault,
+    normalise,
+    read_schedule,
+)
 
 __all__ = ["read_input", "stored_form"]
 
@@ -18,7 +29,7 @@ def read_input(raw: bytes | msgspec.Raw, at: str = "#/schedule") -> tuple[Schedu
     try:
         return None if value is None else read_schedule(value), []
     except ScheduleError as error:
-        return None, _field_errors(error, at)
+        return None, _field_errors(error.faults, at)
 
 
 def stored_form(
@@ -42,14 +53,28 @@ def stored_form(
             default_timezone=default_timezone,
         )
     except ScheduleError as error:
-        return None, _field_errors(error, at)
-    return stored, []
+        return None, _field_errors([*error.faults, *_unknown_holidays(schedule)], at)
+    faults = _unknown_holidays(schedule)
+    return (None, _field_errors(faults, at)) if faults else (stored, [])
 
 
-def _field_errors(error: ScheduleError, at: str) -> list[FieldError]:
+def _unknown_holidays(schedule: Schedule) -> list[ScheduleFault]:
+    """Places without known holidays that a schedule, or a part of it, names."""
+    faults = [
+        ScheduleFault(pointer, ScheduleCode.UNKNOWN_HOLIDAYS, message)
+        for pointer, calendar in named_holidays(schedule.exclude)
+        if (message := what_is_wrong_with(calendar)) is not None
+    ]
+    for index, part in enumerate(schedule.schedules if isinstance(schedule, AnyOf) else ()):
+        faults += [
+            fault._replace(pointer=f"/schedules/{index}{fault.pointer}") for fault in _unknown_holidays(part)
+        ]
+    return faults
+
+
+def _field_errors(faults: Iterable[ScheduleFault], at: str) -> list[FieldError]:
     return [
-        FieldError(pointer=at + fault.pointer, code=fault.code, message=fault.message)
-        for fault in error.faults
+        FieldError(pointer=at + fault.pointer, code=fault.code, message=fault.message) for fault in faults
     ]
 
 

@@ -1,8 +1,8 @@
 """Schedules as pure arithmetic: the instants a schedule names, and its words. No I/O, no clock.
 
-Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `zone_clock`, `calendar_slots`
-and `month_days` (what it stands on), `calendars` (what the same question was under other rules),
-`gnomon_schemas.cron_grammar` (what a cron may say).
+Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `excluding` (days without slots),
+`zone_clock`, `calendar_slots` and `month_days` (what it stands on), `calendars` (what the same question was under other
+rules), `gnomon_schemas.cron_grammar` (what a cron may say).
 
 Importing the package pins the process's zone database to the `tzdata` wheel (see `zone_clock`).
 """
@@ -15,9 +15,9 @@ from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versio
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
 from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan
 from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
+from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT
 from gnomon_core.timing.timetable import (
-    Timetable,
     count_fires,
     fires,
     fires_between,

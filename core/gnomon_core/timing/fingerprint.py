@@ -26,6 +26,7 @@ def calendar_versions() -> dict[str, str]:
     return {
         "croniter": version("croniter"),
         "gnomon_rules": str(RULES_VERSION),
+        "holidays": version("holidays"),
         "tzdata": version("tzdata"),
     }
 

@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gnomon_core.timing.excluding import ExcludingTimetable
+from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.timeline import LAST_INSTANT, Note
-from gnomon_core.timing.timetable import ClockTimetable, Timetable, UnionTimetable, timetable
+from gnomon_core.timing.timetable import ClockTimetable, UnionTimetable, timetable
 from gnomon_core.timing.words import describe
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.schedules import Schedule
@@ -71,6 +73,8 @@ def _note(compiled: Timetable, nominal: int) -> Note | None:
     match compiled:
         case ClockTimetable():
             return compiled.timeline.note(nominal)
+        case ExcludingTimetable():
+            return _note(compiled.inner, nominal)
         case UnionTimetable():
             naming = (part for part in compiled.parts if part.next(nominal - 1) == nominal)
             return next((note for part in naming if (note := _note(part, nominal)) is not None), None)

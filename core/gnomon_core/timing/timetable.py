@@ -16,16 +16,20 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, floor
-from typing import Final, Protocol
+from typing import Final
 
 from gnomon_core.timing.calendar_slots import CalendarSlots, Days
 from gnomon_core.timing.clamped_day import ClampedDay
+from gnomon_core.timing.days_off import days_off
+from gnomon_core.timing.excluding import ExcludingTimetable
 from gnomon_core.timing.interval_slots import IntervalSlots
 from gnomon_core.timing.month_days import ALL_MONTHS, month_days
+from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.showings import BY_THE_CLOCK, DstPolicy
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT, Timeline, timeline
 from gnomon_core.timing.zone_clock import ZoneClock
-from gnomon_schemas.cron_grammar import FIELD_NAMES, CronRule, DayChoice, parse_expression, parse_fields
+from gnomon_schemas.cron_grammar import DayChoice
+from gnomon_schemas.exclusions import excluded_days
 from gnomon_schemas.schedules import (
     WEEKDAYS,
     AnyOf,
@@ -36,6 +40,7 @@ from gnomon_schemas.schedules import (
     Once,
     Schedule,
     Weekly,
+    cron_rule,
     time_of_day,
 )
 
@@ -46,7 +51,6 @@ __all__ = [
     "Timetable",
     "UnionTimetable",
     "count_fires",
-    "cron_rule",
     "fires",
     "fires_between",
     "last_fire",
@@ -54,22 +58,6 @@ __all__ = [
     "next_fire_at",
     "timetable",
 ]
-
-
-class Timetable(Protocol):
-    """What every kind of schedule answers. All times are whole seconds since 1970."""
-
-    def next(self, after: int) -> int | None:
-        """The first slot after an instant, or None when none is left."""
-
-    def last(self, at: int) -> int | None:
-        """The last slot at or before an instant, or None when there was none yet."""
-
-    def between(self, after: int, until: int) -> Iterator[int]:
-        """The slots in (after, until], in order, one at a time."""
-
-    def count(self, after: int, until: int) -> int:
-        """How many slots lie in (after, until]."""
 
 
 class IntervalTimetable:
@@ -199,6 +187,16 @@ class UnionTimetable:
 
 def timetable(schedule: Schedule) -> Timetable:
     """Compile a schedule in stored form (`normalise`). Raises ValueError for one that is not."""
+    return _with_all_days(schedule) if schedule.exclude is None else _without_days_off(schedule)
+
+
+@lru_cache(maxsize=65_536)
+def _without_days_off(schedule: Schedule) -> Timetable:
+    off = days_off(excluded_days(schedule.exclude))
+    return ExcludingTimetable(_with_all_days(schedule), _zone_of(schedule), off)
+
+
+def _with_all_days(schedule: Schedule) -> Timetable:
     match schedule:
         case Cron() | Daily() | Weekly() | Monthly():
             return _clock_timetable(schedule)
@@ -241,13 +239,6 @@ def fires_between(schedule: Schedule, after: datetime, until: datetime) -> Itera
     # Slots are whole seconds, so cutting both ends to the second moves none of them into or out of (after,
     # until].
     return (datetime.fromtimestamp(slot, UTC) for slot in fires(schedule, _seconds(after), _seconds(until)))
-
-
-def cron_rule(schedule: Cron) -> CronRule:
-    """The parsed rule of a cron, however it was given. Raises CronError."""
-    if schedule.expression is not None:
-        return parse_expression(schedule.expression)
-    return parse_fields({name: getattr(schedule, name) for name in FIELD_NAMES})
 
 
 @lru_cache(maxsize=65_536)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gnomon_core.timing.timetable import cron_rule
+from gnomon_core.holiday_dates import place_name
 from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.cron_grammar import LAST, CronRule, DayChoice
+from gnomon_schemas.exclusions import ExcludedDays, excluded_days
 from gnomon_schemas.schedules import (
     WEEKDAYS,
     AnyOf,
@@ -19,11 +20,13 @@ from gnomon_schemas.schedules import (
     Once,
     Schedule,
     Weekly,
+    cron_rule,
 )
 
 __all__ = ["describe"]
 
 _WEEKDAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_WEEKDAYS_BY_NAME: Final = {name[:3].lower(): name for name in _WEEKDAYS}
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -40,6 +43,42 @@ _OVERLAPS: Final = {
     "last": "one that it shows twice counts at the last",
     "both": "one that it shows twice counts both times",
 }
+_ADJECTIVES: Final = {
+    "AT": "Austrian",
+    "AU": "Australian",
+    "BE": "Belgian",
+    "BR": "Brazilian",
+    "CA": "Canadian",
+    "CH": "Swiss",
+    "CN": "Chinese",
+    "CZ": "Czech",
+    "DE": "German",
+    "DK": "Danish",
+    "ES": "Spanish",
+    "FI": "Finnish",
+    "FR": "French",
+    "GB": "British",
+    "GR": "Greek",
+    "HU": "Hungarian",
+    "IE": "Irish",
+    "IN": "Indian",
+    "IT": "Italian",
+    "JP": "Japanese",
+    "KR": "South Korean",
+    "MX": "Mexican",
+    "NL": "Dutch",
+    "NO": "Norwegian",
+    "PL": "Polish",
+    "PT": "Portuguese",
+    "RO": "Romanian",
+    "SE": "Swedish",
+    "TR": "Turkish",
+    "UA": "Ukrainian",
+    "US": "US",
+}
+"""Countries by adjective; all others by name."""
+_EXCLUDED_SPELLED_OUT: Final = 3
+"""Of more excluded dates or spans than these, and one, the number is told."""
 _TIMES_SPELLED_OUT: Final = 6
 """A day with more times than these is told by its fields."""
 
@@ -52,11 +91,36 @@ def describe(schedule: Schedule) -> str:
         words += f", from {_local(schedule.start_at, zone_name)}"
     if schedule.end_at is not None:
         words += f", before {_local(schedule.end_at, zone_name)}"
+    if excluded := excluded_days(schedule.exclude):
+        words += f", except {_excluded_in_words(excluded)}"
     if schedule.dst is not None:
         words += f", {_GAPS[schedule.dst.gap]} and {_OVERLAPS[schedule.dst.overlap]}"
     if schedule.jitter_seconds:
         words += f", spread over {schedule.jitter_seconds} s"
     return words
+
+
+def _excluded_in_words(excluded: tuple[str | ExcludedDays, ...]) -> str:
+    """Excluded days: those of the week, holidays, spans and dates, the first few of each by themselves."""
+    weekdays = [day for day in WEEKDAYS if day in excluded]
+    dates = sorted(day for day in excluded if isinstance(day, str) and day not in WEEKDAYS)
+    groups = [day for day in excluded if isinstance(day, ExcludedDays)]
+    words = ["weekends"] if weekdays == ["sat", "sun"] else [f"{_WEEKDAYS_BY_NAME[day]}s" for day in weekdays]
+    words += [_holidays(day.holidays) for day in groups if isinstance(day.holidays, str)]
+    words += _first_few(
+        [f"{day.from_} up to but not {day.to}" for day in groups if day.from_ is not None], "spans"
+    )
+    return _list([*words, *_first_few(dates, "dates")])
+
+
+def _holidays(calendar: str) -> str:
+    adjective = _ADJECTIVES.get(calendar)
+    return f"{adjective} holidays" if adjective else f"holidays of {place_name(calendar)}"
+
+
+def _first_few(words: list[str], what: str) -> list[str]:
+    left = len(words) - _EXCLUDED_SPELLED_OUT
+    return words if left <= 1 else [*words[:_EXCLUDED_SPELLED_OUT], f"{left} more {what}"]
 
 
 def _core(schedule: Schedule, zone_name: str) -> str:

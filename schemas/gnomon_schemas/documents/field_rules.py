@@ -32,9 +32,10 @@ from gnomon_schemas.events import (
     Skipped,
     Started,
 )
+from gnomon_schemas.exclusions import DATE_PATTERN, EXCLUDED_MAX, ExcludedDays, Exclusions
 from gnomon_schemas.members import Member, ProjectorPosition, PurgeFloor, TypeAnnouncement
 from gnomon_schemas.problems import FieldError, Problem
-from gnomon_schemas.schedules import (
+from gnomon_schemas.schedule_kinds import (
     EVERY_SECONDS_MAX,
     JITTER_SECONDS_MAX,
     TIME_PATTERN,
@@ -131,11 +132,20 @@ _TASK: Final[Mapping[str, Rule]] = {
     "concurrency_limit": _FROM_1,
     "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
 }
+_DATE: Final[Rule] = {"format": "date", "pattern": DATE_PATTERN}
+_WEEKDAY: Final[Rule] = {"pattern": "^[A-Za-z]{3}$", **_between(0, 6)}
+_DAY_OR_DATE: Final[Rule] = {"pattern": rf"{DATE_PATTERN}|^[A-Za-z]{{3}}$", **_between(0, 6)}
 _WINDOW: Final[Mapping[str, Rule]] = {
     "timezone": {"examples": ["Europe/Berlin"]},
     "start_at": _GIVEN_INSTANT,
     "end_at": _GIVEN_INSTANT,
     "jitter_seconds": _between(0, JITTER_SECONDS_MAX),
+    "max_runs": {"const": None},
+    "exclude": {
+        "maxItems": EXCLUDED_MAX,
+        "items": _DAY_OR_DATE,
+        "examples": [["sat", "2026-12-24", {"holidays": "DE"}, {"from": "2027-08-01", "to": "2027-08-16"}]],
+    },
 }
 _ANY_ID: Final[Mapping[str, Rule]] = {"command_id": {"maxLength": limits.REFUSAL_TEXT_MAX_CHARS}}
 """A refused command may have come without an id, or with one that is none."""
@@ -174,6 +184,13 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     Weekly: {**_WINDOW, "time": _TIME, "days": {"minItems": 1, "examples": [["mon", "fri"]]}},
     Monthly: {**_WINDOW, "time": _TIME, "day": {"minimum": -1, "maximum": 31, "not": {"const": 0}}},
     AnyOf: {**_WINDOW, "schedules": {"minItems": 1, "maxItems": UNION_MAX}},
+    ExcludedDays: {"holidays": {"minItems": 1}, "from": _DATE, "to": _DATE},
+    Exclusions: {
+        "dates": {"maxItems": EXCLUDED_MAX, "items": _DATE},
+        "weekdays": {"maxItems": EXCLUDED_MAX, "items": _WEEKDAY},
+        "holidays": {"examples": ["DE", ["DE-BY", "US-CA"]]},
+        "ranges": {"maxItems": EXCLUDED_MAX},
+    },
     RunTask: {
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config": {"x-maxBytes": limits.CONFIG_MAX},

@@ -25,8 +25,12 @@ __all__ = ["DIALECT", "Schema", "components", "message_schema", "patch_of", "tas
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 
-_FOR_NUMBERS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-_FOR_TEXT: Final = frozenset({"pattern", "format", "minLength", "maxLength"})
+_FOR_TYPES: Final = (
+    ({"integer", "number"}, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    ({"string"}, {"pattern", "format", "minLength", "maxLength"}),
+    ({"array"}, {"items", "minItems", "maxItems"}),
+)
+"""Types, and the keywords that speak of them alone."""
 _PARTIAL: Final = {"retry": RetryPolicy, "catch_up": CatchUp}
 """Objects of a task into which a patch merges."""
 
@@ -187,23 +191,31 @@ def _finished(schema: Schema, kind: type | None) -> Schema:
 
 def _property(told: Schema, rule: Schema, words: str) -> Schema:
     schema = _tagged(_joined(told))
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    refers = "$ref" in schema or "anyOf" in schema
     for keyword, value in rule.items():
-        fits = (
-            (keyword not in _FOR_NUMBERS or {"integer", "number"} & set(kinds))
-            and (keyword not in _FOR_TEXT or "string" in kinds)
-            and (keyword != "type" or not kinds or value == kinds[0])
-        )
         if keyword == "const":
             schema = {"const": value}
             words = (words + " Nothing but this is supported yet.").strip()
-        elif fits and not (refers and keyword in _FOR_TEXT | _FOR_NUMBERS):
-            schema[keyword] = value
+            continue
+        place = _place_of(keyword, value, schema)
+        if place is not None:
+            place[keyword] = _property(place["items"], value, "") if keyword == "items" else value
     if words:
         schema["description"] = words
     return schema
+
+
+def _place_of(keyword: str, value: Any, schema: Schema) -> Schema | None:
+    """Where a keyword means something: here, or in the branch whose type it speaks of; None: nowhere."""
+    for kinds, keywords in _FOR_TYPES:
+        if keyword in keywords:
+            branches = schema.get("anyOf", (schema,))
+            return next((each for each in branches if kinds & set(_kinds(each))), None)
+    return None if keyword == "type" and _kinds(schema) and value != _kinds(schema)[0] else schema
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
 
 
 def _joined(schema: Schema) -> Schema:

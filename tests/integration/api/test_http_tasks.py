@@ -399,6 +399,45 @@ async def test_every_kind_of_schedule_is_taken_and_told_in_its_stored_form(runni
     assert [error["pointer"] for error in errors] == ["#/schedule/schedules/1/days"]
 
 
+async def test_days_without_slots_are_stored_told_and_left_out(running: Running) -> None:
+    """Christmas is a holiday, the 2nd of January is a Saturday, and the span holds what is left between."""
+    schedule = {
+        "kind": "daily",
+        "time": "09:00",
+        "timezone": "Europe/Berlin",
+        "exclude": {
+            "holidays": "DE",
+            "weekdays": [5, 6],
+            "ranges": [{"from": "2026-12-28", "to": "2027-01-04"}],
+        },
+    }
+    task = await create(running, schedule=schedule)
+    listed = ["sat", "sun", {"from": "2026-12-28", "to": "2027-01-04"}, {"holidays": "DE"}]
+    assert task["schedule"]["exclude"] == listed
+    asked = {"schedule": task["schedule"], "after": "2026-12-23T12:00:00Z", "count": 2}
+    shown = (await running.http.post(f"{API}/schedules/preview", json=asked)).json()
+    assert [fire["local"] for fire in shown["fires"]] == [
+        "2026-12-24T09:00:00+01:00",
+        "2027-01-04T09:00:00+01:00",
+    ]
+    assert "holidays" in shown["description"]
+    patched = await running.http.patch(
+        f"{API}/tasks/{task['task_id']}", json={"schedule": {"exclude": ["2026-12-24"]}}
+    )
+    assert patched.json()["schedule"] == {**schedule, "exclude": ["2026-12-24"]}
+    assert patched.json()["version"] == 2
+    for exclude, pointer in (
+        ([{"holidays": "DE-XX"}], "#/schedule/exclude/0/holidays"),
+        (["2026-02-30"], "#/schedule/exclude/0"),
+        (["2026-12-24"] * 1001, "#/schedule/exclude"),
+    ):
+        bad = {"name": "x", "task_type": "echo", "schedule": {**schedule, "exclude": exclude}}
+        errors = is_problem(await running.http.post(f"{API}/tasks", json=bad), 422, "invalid_schedule")[
+            "errors"
+        ]
+        assert [error["pointer"] for error in errors] == [pointer]
+
+
 async def test_execute_answers_with_the_execution(running: Running) -> None:
     task = await create(running)
     path = f"{API}/tasks/{task['task_id']}"

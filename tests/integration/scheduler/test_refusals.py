@@ -21,6 +21,10 @@ def _union(*schedules: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "any_of", "schedules": list(schedules)}
 
 
+def _daily(**fields: Any) -> dict[str, Any]:
+    return {"kind": "daily", "time": "09:00", **fields}
+
+
 NESTED = _union(_union(_union(_union({"kind": "daily", "time": "09:00"}))))
 
 
@@ -45,6 +49,11 @@ NESTED = _union(_union(_union(_union({"kind": "daily", "time": "09:00"}))))
         ({"schedule": {"kind": "cron", "expression": "0 0 31 2 *"}}, SCHEDULE, "#/schedule/expression"),
         ({"schedule": {"kind": "weekly", "time": "09:00", "days": []}}, SCHEDULE, "#/schedule/days"),
         ({"schedule": {"kind": "daily", "time": "25:00"}}, SCHEDULE, "#/schedule/time"),
+        ({"schedule": _daily(exclude=["someday"])}, SCHEDULE, "#/schedule/exclude/0"),
+        ({"schedule": _daily(exclude=[{"holidays": "XX"}])}, SCHEDULE, "#/schedule/exclude/0/holidays"),
+        ({"schedule": _daily(exclude=["2026-12-24"] * 1001)}, SCHEDULE, "#/schedule/exclude"),
+        ({"schedule": _daily(exclude=[*range(7)])}, SCHEDULE, "#/schedule/exclude"),
+        ({"schedule": _daily(max_runs=0)}, SCHEDULE, "#/schedule/max_runs"),
         ({"schedule": NESTED}, SCHEDULE, "#/schedule/schedules/0/schedules/0/schedules/0"),
         ({"schedule": {**FAR, "end_at": "2001-01-01T00:00:00Z"}}, SCHEDULE, "#/schedule"),
         ({"task_type": "no_such_type"}, Code.UNKNOWN_TASK_TYPE, "#/task_type"),

@@ -72,6 +72,20 @@ def test_how_far_off_an_instant_is() -> None:
         ({"kind": "weekly", "time": "09:00", "days": ["mon", "fri"]}, "weekly mon,fri 09:00"),
         ({"kind": "monthly", "time": "09:00", "day": -1, "timezone": "UTC"}, "monthly -1 09:00"),
         (
+            {
+                "kind": "daily",
+                "time": "09:00",
+                "exclude": [
+                    "sat",
+                    {"holidays": "DE"},
+                    {"from": "2026-12-24", "to": "2027-01-02"},
+                    "2026-05-01",
+                    "2026-05-02",
+                ],
+            },
+            "daily 09:00 except sat, holidays DE, 2026-12-24 to 2027-01-02, 2026-05-01 and 1 more",
+        ),
+        (
             {"kind": "any_of", "schedules": [{"kind": "daily", "time": "09:00"}, {"kind": "tides"}]},
             "daily 09:00 or tides",
         ),

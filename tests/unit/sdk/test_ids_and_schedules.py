@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from gnomon import any_of, cron, daily, interval, monthly, new_id, once, weekly
+from gnomon import any_of, cron, daily, date_span, holidays, interval, monthly, new_id, once, weekly
+from gnomon.schedules import Day
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.limits import is_id
+from gnomon_schemas.schedules import Monthly
 
 
 def test_an_id_is_a_uuid_of_version_7_and_an_id_of_ours() -> None:
@@ -45,3 +48,25 @@ def test_schedules_in_short() -> None:
     assert cron("@daily", start_at=datetime(2027, 1, 1, tzinfo=UTC)).start_at == "2027-01-01T00:00:00.000Z"
     with pytest.raises(ValueError, match="no offset"):
         once(datetime(2027, 1, 1))  # noqa: DTZ001 - a datetime without offset is what is refused here
+
+
+def test_days_without_slots_in_short() -> None:
+    days: list[Day] = [
+        "sat",
+        6,
+        date(2026, 12, 24),
+        holidays("DE"),
+        holidays("US-CA", "FR"),
+        date_span("2027-08-01", date(2027, 8, 16)),
+    ]
+    assert daily("09:00", exclude=days).exclude == (
+        *("sat", 6, "2026-12-24", ExcludedDays(holidays="DE"), ExcludedDays(holidays=("US-CA", "FR"))),
+        ExcludedDays(from_="2027-08-01", to="2027-08-16"),
+    )
+    assert interval(minutes=5, exclude="sat").exclude == ("sat",)
+    assert cron("@daily").exclude is None
+    assert weekly("09:00", ["mon"], exclude=[holidays("DE")], max_runs=3).max_runs == 3
+    assert any_of(daily("09:00"), exclude=["sun"]).exclude == ("sun",)
+    assert monthly("09:00", exclude=["sun"], max_runs=2) == Monthly(
+        time="09:00", exclude=("sun",), max_runs=2
+    )

@@ -202,10 +202,10 @@ FAULTS: list[tuple[Any, list[tuple[str, str, str]]]] = [
     ),
     ({"kind": ["cron"]}, [("/kind", "unsupported_kind", "'cron'")]),
     (
-        {"kind": "cron", "expression": "* * * * *", "exclude": [], "max_runs": 3},
+        {"kind": "cron", "expression": "* * * * *", "excludes": [], "max_run": 3},
         [
-            ("/exclude", "unknown_field", "'exclude'.*expression"),
-            ("/max_runs", "unknown_field", "'max_runs'"),
+            ("/excludes", "unknown_field", "'excludes'.*expression"),
+            ("/max_run", "unknown_field", "'max_run'"),
         ],
     ),
     ({"kind": "once", "at": "2027-01-01T00:00:00Z", "a/b~c": 1}, [("/a~1b~0c", "unknown_field", "a/b~c")]),

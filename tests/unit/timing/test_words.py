@@ -20,10 +20,12 @@ from gnomon_core.timing import (
     jitter_ms,
     preview,
 )
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.schedules import Cron, Interval, Once, Schedule
 
 ANCHOR = "2026-09-21T12:00:00.000Z"
 BERLIN = "Europe/Berlin"
+DE = ExcludedDays(holidays="DE")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,37 @@ def test_crons_in_words(expression: str, expected: str) -> None:
         (
             Cron(hour="5", day="13", day_of_week="fri", timezone="UTC"),
             "at 05:00 on Friday when that is day 13 of the month in UTC",
+        ),
+        (
+            Cron(expression="0 9 * * mon-fri", timezone=BERLIN, exclude=(DE,), jitter_seconds=30),
+            "at 09:00 on weekdays in Europe/Berlin, except German holidays, spread over 30 s",
+        ),
+        (
+            Interval(
+                every_seconds=60,
+                anchor=ANCHOR,
+                exclude=(
+                    "2026-12-24",
+                    "sun",
+                    ExcludedDays(holidays="IS"),
+                    "sat",
+                    ExcludedDays(holidays="DE-BY"),
+                ),
+            ),
+            "every minute, except weekends, holidays of Iceland, holidays of Germany (BY) and 2026-12-24",
+        ),
+        (
+            Interval(
+                every_seconds=60,
+                anchor=ANCHOR,
+                exclude=(
+                    "fri",
+                    ExcludedDays(from_="2026-12-24", to="2027-01-02"),
+                    *(f"2026-01-0{n}" for n in range(1, 6)),
+                ),
+            ),
+            "every minute, except Fridays, 2026-12-24 up to but not 2027-01-02, 2026-01-01, 2026-01-02, 2026-01-03 "
+            "and 2 more dates",
         ),
         (Interval(every_seconds=1, anchor=ANCHOR), "every second"),
         (Interval(every_seconds=90, anchor=ANCHOR), "every 90 seconds"),
@@ -161,7 +194,7 @@ def test_emission_is_nominal_plus_jitter() -> None:
 
 
 def test_the_fingerprint_follows_what_decides_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(calendar_versions()) == {"tzdata", "croniter", "gnomon_rules"}
+    assert set(calendar_versions()) == {"tzdata", "croniter", "holidays", "gnomon_rules"}
     assert len(calendar_fingerprint()) == 16
     assert calendar_fingerprint() == calendar_fingerprint()
     known = calendar_fingerprint()
