@@ -23,10 +23,11 @@ import msgspec
 
 from gnomon_core.timing.kept_zones import keep_zone, zone_rules
 from gnomon_core.timing.month_days import month_days
+from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.showings import RUNNING_THROUGH
-from gnomon_core.timing.timetable import Timetable, cron_rule, timetable
+from gnomon_core.timing.timetable import timetable
 from gnomon_core.timing.zone_clock import YEAR, ZoneClock
-from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Schedule, Weekly
+from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Schedule, Weekly, cron_rule
 
 __all__ = ["HORIZON", "Difference", "KeptNames", "as_of", "difference", "keep", "names_of", "own_rules"]
 

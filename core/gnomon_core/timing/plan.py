@@ -175,7 +175,10 @@ def _peak(slots: list[int]) -> int:
 
 def _touched(schedule: Schedule | None, after: int, until: int) -> list[TouchedSlot]:
     """The slots in (after, until] that a change of a clock touches, in order, those that it takes away too."""
-    if schedule is None or not isinstance(timetable(schedule), ClockTimetable | UnionTimetable):
+    if schedule is None:
+        return []
+    whole = timetable(msgspec.structs.replace(schedule, exclude=None))
+    if not isinstance(whole, ClockTimetable | UnionTimetable):
         return []
     # What `skip` leaves out is no slot. Under `shift` it is one: that tells which times are meant.
     shifting = _shifting(schedule)
