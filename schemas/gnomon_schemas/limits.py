@@ -9,6 +9,7 @@ __all__ = [
     "BACKFILLS_PER_TASK",
     "BACKFILL_CONCURRENCY_MAX",
     "BACKFILL_SLOTS_MAX",
+    "BACKFILL_TOTAL_MAX",
     "CATCH_UP_LIMIT_MAX",
     "COMMAND_MAX",
     "CONFIG_MAX",
@@ -65,6 +66,8 @@ FAILURES_MAX = 1_000_000
 """Largest `max_consecutive_failures`."""
 BACKFILL_SLOTS_MAX = 1000
 """Slots that one backfill may list by name. A span without a list has no such limit."""
+BACKFILL_TOTAL_MAX = 100_000
+"""Most slots of one backfill."""
 BACKFILL_CONCURRENCY_MAX = 100
 """Most runs of one backfill that may be in flight at a time."""
 BACKFILLS_PER_TASK = 10

@@ -44,7 +44,7 @@ _COMMANDS_A_TURN = 120
 """Few enough that the turns of all shards of a process, one after the other, do not hold up its leases."""
 _BYTES_A_TURN = 3 * 1024 * 1024
 _INVALID_TASK = "_invalid"
-_CLOSING_NOTHING = frozenset({"create", "run", "cancel_execution"})
+_CLOSING_NOTHING = frozenset({"create", "run", "backfill", "cancel_execution", "retry_execution"})
 """Verbs that leave the task's schedule as it is."""
 
 _log = structlog.get_logger(__name__)
@@ -297,6 +297,7 @@ class CommandDesk:
             running=task.running,
             now_ms=self._book.now_ms(),
             types=self._types.known,
+            runs=task.flights,
         )
         flight = task.flights.get(run) if run else None
         execution = (

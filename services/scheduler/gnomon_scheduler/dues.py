@@ -12,6 +12,7 @@ from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.dues import Due
+from gnomon_schemas.tasks import Priority, Trigger
 
 __all__ = ["due_of"]
 
@@ -28,6 +29,7 @@ def due_of(
     """The due of the flight's present attempt. The config is the task's as it is now."""
     reg = task.reg
     spec, resolved = reg.spec, resolve(reg.spec, types)
+    priority = Priority.LOW if flight.trigger is Trigger.BACKFILL else spec.priority
     deadline_ms = None
     if spec.total_timeout_seconds is not None and flight.first_started_ms is not None:
         deadline_ms = flight.first_started_ms + int(spec.total_timeout_seconds * 1000)
@@ -46,7 +48,7 @@ def due_of(
         timeout_seconds=resolved.timeout_seconds,
         deadline=optional_instant(deadline_ms),
         total_timeout_seconds=spec.total_timeout_seconds,
-        priority=spec.priority,
+        priority=priority,
         pool=resolved.pool,
         credits_per_run=spec.credits_per_run,
         revision=flight.revision,
@@ -58,7 +60,7 @@ def due_of(
         previous=reg.runtime.previous,
     )
     return OutgoingDue(
-        subject=subjects.due(resolved.pool, spec.priority, partition, reg.task_id),
+        subject=subjects.due(resolved.pool, priority, partition, reg.task_id),
         data=encode(due),
         headers={"traceparent": traceparent},
         chain=subjects.chain(partition, reg.task_id, flight.run),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 
 from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.backfilling import go_on
 from gnomon_scheduler.decisions.command import Surroundings
 from gnomon_scheduler.decisions.own_changes import OwnChange, end_pause, pause_after_failures
 from gnomon_scheduler.memory import TaskState
@@ -49,6 +50,8 @@ class OwnDesk:
         """Something of the task was folded or changed: propose what its register asks for."""
         if fails_too_often(task.reg):
             self.propose(task, pause_after_failures)
+        if task.reg.backfills:
+            self.propose(task, go_on)
 
     def end_pauses(self, now_ms: int, ahead: MutableMapping[str, int]) -> tuple[list[Unit], int]:
         """End the pauses that last until `now_ms` at the latest, before any slot after them is handed out.
@@ -90,4 +93,6 @@ class OwnDesk:
             if decision is not None:
                 units.append(self._applier.apply(task, decision))
                 size += units[-1].size
+                # There may be more of it than fits into one batch.
+                self.look_at(task)
         return units

@@ -12,16 +12,19 @@ since 1970 (`_ms`), nominal slot times whole seconds (`_s`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from gnomon_schemas.dues import PreviousRun
 from gnomon_schemas.problems import Code
+from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 
 __all__ = [
     "RING_SIZE",
+    "Backfilling",
     "Cancelling",
     "CatchUpOrder",
     "Entry",
@@ -109,6 +112,33 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """The last success."""
 
 
+class Backfilling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One backfill under way: see `decisions.backfilling`."""
+
+    backfill_id: str
+    from_s: int
+    to_s: int
+    """Not part of the span."""
+    cursor_s: int
+    """Every slot of it up to here was written ahead."""
+    total: int
+    left: int
+    concurrency: int = 1
+    slots: tuple[int, ...] | None = None
+    """Those that are left, where they were listed."""
+    schedule: Schedule | None = None
+    """Otherwise: whose slots they are."""
+
+    @property
+    def prefix(self) -> str:
+        """What its runs begin with."""
+        return f"b-{self.backfill_id}-"
+
+    def in_flight(self, runs: Iterable[str]) -> int:
+        """How many of these runs are its own."""
+        return sum(run.startswith(self.prefix) for run in runs)
+
+
 class TaskRegister(
     msgspec.Struct,
     frozen=True,
@@ -139,6 +169,7 @@ class TaskRegister(
     pause_note: str | None = None
     paused_until_ms: int | None = None
     """When it resumes by itself; only while it is paused and has not ended."""
+    backfills: tuple[Backfilling, ...] = ()
     deleted_ms: int | None = None
     runtime: Runtime = Runtime()
     entries: tuple[Entry, ...] = ()
@@ -160,7 +191,7 @@ class TaskRegister(
 
 def owes_change(reg: TaskRegister) -> bool:
     """Whether the register says that its task is to be changed without a command: see `decisions.own_changes`."""
-    return fails_too_often(reg)
+    return fails_too_often(reg) or bool(reg.backfills)
 
 
 def fails_too_often(reg: TaskRegister) -> bool:

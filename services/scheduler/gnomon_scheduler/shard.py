@@ -178,6 +178,7 @@ class Shard(Service):
         if task.unwish(flight.run) is not None or flight.written:
             self._book.touch(task)
         self._after_end(task)
+        self._own.look_at(task)
 
     @property
     def endings(self) -> EndingDesk:

@@ -41,7 +41,7 @@ from gnomon_schemas import events as ev
 from gnomon_schemas.codec import decode_event
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import TASK_RUN, parse_event
-from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task, TaskStatus
+from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
 
 __all__ = ["Fold", "fold_chain", "keys_of"]
 
@@ -474,12 +474,14 @@ def _count(task: TaskRow, event: ev.Executed) -> None:
     """One more run of the task. A cancelled run is neither success nor failure."""
     task.run_count += 1
     task.last_run_time = _instant(event.started_at)
+    # A backfill's runs tell nothing of how the task fares now.
+    counted = event.trigger is not Trigger.BACKFILL
     if event.status == "completed":
         task.success_count += 1
-        task.consecutive_failures = 0
+        task.consecutive_failures = 0 if counted else task.consecutive_failures
     elif event.status != "cancelled":
         task.failure_count += 1
-        task.consecutive_failures += 1
+        task.consecutive_failures += counted
     task.last_execution = json_text(
         LastExecution(
             execution_id=event.execution_id,

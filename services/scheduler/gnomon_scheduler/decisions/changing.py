@@ -14,8 +14,7 @@ from gnomon_core.timing import check_jitter
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.own_changes import unfailed
-from gnomon_scheduler.decisions.telling import about, command_id, field_changes, note_status, unchanged
-from gnomon_scheduler.decisions.views import resting_status, view
+from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -26,8 +25,6 @@ from gnomon_schemas.commands import (
 )
 from gnomon_schemas.events import (
     Deleted,
-    FieldChange,
-    Updated,
 )
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import TaskSpec
@@ -134,16 +131,8 @@ def _change(
     if reschedules:
         reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
     decision.reg, decision.rescheduled = reg, reschedules or "paused_until" in fields
-    updated = Updated(
-        **about(old, around),
-        command_id=command_id(command),
-        updated_fields=fields,
-        updated_at=format_instant(now_ms),
-        changed_by=command.user,
-        changes=field_changes(old, reg),
-        task=view(reg, partition=around.partition, running=task.running, now_ms=now_ms, types=around.types),
-    )
-    decision.events.insert(0, updated)
+    told = updated(old, reg, command, around, running=task.running, runs=task.flights)
+    decision.events.insert(0, told)
     note_status(decision, old, reg, command.verb, around)
     return decision
 
@@ -181,28 +170,13 @@ def cancel(
         ended="cancelled",
         ended_ms=around.now_ms,
         paused_until_ms=None,
+        backfills=(),
         version=old.version + 1,
         updated_ms=around.now_ms,
     )
     decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
-    decision.events.insert(
-        0,
-        Updated(
-            **about(old, around),
-            command_id=command_id(command),
-            updated_fields=("status",),
-            updated_at=format_instant(around.now_ms),
-            changed_by=command.user,
-            changes=(FieldChange(field="status", old=resting_status(old), new=resting_status(reg)),),
-            task=view(
-                reg,
-                partition=around.partition,
-                running=False,
-                now_ms=around.now_ms,
-                types=around.types,
-            ),
-        ),
-    )
+    told = updated(old, reg, command, around, running=False)
+    decision.events.insert(0, told)
     note_status(decision, old, reg, payload.reason or "cancel", around)
     return decision
 
@@ -224,6 +198,7 @@ def delete(
         spec=TaskSpec(name=old.spec.name, task_type=old.spec.task_type),
         pause_note=None,
         paused_until_ms=None,
+        backfills=(),
     )
     decision.events.insert(
         0,

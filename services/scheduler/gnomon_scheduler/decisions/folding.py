@@ -32,7 +32,7 @@ from gnomon_schemas.events import (
     StatusChanged,
 )
 from gnomon_schemas.schedules import Once
-from gnomon_schemas.tasks import ExecutionStatus, LastExecution, RetryPolicy, TaskStatus
+from gnomon_schemas.tasks import ExecutionStatus, LastExecution, RetryPolicy, TaskStatus, Trigger
 
 __all__ = ["Folded", "finish", "fold", "past_last_slot"]
 
@@ -125,7 +125,11 @@ def _executed(task: TaskState, seq: int, event: Executed, retry: RetryPolicy) ->
     task.unwish(event.run)
     runtime = task.reg.runtime
     succeeded, failed = event.status == "completed", event.status in {"failed", "timed_out"}
-    consecutive = 0 if succeeded else runtime.consecutive_failures + failed
+    # A backfill's runs tell nothing of how the task fares now.
+    counted = event.trigger is not Trigger.BACKFILL
+    consecutive = runtime.consecutive_failures
+    if counted:
+        consecutive = 0 if succeeded else consecutive + failed
     task.reg = msgspec.structs.replace(
         task.reg,
         runtime=msgspec.structs.replace(
@@ -144,7 +148,9 @@ def _executed(task: TaskState, seq: int, event: Executed, retry: RetryPolicy) ->
                 duration_ms=event.duration_ms,
                 error=event.error.message[:500] if event.error else None,
             ),
-            previous=PreviousRun(at=event.completed_at, run=event.run) if succeeded else runtime.previous,
+            previous=PreviousRun(at=event.completed_at, run=event.run)
+            if succeeded and counted
+            else runtime.previous,
         ),
     )
     derived = _failures(task, event, retry) if failed else []

@@ -5,9 +5,9 @@ a verb, without a command; None where there is nothing to do (any more). Its eve
 `StatusChanged` with the whole task where more than the status is another; the task's `version` stays, since that counts
 what callers change.
 
-What makes one due stands in the register: `paused_until_ms`, or more failures than the task takes
-(`registers.owes_change`). So a crash between the cause and the change needs no care of its own: the next leader finds
-the cause in the register and decides the same. An own change must leave nothing that asks for it again.
+What makes one due stands in the register: `paused_until_ms`, more failures than the task takes, a backfill that is
+not through (`registers.owes_change`). So a crash between the cause and the change needs no care of its own: the next
+leader finds the cause in the register and decides the same. An own change must leave nothing that asks for it again.
 
 **How to add one.** Write the pure function here or in a module of its own. Have `ShardMemory.owing` find its tasks at
 a take-over, or find them yourself, and hand each to `OwnDesk.propose(task, change)` inside a turn (or before the first
@@ -115,5 +115,6 @@ def _told(
             running=task.running,
             now_ms=max(at_ms, around.now_ms),
             types=around.types,
+            runs=task.flights,
         ),
     )

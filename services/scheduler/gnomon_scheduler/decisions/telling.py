@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from gnomon_core.rules.task_input import changed_fields
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.views import optional_instant, resting_status
+from gnomon_scheduler.decisions.views import optional_instant, resting_status, view
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
@@ -14,9 +15,10 @@ from gnomon_schemas.events import (
     FieldChange,
     StatusChanged,
     Unchanged,
+    Updated,
 )
 
-__all__ = ["about", "command_id", "field_changes", "note_status", "unchanged"]
+__all__ = ["about", "command_id", "field_changes", "note_status", "unchanged", "updated"]
 
 _SHOWN_MAX = 64 * 1024
 
@@ -63,6 +65,35 @@ def command_id(command: Command) -> str:
     return command.command_id
 
 
+def updated(
+    old: TaskRegister,
+    new: TaskRegister,
+    command: Command,
+    around: Surroundings,
+    *,
+    running: bool,
+    runs: Collection[str] = (),
+) -> Updated:
+    """The event of a caller's change. `running`, `runs`: whether, and what, of the task is in flight after it."""
+    changes = field_changes(old, new)
+    return Updated(
+        **about(old, around),
+        command_id=command_id(command),
+        updated_fields=tuple(change.field for change in changes),
+        updated_at=format_instant(around.now_ms),
+        changed_by=command.user,
+        changes=changes,
+        task=view(
+            new,
+            partition=around.partition,
+            running=running,
+            now_ms=around.now_ms,
+            types=around.types,
+            runs=runs,
+        ),
+    )
+
+
 def field_changes(old: TaskRegister, new: TaskRegister) -> tuple[FieldChange, ...]:
     """What a change is remembered by: every field in which the task is another, with both its values."""
     changes = [
@@ -74,7 +105,16 @@ def field_changes(old: TaskRegister, new: TaskRegister) -> tuple[FieldChange, ..
     if old.paused_until_ms != new.paused_until_ms:
         before, after = optional_instant(old.paused_until_ms), optional_instant(new.paused_until_ms)
         changes.append(FieldChange(field="paused_until", old=before, new=after))
+    if old.backfills != new.backfills:
+        changes.append(FieldChange(field="backfills", old=_left(old), new=_left(new)))
+    if old.ended != new.ended:
+        changes.append(FieldChange(field="status", old=resting_status(old), new=resting_status(new)))
     return tuple(changes)
+
+
+def _left(reg: TaskRegister) -> dict[str, int]:
+    """By id, how many slots each backfill has still to hand out."""
+    return {record.backfill_id: record.left for record in reg.backfills}
 
 
 def _shown(value: object) -> object:

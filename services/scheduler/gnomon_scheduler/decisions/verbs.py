@@ -1,7 +1,7 @@
 """What each verb does to a task: `decide(task, command, surroundings) -> Decision`, or `Refused`.
 
 What is asked of every command is asked here: that the verb exists, the task too, and that the caller may. The verbs are
-in `creating`, `changing` (which rests on `closing`) and `running`.
+in `creating`, `changing` (which rests on `closing`), `running` and `backfilling`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gnomon_core.rules.versions import check_version
+from gnomon_scheduler.decisions.backfilling import backfill
 from gnomon_scheduler.decisions.changing import cancel, delete, pause, resume, update
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.creating import create
@@ -60,6 +61,7 @@ VERBS: dict[str, Callable[[TaskState, list[Slot], Command, Surroundings], Decisi
     "cancel": cancel,
     "delete": delete,
     "run": run_now,
+    "backfill": backfill,
     "cancel_execution": cancel_execution,
 }
 """Every verb but `create`, which is the only one that needs no task."""

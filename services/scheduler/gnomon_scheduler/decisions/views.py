@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_type import KnownType, resolve
 from gnomon_core.timing import next_fire
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.tasks import Task, TaskStatus
+from gnomon_schemas.tasks import Backfill, Task, TaskStatus
 
-__all__ = ["next_run_ms", "optional_instant", "resting_status", "view"]
+__all__ = ["backfill_views", "next_run_ms", "optional_instant", "resting_status", "view"]
 
 
 def optional_instant(at_ms: int | None) -> str | None:
@@ -34,10 +34,31 @@ def next_run_ms(reg: TaskRegister, now_ms: int) -> int | None:
     return None if nominal is None else nominal * 1000
 
 
+def backfill_views(reg: TaskRegister, runs: Collection[str]) -> tuple[Backfill, ...]:
+    """The task's backfills as everybody reads them. `runs`: what of the task is in flight."""
+    return tuple(
+        Backfill(
+            backfill_id=record.backfill_id,
+            from_=format_instant(record.from_s * 1000),
+            to=format_instant(record.to_s * 1000),
+            total=record.total,
+            left=record.left,
+            in_flight=record.in_flight(runs),
+        )
+        for record in reg.backfills
+    )
+
+
 def view(
-    reg: TaskRegister, *, partition: int, running: bool, now_ms: int, types: Mapping[str, KnownType]
+    reg: TaskRegister,
+    *,
+    partition: int,
+    running: bool,
+    now_ms: int,
+    types: Mapping[str, KnownType],
+    runs: Collection[str] = (),
 ) -> Task:
-    """The task as everybody reads it, at `now_ms`."""
+    """The task as everybody reads it, at `now_ms`. `runs`: what of it is in flight."""
     spec, runtime = reg.spec, reg.runtime
     return Task(
         task_id=reg.task_id,
@@ -89,6 +110,7 @@ def view(
         revision_from=format_instant(reg.revision_from_ms),
         partition=partition,
         resolved=resolve(spec, types),
+        backfills=backfill_views(reg, runs),
         created_at=format_instant(reg.created_ms),
         updated_at=format_instant(reg.updated_ms),
         deleted_at=optional_instant(reg.deleted_ms),
