@@ -7,8 +7,8 @@ movable ones up to 2035. In other years there are none. Where a religious calend
 reckoned and may be a day off from what will be proclaimed.
 
 Importing the library takes a second of CPU time and 30 MB, since it loads every country at once. So it is imported by
-the first question that needs it. A process whose loop must not stand still for that long asks `load` in a thread
-while it starts.
+the first question that needs it. Where a loop must not stand still for that long, `load` is called in a thread before
+(`gnomon_core.runtime.holiday_loading`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from holidays import HolidayBase
 
-__all__ = ["holiday_days", "load", "place_name", "what_is_wrong_with"]
+__all__ = ["holiday_days", "is_loaded", "load", "place_name", "what_is_wrong_with"]
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+def is_loaded() -> bool:
+    """Whether a question is answered without importing anything."""
+    return _countries.cache_info().currsize > 0
 
 
 def load() -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
@@ -87,6 +89,11 @@ class CommandDesk:
     def waiting(self) -> bool:
         """Whether there is a command to decide."""
         return bool(self.commands or self.strays)
+
+    async def prepare(self) -> None:
+        """Get what deciding the waiting commands needs, before the turn's time stands still."""
+        coming = islice(self.commands, _COMMANDS_A_TURN)
+        await holidays_at_hand(received.command.data for received in coming)
 
     def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
         """Decide what waits, at `now_ms`: every slot up to then has been handed out.

@@ -17,6 +17,7 @@ import structlog
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.follower import Follower
+from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import patient_reads
@@ -90,6 +91,7 @@ class _Loader:
 
     async def take(self, messages: list[Stored]) -> None:
         """See `BatchHandler`."""
+        await holidays_at_hand(message.data for message in messages)
         for message in messages:
             apply = self._into.get(message.subject.split(".", 3)[2])
             if apply is not None:

@@ -17,6 +17,7 @@ import structlog
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.follower import Follower
+from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
@@ -128,6 +129,7 @@ class Replica(Service):
         if self._leader is not None:
             self._leader(messages)
             return
+        await holidays_at_hand(message.data for message in messages)
         for message in messages:
             if message.subject.startswith("state."):
                 self.apply_register(message)

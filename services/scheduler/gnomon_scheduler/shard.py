@@ -321,6 +321,7 @@ class Shard(Service):
         self._fold_inbox()
         while self._requests:
             self._requests.popleft()()
+        await self._commands.prepare()
         now_ms = self._book.now_ms()
         units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
         of_slots, until_ms, handed_out = await self._slots.hand_out(paused_ms)

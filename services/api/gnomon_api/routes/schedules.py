@@ -20,6 +20,7 @@ from gnomon_api.http_io import (
 from gnomon_api.routes.commands import no_params
 from gnomon_core.rules.decoding import parse_body, refuse
 from gnomon_core.rules.schedule_input import read_input, stored_form
+from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.timing import Preview, preview
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.problems import Code, FieldError
@@ -65,7 +66,9 @@ async def preview_schedule(request: HttpRequest) -> HttpResponse:
     """A schedule in words, and its fires."""
     no_params(request)
     api = services(request)
-    given = parse_body(body_of(await request.body()), PreviewInput)
+    body = body_of(await request.body())
+    await holidays_at_hand([body])
+    given = parse_body(body, PreviewInput)
     now_ms = api.clock.now_ms()
     schedule, errors = read_input(given.schedule)
     if schedule is not None:
