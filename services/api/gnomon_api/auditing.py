@@ -29,11 +29,9 @@ from gnomon_core.ledger import Mark, Recorded, RecordedSpan, State, TaskAudit, a
 from gnomon_core.runtime.bus import Bus
 from gnomon_schemas.clock_text import EPOCH, format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import decode
-from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import (
     DUE_STREAM,
-    EVENTS_FILTER,
     EVENTS_STREAM,
     due_filter,
     shard_register,
@@ -188,7 +186,7 @@ class Auditing:
         Raises Refused while the read models are behind; DatabaseAway; BusError while NATS does not answer.
         """
         watermarks = await self._watermarks()
-        await self._catch_up()
+        await self._projection.catch_up(within=_BEHIND_SECONDS)
         found = await self._look(since, until, watermarks, task_id, user_id)
         recorded = await self._look_again(found.missing)
         missing = [slot for slot in found.missing if slot not in recorded]
@@ -220,17 +218,6 @@ class Auditing:
             partition: 0 if stored is None else decode(stored.data, _ShardMark).watermark_ms
             for partition, stored in enumerate(registers)
         }
-
-    async def _catch_up(self) -> None:
-        """Wait until the read models have every event that there is now."""
-        newest = await self._bus.last(EVENTS_STREAM, EVENTS_FILTER)
-        if newest is not None and not await self._projection.reached(
-            newest.seq, within=_BEHIND_SECONDS, insist=True
-        ):
-            behind = newest.seq - self._projection.sequence
-            raise Refused(
-                Code.UNAVAILABLE, f"the read models are {behind} messages behind the log; ask again later"
-            )
 
     async def _look(
         self,
@@ -273,7 +260,7 @@ class Auditing:
         rest = [suspect for suspect in suspects if suspect.execution_id not in due]
         ahead = await self._written_ahead(rest)
         rest = [suspect for suspect in rest if suspect.execution_id not in ahead]
-        await self._catch_up()
+        await self._projection.catch_up(within=_BEHIND_SECONDS)
         rows = await self._database.fetch(
             statement("recorded_since"), [suspect.execution_id for suspect in rest]
         )

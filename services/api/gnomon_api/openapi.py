@@ -16,7 +16,8 @@ from litestar.handlers import HTTPRouteHandler
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, Patch, Text
-from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN
+from gnomon_schemas.commands import BackfillTask
+from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import components, patch_of, task_input
 from gnomon_schemas.limits import ID_PATTERN, USER_ID_MAX_CHARS
 from gnomon_schemas.problems import CATALOGUE, Code, Problem
@@ -99,7 +100,7 @@ def _operation(handler: HTTPRouteHandler, path: str, refs: Mapping[Any, Any]) ->
     if told.body is not None:
         examples = {title: {"value": body} for title, body in BODIES[name].items()}
         content = {"schema": _schema(told.body, refs), "examples": examples}
-        required = name in ("create_task", "patch_task", "put_task", "preview_schedule")
+        required = name in ("create_task", "patch_task", "put_task", "backfill_task", "preview_schedule")
         found["requestBody"] = {"required": required, "content": {"application/json": content}}
     for status, codes in _problem_codes(path, told).items():
         found["responses"][str(status)] = _problem(status, codes, refs)
@@ -211,6 +212,12 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         "minimum": 0,
         "description": "The try that has begun last, from 1; 0: none has.",
     }
+    # The command that it becomes says what its fields may hold; and a span may have nothing to run.
+    for name in ("from", "to", "concurrency"):
+        field = found["BackfillInput"]["properties"][name]
+        field.pop("pattern", None)
+        field.update(rule_of(BackfillTask, name))
+    found["BackfillAnswer"]["properties"]["count"]["minimum"] = 0
     # The route reads it in two steps, so that it can say all that is wrong.
     found["PreviewInput"]["properties"]["schedule"] = {
         key: value

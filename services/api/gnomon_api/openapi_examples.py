@@ -162,6 +162,15 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "pause_task": {"with_a_note": {"note": "until the migration is done"}, "empty": {}},
     "resume_task": {"empty": {}},
     "cancel_task": {"with_a_reason": {"reason": "the customer has left"}, "empty": {}},
+    "backfill_task": {
+        "how_many_gaps": {"from": "2026-11-19T00:00:00Z", "to": "2026-11-21T00:00:00Z", "dry_run": True},
+        "all_of_a_span": {
+            "from": "2026-11-19T00:00:00Z",
+            "to": "2026-11-21T00:00:00Z",
+            "only": "all",
+            "concurrency": 5,
+        },
+    },
     "execute_task": {
         "empty": {},
         "with_data": {"trigger_data": {"order": 17}, "config": {"url": "https://example.org/other"}},
@@ -204,11 +213,32 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("pause_task", 200): _PAUSED,
     ("resume_task", 200): {**_TASK, "version": 3},
     ("cancel_task", 200): _CANCELLED,
+    ("backfill_task", 200): {
+        "dry_run": False,
+        "count": 2,
+        "slots": ["2026-11-19T08:00:00.000Z", "2026-11-20T08:00:00.000Z"],
+        "from": "2026-11-19T00:00:00.000Z",
+        "to": "2026-11-21T00:00:00.000Z",
+        "backfill_id": "0193a4e2",
+        "task": {
+            **_TASK,
+            "backfills": [
+                {
+                    "backfill_id": "0193a4e2",
+                    "from": "2026-11-19T00:00:00.000Z",
+                    "to": "2026-11-21T00:00:00.000Z",
+                    "total": 2,
+                    "left": 1,
+                    "in_flight": 1,
+                }
+            ],
+        },
+    },
     **{
         (name, 202): _PENDING
         for name in (
             *("create_task", "patch_task", "put_task", "delete_task"),
-            *("pause_task", "resume_task", "cancel_task"),
+            *("pause_task", "resume_task", "cancel_task", "backfill_task", "cancel_backfill"),
         )
     },
     ("execute_task", 200): _EXECUTION,

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gnomon_api.auditing import AuditReport
+from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
@@ -150,6 +151,10 @@ _WRITE: Final = (*_BODY, Code.INVALID_ID, Code.UNAVAILABLE, Code.UNREADABLE_STAT
 _SPEC: Final = (Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED)
 _OF_TASK: Final = (Code.NOT_FOUND, Code.INVALID_STATE)
 _CHANGE: Final = (*_WRITE, *_OF_TASK, Code.VERSION_MISMATCH)
+_GONE: Final = (
+    *(Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.VERSION_MISMATCH),
+    *(Code.UNAVAILABLE, Code.UNREADABLE_STATE),
+)
 _ONCE: Final = (Code.IDEMPOTENCY_MISMATCH,)
 _KEY: Final = ("Idempotency-Key",)
 _MATCH: Final = ("If-Match",)
@@ -196,18 +201,23 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "read_task": Operation("tasks", {200: Task}, problems=_READ_ONE),
     "patch_task": _patch(),
     "put_task": _patch(),
-    "delete_task": Operation(
-        "tasks",
-        {204: None, **_PENDING},
-        headers=_MATCH,
-        problems=(
-            *(Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.VERSION_MISMATCH),
-            *(Code.UNAVAILABLE, Code.UNREADABLE_STATE),
-        ),
-    ),
+    "delete_task": Operation("tasks", {204: None, **_PENDING}, headers=_MATCH, problems=_GONE),
     "pause_task": _act(PauseTask),
     "resume_task": _act(ResumeTask),
     "cancel_task": _act(CancelTask),
+    "backfill_task": Operation(
+        "tasks",
+        {200: BackfillAnswer, **_PENDING},
+        BackfillInput,
+        headers=_KEY + _MATCH,
+        problems=(*_CHANGE, *_ONCE, Code.LIMIT),
+    ),
+    "cancel_backfill": Operation(
+        "tasks",
+        {204: None, **_PENDING},
+        headers=_MATCH,
+        problems=(*_GONE, Code.INVALID_STATE),
+    ),
     "execute_task": Operation(
         "executions",
         {200: Execution, 202: Execution},

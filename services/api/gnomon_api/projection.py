@@ -24,7 +24,8 @@ from gnomon_core.runtime.kv import bucket_stream, entry_of, key_subject
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_schemas.members import ProjectorPosition
-from gnomon_schemas.subjects import ACCOUNTS_BUCKET, PROJECTOR_KEY
+from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.subjects import ACCOUNTS_BUCKET, EVENTS_FILTER, EVENTS_STREAM, PROJECTOR_KEY
 
 __all__ = ["Projection"]
 
@@ -36,6 +37,7 @@ class Projection(Service):
 
     def __init__(self, bus: NatsBus, stream_created: str) -> None:
         super().__init__("projection")
+        self._bus = bus
         self._created = stream_created
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
@@ -89,6 +91,18 @@ class Projection(Service):
                 self._stuck_at = begun_at
             return False
         return True
+
+    async def catch_up(self, *, within: float) -> None:
+        """Wait until the read models have every event that there is now.
+
+        Raises Refused where they have not within so many seconds, BusError while NATS does not answer.
+        """
+        newest = await self._bus.last(EVENTS_STREAM, EVENTS_FILTER)
+        if newest is not None and not await self.reached(newest.seq, within=within, insist=True):
+            raise Refused(
+                Code.UNAVAILABLE,
+                f"the read models are {newest.seq - self.sequence} messages behind the log; ask again later",
+            )
 
     async def _take(self, batch: list[Stored]) -> None:
         entry = entry_of(batch[-1])

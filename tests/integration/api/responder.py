@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
+from gnomon_core.rules.backfill_input import parse_backfill
 from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.runtime.bus import NatsBus
@@ -21,10 +22,10 @@ from gnomon_schemas import events as ev
 from gnomon_schemas import headers as h
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, decode, encode
-from gnomon_schemas.commands import AcceptedExecution, CancelExecution, Outcome
+from gnomon_schemas.commands import AcceptedExecution, BackfillTask, CancelExecution, Outcome
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import partition_of
-from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus, Trigger
+from gnomon_schemas.tasks import Backfill, Task, TaskSpec, TaskStatus, Trigger
 from tests.integration.api.stories import PARTITIONS, a_task, subject_of
 
 __all__ = ["Responder"]
@@ -41,6 +42,8 @@ class Responder:
         self.tasks: dict[str, Task] = {}
         self.heard: list[tuple[str, str, dict[str, str]]] = []
         """(verb, task id, headers) of every command that arrived, copies too."""
+        self.backfills: dict[str, BackfillTask] = {}
+        """What was asked, by the id of the command."""
         self.lose = 0
         """So many outcomes are not sent."""
         self.last_seq = 0
@@ -64,22 +67,11 @@ class Responder:
         self.last_seq = (await self._bus.store(subject_of(event), encode(event), headers)).seq
         return self.last_seq
 
-    async def run_to_end(self, task: Task, run: str, *, status: Any = "completed") -> None:
-        """Start and finish an execution, as an executor does."""
+    async def run_to_end(self, task: Task, run: str, *, status: Any = "completed", **fields: Any) -> None:
+        """Start and finish an execution, as an executor does; `fields` of both events instead of the usual."""
+        await self.start(task, run, **fields)
         now = format_instant(self._clock.now_ms())
-        common = self._execution(task, run)
-        await self.tell(
-            ev.Started(
-                **common,
-                executor="x1",
-                due_seq=1,
-                nonce="n",
-                takeovers=0,
-                started_at=now,
-                pool="default",
-                priority="medium",
-            )
-        )
+        common = {**self._execution(task, run), **fields}
         await self.tell(
             ev.Executed(
                 **common,
@@ -94,6 +86,23 @@ class Responder:
                 tokens_used=0,
                 api_calls_made=0,
                 executor="x1",
+            )
+        )
+
+    async def start(self, task: Task, run: str, **fields: Any) -> None:
+        """Start an execution, as an executor does."""
+        now = format_instant(self._clock.now_ms())
+        common = {**self._execution(task, run), **fields}
+        await self.tell(
+            ev.Started(
+                **common,
+                executor="x1",
+                due_seq=1,
+                nonce="n",
+                takeovers=0,
+                started_at=now,
+                pool="default",
+                priority="medium",
             )
         )
 
@@ -215,6 +224,25 @@ class Responder:
             execution_id=f"{task_id}.{run}", task_id=task_id, run=run, scheduled_for=common["scheduled_for"]
         )
         return Outcome(ok=True, command_id=command_id, task=task, execution=accepted, seq=seq)
+
+    async def _backfill(self, task_id: str, command_id: str, _: dict[str, str], data: bytes) -> Outcome:
+        task, payload = self.tasks[task_id], parse_backfill(data, now_ms=self._clock.now_ms())
+        if payload.cancel is not None:
+            left = tuple(one for one in task.backfills if one.backfill_id != payload.cancel)
+            if left == task.backfills:
+                raise Refused(Code.NOT_FOUND, f"there is no backfill {payload.cancel!r}")
+            return await self._changed(task, command_id, backfills=left)
+        self.backfills[command_id] = payload
+        total = len(payload.slots or ())
+        begun = Backfill(
+            backfill_id=command_id,
+            from_=payload.from_ or "",
+            to=payload.to or "",
+            total=total,
+            left=total,
+            in_flight=0,
+        )
+        return await self._changed(task, command_id, backfills=(*task.backfills, begun))
 
     async def _cancel_execution(
         self, task_id: str, command_id: str, _: dict[str, str], data: bytes

@@ -40,3 +40,9 @@ scheduled_for > $1::timestamptz;
 -- name: executions_with_scheduled_before
 -- Nominal time before an instant.
 scheduled_for < $1::timestamptz;
+
+-- name: slots_with_work
+-- Slots of a span that have been done, or are being done.
+select distinct scheduled_for from executions
+where task_id = $1 and scheduled_for >= $2 and scheduled_for < $3
+  and trigger in ('schedule', 'backfill', 'retry') and status in ('completed', 'queued', 'running', 'retrying');
