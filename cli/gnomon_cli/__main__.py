@@ -54,6 +54,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return events_command(options, Terminal())
+    if options.command == "backfill":
+        from gnomon_cli.backfill_command import backfill_command
+        from gnomon_cli.terminal import Terminal
+
+        return backfill_command(options, Terminal())
     if options.command == "audit":
         from gnomon_cli.audit_command import audit_command
         from gnomon_cli.terminal import Terminal

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK
-from gnomon_cli.shown import instant, read_duration
+from gnomon_cli.shown import instant, instant_given
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 
@@ -33,8 +33,8 @@ def audit_command(options: argparse.Namespace, terminal: Terminal) -> int:
     answer = api.get(
         "/ledger/audit",
         task_id=options.task,
-        since=_instant(options.since, now),
-        until=_instant(options.until, now),
+        since=instant_given(options.since, now),
+        until=instant_given(options.until, now),
     )
     report = answer.body
     if options.json:
@@ -74,13 +74,3 @@ def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
                 "red",
             )
         )
-
-
-def _instant(text: str | None, now: datetime) -> str | None:
-    """An instant as it was typed; a duration, as `24h`, is so long ago."""
-    if text is None:
-        return None
-    try:
-        return (now - timedelta(seconds=read_duration(text))).isoformat()
-    except ValueError:
-        return text  # the api says what is wrong with it

@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_task(commands)
     _add_events(commands)
     _add_audit(commands)
+    _add_backfill(commands)
     _add_doctor(commands)
     return parser
 
@@ -148,7 +149,9 @@ def _add_task(commands: Any) -> None:
     pause = _verb(verbs, "pause", "let no schedule fire until it is resumed")
     pause.add_argument("ids", nargs="+", metavar="ID")
     pause.add_argument("--note", metavar="TEXT", help="why")
-    pause.add_argument("--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z")
+    pause.add_argument(
+        "--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z or in 2h"
+    )
     for name, what in (
         ("resume", "let a paused task run again"),
         ("cancel", "end tasks for good; what runs is cancelled"),
@@ -295,6 +298,32 @@ def _add_audit(commands: Any) -> None:
     audit.add_argument("--until", metavar="TIME", help="the same, exclusive (now)")
     audit.add_argument("--json", action="store_true", help="the report as JSON")
     _add_target_flags(audit)
+
+
+def _add_backfill(commands: Any) -> None:
+    backfill = commands.add_parser(
+        "backfill",
+        help="run slots of the past: all of a span, or those without a success",
+        usage="gnomon backfill TASK --from TIME [--to TIME] [--all] [--concurrency N] [--dry-run]\n"
+        "       gnomon backfill TASK\n"
+        "       gnomon backfill cancel TASK [ID]",
+        description="With --from, run slots of a task's schedule that lie in the past; their runs are of low priority "
+        "and wait for everything live. Without it, show what is under way.",
+    )
+    backfill.add_argument(
+        "words", nargs="+", metavar="TASK", help="a task; or `cancel`, a task, and a backfill's id"
+    )
+    backfill.add_argument(
+        "--from", dest="since", metavar="TIME", help="as 2026-09-21T09:00:00Z, or so long ago, as 2d"
+    )
+    backfill.add_argument("--to", dest="until", metavar="TIME", help="the same, exclusive (now)")
+    backfill.add_argument("--all", action="store_true", help="those with a success, too (only those without)")
+    backfill.add_argument("--concurrency", type=int, metavar="N", help="so many at a time, 1 to 100 (1)")
+    backfill.add_argument(
+        "--dry-run", action="store_true", help="run nothing; tell how many slots it would be"
+    )
+    backfill.add_argument("--json", action="store_true", help="the answer as JSON")
+    _add_target_flags(backfill)
 
 
 def _add_doctor(commands: Any) -> None:

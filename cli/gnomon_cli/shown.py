@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gnomon_schemas.clock_text import parse_instant
 
-__all__ = ["clock", "duration", "instant", "read_duration", "relative", "schedule"]
+__all__ = ["clock", "duration", "instant", "instant_given", "read_duration", "relative", "schedule"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?", re.ASCII)
@@ -53,6 +53,17 @@ def instant(text: str | None) -> str:
     if text is None:
         return "-"
     return f"{parse_instant(text):%Y-%m-%d %H:%M:%SZ}"
+
+
+def instant_given(text: str | None, now: datetime, *, ahead: bool = False) -> str | None:
+    """An instant as it was typed; a duration, as `24h`, is so long ago, or with `ahead` so far off."""
+    if text is None:
+        return None
+    try:
+        away = timedelta(seconds=read_duration(text))
+    except ValueError:
+        return text  # the api says what is wrong with it
+    return (now + away if ahead else now - away).isoformat()
 
 
 def relative(text: str | None, now: datetime | None = None) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
-from gnomon_cli import task_tables
+from gnomon_cli import shown, task_tables
+from gnomon_cli.answers import as_json, path_part
 from gnomon_cli.api_client import Answer, ApiClient, ApiProblem
-from gnomon_cli.errors import FAILED, OK, CliError, UsageError
+from gnomon_cli.errors import FAILED, OK, UsageError
 from gnomon_cli.plan_tables import show_plan
 from gnomon_cli.target import find_target
 from gnomon_cli.task_input import patch_body, read_json, task_body
@@ -32,11 +33,11 @@ def _create(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
     body = task_body(options)
     if options.dry_run:
         answer = api.post("/tasks", body, params=_DRY)
-        if not _json(options, terminal, answer):
+        if not as_json(options, terminal, answer):
             show_plan(answer.body, terminal, new=True, named="task_id" in body)
         return OK
     answer = api.post("/tasks", body)
-    if not _json(options, terminal, answer):
+    if not as_json(options, terminal, answer):
         task = _task_of(answer)
         said = "created" if answer.status == 201 else "is there already, just like this"
         terminal.line((str(task.get("task_id")), "bold"), f" {said}: ", task_tables.next_run(task))
@@ -44,14 +45,14 @@ def _create(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
 
 
 def _update(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    path, body = f"/tasks/{_path(options.id)}", patch_body(options)
+    path, body = f"/tasks/{path_part(options.id)}", patch_body(options)
     if options.dry_run:
         answer = api.patch(path, body, params=_DRY)
-        if not _json(options, terminal, answer):
+        if not as_json(options, terminal, answer):
             show_plan(answer.body, terminal, new=False, named=True)
         return OK
     answer = api.patch(path, body)
-    if not _json(options, terminal, answer):
+    if not as_json(options, terminal, answer):
         task = _task_of(answer)
         version = f" is at version {task.get('version')}: "
         terminal.line((options.id, "bold"), version, task_tables.next_run(task))
@@ -70,7 +71,7 @@ def _list(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> in
         limit=options.limit,
         cursor=options.cursor,
     )
-    if not _json(options, terminal, answer):
+    if not as_json(options, terminal, answer):
         items = answer.body["items"]
         if items:
             terminal.table(task_tables.TASK_COLUMNS, [task_tables.task_row(task) for task in items])
@@ -82,13 +83,13 @@ def _list(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> in
 
 
 def _show(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    answer = api.get(f"/tasks/{_path(options.id)}")
-    if _json(options, terminal, answer):
+    answer = api.get(f"/tasks/{path_part(options.id)}")
+    if as_json(options, terminal, answer):
         return OK
     task = answer.body
     for label, value in task_tables.task_facts(task):
         terminal.paragraph(f"{label + ':':<14} {value}")
-    executions = api.get(f"/tasks/{_path(options.id)}/executions", limit=5).body["items"]
+    executions = api.get(f"/tasks/{path_part(options.id)}/executions", limit=5).body["items"]
     if executions:
         terminal.line()
         terminal.table(
@@ -105,7 +106,7 @@ def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int
         body["config"] = read_json(options.config, "--config")
     if options.overlap is not None:
         body["overlap"] = options.overlap
-    path = f"/tasks/{_path(options.id)}/execute"
+    path = f"/tasks/{path_part(options.id)}/execute"
     if options.wait is None:
         answer = api.post(path, body)
     else:
@@ -113,7 +114,7 @@ def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int
         answer = api.post(path, body, params={"wait": wait}, timeout=wait + _SPARE_SECONDS)
     execution = answer.body
     status = str(execution.get("status"))
-    if not _json(options, terminal, answer):
+    if not as_json(options, terminal, answer):
         _tell_run(execution, terminal, waited=options.wait is not None)
     if options.wait is not None and status not in _GOOD_ENDS:
         return FAILED
@@ -132,7 +133,8 @@ def _tell_run(execution: Mapping[str, Any], terminal: Terminal, *, waited: bool)
 
 
 def _pause(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    body = {"note": options.note, "until": options.until}
+    until = shown.instant_given(options.until, datetime.now(UTC), ahead=True)
+    body = {"note": options.note, "until": until}
     return _each(options, api, terminal, "pause", {k: v for k, v in body.items() if v is not None})
 
 
@@ -150,8 +152,8 @@ def _each(
     """Do the same to every id; one that is refused does not keep the others."""
 
     def change(task_id: str) -> None:
-        answer = api.post(f"/tasks/{_path(task_id)}/{verb}", body)
-        if not _json(options, terminal, answer):
+        answer = api.post(f"/tasks/{path_part(task_id)}/{verb}", body)
+        if not as_json(options, terminal, answer):
             task = _task_of(answer)
             terminal.line((task_id, "bold"), f" is {task.get('status')}: ", task_tables.next_run(task))
 
@@ -160,7 +162,7 @@ def _each(
 
 def _delete(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
     def delete(task_id: str) -> None:
-        api.delete(f"/tasks/{_path(task_id)}")
+        api.delete(f"/tasks/{path_part(task_id)}")
         if not options.json:
             terminal.line((task_id, "bold"), " is deleted")
 
@@ -181,8 +183,8 @@ def _for_each(options: argparse.Namespace, terminal: Terminal, change: Callable[
 
 
 def _next(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    answer = api.get(f"/tasks/{_path(options.id)}/next", count=options.count)
-    if not _json(options, terminal, answer):
+    answer = api.get(f"/tasks/{path_part(options.id)}/next", count=options.count)
+    if not as_json(options, terminal, answer):
         if description := answer.body.get("description"):
             terminal.paragraph(str(description), style="bold")
         fires = answer.body["fires"]
@@ -198,8 +200,8 @@ def _explain(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
     if dot and options.at is not None:
         raise UsageError(f"{options.id} is one execution, and --at asks for another", hint="give one of them")
     params = {"at": options.at, "run": run or None}
-    answer = api.get(f"/tasks/{_path(task_id)}/explain", **params)
-    if not _json(options, terminal, answer):
+    answer = api.get(f"/tasks/{path_part(task_id)}/explain", **params)
+    if not as_json(options, terminal, answer):
         explanation = answer.body
         terminal.line(*task_tables.verdict_line(options.id, explanation))
         terminal.paragraph(str(explanation["reason"]))
@@ -232,23 +234,6 @@ def task_command(options: argparse.Namespace, terminal: Terminal) -> int:
     return _VERBS[options.verb](options, ApiClient(target), terminal)
 
 
-def _json(options: argparse.Namespace, terminal: Terminal, answer: Answer) -> bool:
-    """With --json write the answer as it came; tells whether that was asked for."""
-    if options.json:
-        terminal.raw(msgspec.json.format(answer.raw or b"null", indent=2))
-    return bool(options.json)
-
-
 def _task_of(answer: Answer) -> dict[str, Any]:
     """The task in an answer; empty where it is gone already."""
     return answer.body if isinstance(answer.body, dict) else {}
-
-
-def _path(task_id: str) -> str:
-    """The id as part of a path.
-
-    A hostile one is the api's to refuse, but it must reach it as it was typed.
-    """
-    if not task_id:
-        raise CliError("the task id is empty", hint="`gnomon task list` shows the tasks there are")
-    return quote(task_id, safe="")

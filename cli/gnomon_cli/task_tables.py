@@ -133,6 +133,13 @@ def next_run(task: Json) -> str:
     at = task.get("next_run_time")
     if at is not None:
         return f"runs {shown.relative(at)} ({shown.instant(at)}), {shown.schedule(task.get('schedule'))}"
+    if task.get("status") == "paused":
+        until = task.get("paused_until")
+        return (
+            "no run is planned"
+            if until is None
+            else f"goes on {shown.relative(until)} ({shown.instant(until)})"
+        )
     if task.get("schedule") is None:
         return f"runs on demand: gnomon task run {task.get('task_id')}"
     return "no run is planned"
@@ -144,7 +151,9 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     yield "name", one_line(str(task["name"]))
     if task.get("description"):
         yield "description", one_line(str(task["description"]))
-    yield "status", _with(str(task["status"]), task.get("pause_note"))
+    until = task.get("paused_until")
+    status = str(task["status"]) if until is None else f"{task['status']} until {shown.instant(until)}"
+    yield "status", _with(status, task.get("pause_note"))
     yield "type", str(task["task_type"])
     yield "config", msgspec.json.encode(task.get("config")).decode()
     yield "schedule", shown.schedule(task.get("schedule"))
@@ -153,6 +162,12 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     if task.get("last_run_time"):
         yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
     yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"
+    for one in task.get("backfills") or ():
+        ended = one["total"] - one["left"] - one["in_flight"]
+        yield (
+            "backfill",
+            f"{ended:,} of {one['total']:,} done, {one['in_flight']} in flight ({one['backfill_id']})",
+        )
     resolved = task.get("resolved") or {}
     yield "overlap", str(task["overlap"])
     yield "priority", f"{task['priority']} in pool {resolved.get('pool', task.get('pool'))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -111,6 +112,36 @@ async def test_a_change_is_tried_before_it_is_made(shell: Shell) -> None:
     assert "night is at version 2: runs in" in changed.out
     wrong = await shell("task", "update", "night", "--daily", "25:00", "--dry-run")
     assert (wrong.code, "schedule.time (--daily)" in wrong.err) == (1, True)
+
+
+async def test_a_pause_says_why_and_until_when(shell: Shell) -> None:
+    await shell.create("nap", "--every", "1h")
+    paused = await shell("task", "pause", "nap", "--note", "migration", "--until", "2h")
+    assert (paused.code, "nap is paused: goes on in " in paused.out) == (0, True), paused
+    shown = await shell("task", "show", "nap")
+    assert re.search(r"status: +paused until \S+ \S+Z \(migration\)", shown.out), shown.out
+    late = await shell("task", "pause", "nap", "--until", "2001-01-01T00:00:00Z")
+    assert (late.code, "until (--until): " in late.err) == (1, True), late
+    resumed = await shell("task", "resume", "nap")
+    assert "nap is scheduled: runs in" in resumed.out
+
+
+async def test_a_backfill_is_counted_before_it_is_begun(shell: Shell) -> None:
+    await shell.create("past", "--cron", "0 * * * *")
+    span = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z")
+    dry = await shell("backfill", "past", *span, "--dry-run")
+    assert (dry.code, "24 slots without a success from 2026-01-01 00:00:00Z" in dry.out) == (0, True), dry
+    assert "… and 14 more" in dry.out
+    assert "no backfill is under way" in (await shell("backfill", "past")).out
+    for arguments, words in (
+        (("past", "--dry-run"), "--from is missing"),
+        (("cancel", "past"), "no backfill is under way"),
+        (("cancel", "past", "a", "b"), "names more than a task"),
+    ):
+        refused = await shell("backfill", *arguments)
+        assert (refused.code, words in refused.err) == (2, True), refused
+    ahead = await shell("backfill", "past", "--from", "1d", "--to", "2999-01-01T00:00:00Z")
+    assert (ahead.code, "to (--to): " in ahead.err) == (1, True), ahead
 
 
 async def test_the_json_of_a_list_is_the_api_s_own(shell: Shell) -> None:

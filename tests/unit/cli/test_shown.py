@@ -48,6 +48,14 @@ def test_an_instant_is_shown_in_utc_without_milliseconds() -> None:
     assert shown.instant(None) == "-"
 
 
+def test_a_duration_stands_for_an_instant() -> None:
+    now = datetime(2026, 9, 21, 9, tzinfo=UTC)
+    assert shown.instant_given("2h", now) == "2026-09-21T07:00:00+00:00"
+    assert shown.instant_given("2h", now, ahead=True) == "2026-09-21T11:00:00+00:00"
+    assert shown.instant_given("noon", now) == "noon"
+    assert shown.instant_given(None, now) is None
+
+
 def test_how_far_off_an_instant_is() -> None:
     now = datetime(2026, 9, 21, 9, 0, 0, tzinfo=UTC)
     assert shown.relative("2026-09-21T09:00:42Z", now) == "in 42 s"
