@@ -70,7 +70,8 @@ def stretches(events: Iterable[Seen]) -> list[Stretch]:
             marks.append((at_ms, schedule, event.task.revision, event.task.paused))
         elif isinstance(event, StatusChanged) and event.new_status in _OVER:
             marks.append((instant_ms(event.changed_at), None, 0, False))
-    ends = [mark[0] for mark in marks[1:]] + [_ENDLESS_MS]
+    # What was never created (a shard that was told something, a refused id) has no mark, and no stretch.
+    ends = [*(mark[0] for mark in marks), _ENDLESS_MS][1:]
     return [
         Stretch(at_ms, end_ms, schedule, revision, paused)
         for (at_ms, schedule, revision, paused), end_ms in zip(marks, ends, strict=True)

@@ -78,7 +78,7 @@ def stretches(marks: Iterable[Mark]) -> list[Stretch]:
     have no slots and are left out.
     """
     ordered = list(marks)
-    ends = [mark.at_ms for mark in ordered[1:]] + [ENDLESS_MS]
+    ends = [*(mark.at_ms for mark in ordered), ENDLESS_MS][1:]
     return [
         Stretch(mark.at_ms, end_ms, mark.state, mark.revision, mark.schedule)
         for mark, end_ms in zip(ordered, ends, strict=True)

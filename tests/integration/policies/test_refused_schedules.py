@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         _union(DAILY, {"kind": "monthly", "time": "09:00", "day": 32}),
         "#/schedule/schedules/1/day",
         "32 is no day of a month",
+    ),
+    "more than a thousand days left out": (
+        {**DAILY, "exclude": [str(date(2030, 1, 1) + timedelta(days=number)) for number in range(1001)]},
+        "#/schedule/exclude",
+        "allowed are 1000 in one schedule",
+    ),
+    "a day that is none left out": (
+        {**DAILY, "exclude": ["2030-02-31"]},
+        "#/schedule/exclude/0",
+        "is no date",
     ),
     "zone unknown": ({**DAILY, "timezone": "Mars/Olympus"}, "#/schedule/timezone", "is no time zone"),
 }

@@ -146,3 +146,8 @@ def test_a_slot_in_the_second_of_a_change_belongs_to_what_was_before_it() -> Non
     marks = [_mark(0), _mark(20.5, revision=2)]
     found = _audit(marks, {**_ran(10, 20), **_ran(30, revision=2)}, until=40)
     assert (found.expected, found.misplaced) == (3, [])
+
+
+def test_what_was_never_created_has_no_slots() -> None:
+    """A refused id, or a shard that was told something, leaves events and no schedule."""
+    assert stretches([]) == []
