@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from gnomon_core.timing import next_fire
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.schedules import Schedule
-from gnomon_schemas.tasks import LastExecution, Priority, Task, TaskStatus
+from gnomon_schemas.tasks import Backfill, LastExecution, Priority, Task, TaskStatus
 
 __all__ = ["TASK_LISTS", "ItemList", "TaskViews", "next_slot"]
 
@@ -90,7 +91,8 @@ class TaskViews:
             raise Refused(
                 Code.NOT_FOUND, f"task {task_id!r} was deleted at {format_instant(row['deleted_at'])}"
             )
-        return self.shown(row)
+        (task,) = await self._with_progress([self.shown(row)])
+        return task
 
     async def find(self, task_id: str) -> Task | None:
         """The task that has an id, whoever owns it, deleted or not; None where there is none."""
@@ -102,7 +104,22 @@ class TaskViews:
         mine = None if caller.admin else {"user_id": [caller.user_id]}
         query = parse_list(TASK_LISTS, given, mine)
         page = query.page(await self._database.fetch(query.sql, *query.values))
-        return ItemList(items=tuple(map(self.shown, page.rows)), next_cursor=page.next_cursor)
+        tasks = await self._with_progress([self.shown(row) for row in page.rows])
+        return ItemList(items=tuple(tasks), next_cursor=page.next_cursor)
+
+    async def _with_progress(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks with their backfills as they are now. The event of a change tells how they were then."""
+        wanted = [(task.task_id, f"b-{each.backfill_id}-") for task in tasks for each in task.backfills]
+        if not wanted:
+            return tasks
+        rows = await self._database.fetch(
+            statement("backfill_progress"), *map(list, zip(*wanted, strict=True))
+        )
+        found = {(row["task_id"], row["prefix"]): (row["begun"], row["in_flight"]) for row in rows}
+        return [
+            msgspec.structs.replace(task, backfills=_under_way(task, found)) if task.backfills else task
+            for task in tasks
+        ]
 
     def shown(self, row: Row) -> Task:
         """A row as a task, at this moment."""
@@ -127,6 +144,17 @@ class TaskViews:
             return None
         slot = next_slot(row["schedule"], self._clock.now_ms() // 1000)
         return None if slot is None else format_instant(slot * 1000)
+
+
+def _under_way(task: Task, found: Mapping[tuple[str, str], tuple[int, int]]) -> tuple[Backfill, ...]:
+    """The task's backfills that are not through, by how many executions of each were begun and are in flight."""
+    under_way = []
+    for each in task.backfills:
+        begun, in_flight = found.get((task.task_id, f"b-{each.backfill_id}-"), (0, 0))
+        if begun < each.total or in_flight:
+            left = max(0, each.total - begun)
+            under_way.append(msgspec.structs.replace(each, left=left, in_flight=in_flight))
+    return tuple(under_way)
 
 
 def next_slot(schedule: str, after: int) -> int | None:

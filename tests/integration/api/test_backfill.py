@@ -109,6 +109,35 @@ async def test_a_backfill_is_cancelled_by_its_id(running: Running) -> None:
     is_problem(await running.http.delete(f"{API}/tasks/{task_id}/backfills/a.b"), 422, "invalid_id")
 
 
+async def test_a_task_shows_how_far_its_backfills_are(running: Running) -> None:
+    """Counted from their executions: the event that began them told only how it was then."""
+    task_id = (await hourly(running))["task_id"]
+    begun = await told(running, task_id, **{"from": text(NOON), "to": text(NOON + 3 * HOUR)})
+    backfill_id = begun["backfill_id"]
+
+    async def run(hours: int, status: str) -> None:
+        run_id = f"b-{backfill_id}-{slot_run(NOON + hours * HOUR)}"
+        slot = NOON + hours * HOUR
+        await run_slot(running, task_id, slot, status, run=run_id, trigger=Trigger.BACKFILL)
+        # Asked for the gaps, the api waits until its read models have what is stored.
+        await told(running, task_id, **{"from": text(NOON), "to": text(NOON + HOUR), "dry_run": True})
+
+    async def shown(in_list: bool = False) -> list[tuple[int, int, int]]:
+        url = f"{API}/tasks?task_type=echo&limit=500" if in_list else f"{API}/tasks/{task_id}"
+        body = (await running.http.get(url)).json()
+        task = next(one for one in body["items"] if one["task_id"] == task_id) if in_list else body
+        return [(each["total"], each["left"], each["in_flight"]) for each in task["backfills"]]
+
+    assert await shown() == [(3, 3, 0)]
+    await run(0, "completed")
+    await run(1, "running")
+    assert await shown() == await shown(in_list=True) == [(3, 1, 1)]
+    await run(2, "failed")
+    assert await shown() == [(3, 0, 1)]
+    await run(1, "completed")
+    assert await shown() == await shown(in_list=True) == []
+
+
 async def test_sent_again_with_its_key_it_is_the_same_backfill(running: Running) -> None:
     task_id = (await hourly(running))["task_id"]
     key = {"Idempotency-Key": f"key-{task_id}"}

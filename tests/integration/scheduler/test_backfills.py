@@ -143,7 +143,7 @@ async def test_what_cannot_be_backfilled_is_refused_and_changes_nothing(led: Led
         ({"cancel": "nobody"}, "#/cancel"),
     ]
     for body, pointer in cases:
-        code = Code.INVALID_STATE if "cancel" in body else Code.INVALID
+        code = Code.NOT_FOUND if "cancel" in body else Code.INVALID
         await led.refused("backfill", task, body, code=code, pointer=pointer)
     on_demand = await led.task(schedule=None)
     await led.refused("backfill", on_demand, SPAN, code=Code.INVALID_STATE)

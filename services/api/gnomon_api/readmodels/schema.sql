@@ -155,6 +155,7 @@ create table second_endings (
 );
 create index second_endings_by_task on second_endings (task_id);
 create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
+create index executions_of_backfills on executions (task_id, run) where trigger = 'backfill';
 
 -- What became of each command: the first event that carries its id answers it.
 create table commands (

@@ -27,7 +27,7 @@ from gnomon_core.rules.task_limits import wrong
 from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.telling import about, command_id, updated
+from gnomon_scheduler.decisions.telling import about, command_id, unchanged, updated
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Backfilling, Cancelling, TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
@@ -206,11 +206,23 @@ def _stop(task: TaskState, backfill_id: str, command: Command, around: Surroundi
     if record is None:
         message = f"{backfill_id!r} is no backfill of the task that is under way"
         raise Refused(
-            Code.INVALID_STATE,
+            Code.NOT_FOUND,
             message,
-            FieldError(pointer="#/cancel", code=Code.INVALID_STATE, message=message),
+            FieldError(pointer="#/cancel", code=Code.NOT_FOUND, message=message),
         )
     runs = [run for run in task.flights if run.startswith(record.prefix)]
+    cancels = [
+        Cancelling(
+            run=run,
+            reason="cancelled",
+            deadline_ms=around.now_ms + around.cancel_grace_ms,
+            command_id=command.command_id,
+        )
+        for run in runs
+        if is_stronger("cancelled", task.cancelling.get(run))
+    ]
+    if not record.left and not cancels:
+        return Decision(old, [unchanged(old, command, around)])
     stopped = msgspec.structs.replace(
         record, total=record.total - record.left, left=0, slots=None, schedule=None
     )
@@ -221,16 +233,5 @@ def _stop(task: TaskState, backfill_id: str, command: Command, around: Surroundi
         updated_ms=around.now_ms,
         backfills=(*others, stopped) if runs else others,
     )
-    decision = Decision(reg)
-    decision.cancels = [
-        Cancelling(
-            run=run,
-            reason="cancelled",
-            deadline_ms=around.now_ms + around.cancel_grace_ms,
-            command_id=command.command_id,
-        )
-        for run in runs
-        if is_stronger("cancelled", task.cancelling.get(run))
-    ]
-    decision.events.append(updated(old, reg, command, around, running=task.running, runs=task.flights))
-    return decision
+    told = updated(old, reg, command, around, running=task.running, runs=task.flights)
+    return Decision(reg, [told], cancels=cancels)

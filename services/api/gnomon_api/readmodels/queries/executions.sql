@@ -41,6 +41,15 @@ scheduled_for > $1::timestamptz;
 -- Nominal time before an instant.
 scheduled_for < $1::timestamptz;
 
+-- name: backfill_progress
+-- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin
+-- with.
+select wanted.task_id, wanted.prefix, count(*) as begun,
+       count(*) filter (where status in ('queued', 'running', 'retrying')) as in_flight
+from unnest($1::text[], $2::text[]) as wanted (task_id, prefix)
+join executions on executions.task_id = wanted.task_id and trigger = 'backfill' and starts_with(run, wanted.prefix)
+group by wanted.task_id, wanted.prefix;
+
 -- name: slots_with_work
 -- Slots of a span that have been done, or are being done.
 select distinct scheduled_for from executions
