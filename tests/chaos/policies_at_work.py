@@ -11,16 +11,16 @@ import asyncio
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any, Final
 
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import Executed, Queued, Retrying, Started, StatusChanged, Updated
 from tests.harness.events import Seen
 from tests.harness.ledger import audit
+from tests.harness.recorded import most_at_once
 from tests.harness.world import World, now_ms
 
-__all__ = ["PARTS", "Part", "most_at_once"]
+__all__ = ["PARTS", "Part"]
 
 EVERY_SECOND: Final = {"kind": "interval", "every_seconds": 1}
 
@@ -291,18 +291,3 @@ class CatchUp(Part):
 
 
 PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, Failures, OnDemand, CatchUp)
-
-
-def most_at_once(events: Iterable[Seen]) -> int:
-    """The most executions that were under way at a time, in the order in which it was recorded.
-
-    One is under way from its first claim until it is executed, or waits for its next attempt.
-    """
-    most, under_way = 0, set[tuple[str, str]]()
-    for seen in events:
-        if seen.name == "started":
-            under_way.add((seen.task_id, seen.run))
-        elif seen.name in {"executed", "retrying"}:
-            under_way.discard((seen.task_id, seen.run))
-        most = max(most, len(under_way))
-    return most

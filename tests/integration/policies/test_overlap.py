@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import pytest_asyncio
 
 from gnomon_schemas.events import Executed, Skipped
-from tests.harness.events import Seen
 from tests.harness.ledger import audit
+from tests.harness.recorded import most_at_once
 from tests.harness.target import Target
 from tests.harness.world import World, now_ms
 
@@ -60,7 +60,7 @@ async def test_what_comes_while_one_runs_goes_by_the_overlap_policy(running: Wor
     found = await running.settled()
     outcomes = {policy: _outcomes(running, policy) for policy in POLICIES}
     for policy in ("skip", "queue", "queue_all", "cancel_running"):
-        assert _most_at_once(events.of(task_id=policy)) == 1, policy
+        assert most_at_once(events.of(task_id=policy)) == 1, policy
     # The deletion ends what waits or runs just then.
     at_the_end = {"completed", "skipped(deleted)", "cancelled"}
     assert set(outcomes["queue_all"]) <= at_the_end, outcomes
@@ -84,15 +84,3 @@ def _outcomes(world: World, task: str) -> Counter[str]:
                 words[f"skipped({event.reason})"] += 1
     assert audit(world.events.of(task_id=task), now_ms()).sound
     return words
-
-
-def _most_at_once(events: list[Seen]) -> int:
-    """The most executions of a task that were under way at a time, by what is recorded."""
-    most, under_way = 0, set[Any]()
-    for seen in events:
-        if seen.name == "started":
-            under_way.add(seen.run)
-        elif seen.name in {"executed", "retrying"}:
-            under_way.discard(seen.run)
-        most = max(most, len(under_way))
-    return most
