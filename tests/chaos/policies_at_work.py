@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 from collections import defaultdict
+from functools import partial
 from typing import Any, Final
 
 from gnomon_schemas.clock_text import format_instant
@@ -290,4 +291,74 @@ class CatchUp(Part):
                 assert most_at_once(events) == 1, f"{task}: {most_at_once(events)} at a time"
 
 
-PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, Failures, OnDemand, CatchUp)
+class Backfills(Part):
+    """Spans of the past, run while all else goes on; some are cancelled amid it."""
+
+    name = "backfills"
+    ANCHOR_MS: Final = 1_767_225_600_000
+    YEAR_SECONDS: Final = 365 * 86400
+    SLOTS: Final = 15
+    CONCURRENCY: Final = 2
+
+    async def begin(self) -> None:
+        """Tasks whose slots go back for months, and of which none comes while this lasts."""
+        self.whole: list[tuple[str, str]] = []
+        """Task and id of those that were not cancelled."""
+        self.cancelled: list[tuple[str, str]] = []
+        self.tasks = [f"backfilled-{number}" for number in range(3)]
+        anchor = format_instant(self.ANCHOR_MS)
+        schedule = {"kind": "interval", "every_seconds": self.YEAR_SECONDS, "anchor": anchor}
+        for task in self.tasks:
+            await self.create(task, task_type="sleep", config={"seconds": 0.2}, schedule=schedule)
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Begin one after another; the task's earlier ones may still be under way."""
+        first_ms = self.ANCHOR_MS - self.SLOTS * self.YEAR_SECONDS * 1000
+        span = {"from": format_instant(first_ms), "to": format_instant(self.ANCHOR_MS), "only": "all"}
+        while await self.pause(over, 3, 8):
+            task = self.random.choice(self.tasks)
+            body = {**span, "concurrency": self.CONCURRENCY}
+            outcome = await self.world.commands.decided("backfill", task, body)
+            if not outcome["ok"]:
+                assert outcome["error"]["code"] == "limit", outcome
+                continue
+            backfill = outcome["command_id"]
+            if self.random.random() < 0.3:
+                await self.pause(over, 0.2, 2)
+                stopped = await self.world.commands.decided("backfill", task, {"cancel": backfill})
+                if stopped["ok"]:
+                    self.cancelled.append((task, backfill))
+                    continue
+                # It was through before that came.
+                assert stopped["error"]["code"] == "invalid_state", stopped
+            self.whole.append((task, backfill))
+
+    async def finish(self) -> None:
+        """All of them run to their end."""
+        for task, backfill in self.whole:
+            await self.world.events.wait_for(
+                partial(self._executed_at_least, task, backfill, self.SLOTS),
+                within=90,
+                what=f"the end of backfill {backfill} of {task}",
+            )
+
+    def _executed_at_least(self, task: str, backfill: str, count: int) -> bool:
+        return len(self._executed(task, backfill)) >= count
+
+    def _executed(self, task: str, backfill: str) -> list[str]:
+        prefix = f"b-{backfill}-"
+        runs = (seen.run for seen in self.world.events.of("executed", task))
+        return [run for run in runs if run.startswith(prefix)]
+
+    def check(self) -> None:
+        """Each slot once, none that was not asked for, and no more at a time than was asked for."""
+        for task, backfill in (*self.whole, *self.cancelled):
+            runs = self._executed(task, backfill)
+            assert len(runs) == len(set(runs)) <= self.SLOTS, f"{backfill}: {runs}"
+            events = [
+                seen for seen in self.world.events.of(task_id=task) if seen.run.startswith(f"b-{backfill}-")
+            ]
+            assert most_at_once(events) <= self.CONCURRENCY, f"{backfill}: {most_at_once(events)} at a time"
+
+
+PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, Failures, OnDemand, CatchUp, Backfills)

@@ -1,4 +1,4 @@
-"""Backfills through api, scheduler and executor: counted first, run a few at a time, cancelled; their leader is killed."""
+"""Backfills through api, scheduler and executor: counted, run a few at a time, cancelled; their leader is killed."""
 
 from __future__ import annotations
 
