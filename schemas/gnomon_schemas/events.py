@@ -19,6 +19,7 @@ __all__ = [
     "EVENT_TYPES",
     "TERMINAL",
     "AnyEvent",
+    "CalendarName",
     "Coalesced",
     "Created",
     "DeadLettered",
@@ -32,6 +33,7 @@ __all__ = [
     "Missed",
     "Queued",
     "Rejected",
+    "Replanned",
     "Retrying",
     "Skipped",
     "SlotOutcome",
@@ -102,6 +104,39 @@ class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_ch
     are others after `occurred_at`, the last instant before `changed_at` where a pause lasted until that time."""
     changes: tuple[FieldChange, ...] = ()
     """What that change was."""
+
+
+class CalendarName(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calendar: what decides slots besides the schedule, above all the rules of time zones."""
+
+    fingerprint: str
+    """Of all that is in it."""
+    versions: dict[str, str]
+    """Of what it is made of, `tzdata` for one."""
+
+
+class Replanned(Event, frozen=True, kw_only=True, tag="gnomon.task.replanned.v1"):
+    """The calendar is another one, and moves slots of the task. A new revision goes by it; `version` stays."""
+
+    replanned_at: str
+    """The new revision has the slots after this instant; it lies where the former leader of the shard stopped."""
+    revision: int
+    old_calendar: CalendarName
+    new_calendar: CalendarName
+    changed: tuple[str, ...]
+    """What in the calendar is another: `zone-Asia/Beirut`."""
+    first_difference: str | None
+    """The first slot that only one of the calendars has; None where the schedule is too dense to be compared."""
+    old_next: str | None
+    """The slot after `replanned_at` under the old calendar."""
+    new_next: str | None
+    """And under the new one."""
+    appeared: int
+    """Slots of the 400 days after `replanned_at` that only the new calendar has. Counting stops at a thousand of both
+    kinds together."""
+    disappeared: int
+    """Slots of those days that only the old one has."""
+    task: Task
 
 
 class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):
@@ -259,6 +294,7 @@ AnyEvent = (
     | Updated
     | Unchanged
     | StatusChanged
+    | Replanned
     | Deleted
     | Rejected
     | Queued
@@ -278,6 +314,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "updated": Updated,
     "unchanged": Unchanged,
     "status_changed": StatusChanged,
+    "replanned": Replanned,
     "deleted": Deleted,
     "rejected": Rejected,
     "queued": Queued,

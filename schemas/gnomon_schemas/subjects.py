@@ -31,6 +31,7 @@ __all__ = [
     "CommandSubject",
     "DueSubject",
     "EventSubject",
+    "calendar_register",
     "cancel_signal",
     "chain",
     "command",
@@ -145,6 +146,11 @@ def task_register(partition: int, task_id: str, kind: str = "task") -> str:
 def task_registers(partition: int) -> str:
     """Filter for the registers of all objects in a partition."""
     return f"state.*.{partition}.*"
+
+
+def calendar_register(partition: int, name: str) -> str:
+    """Stored subject of the register that keeps the rules of a part of the calendar for a shard."""
+    return task_register(partition, name, "calendar")
 
 
 def shard_register(partition: int) -> str:

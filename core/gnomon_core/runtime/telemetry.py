@@ -85,6 +85,13 @@ class LogEvent(StrEnum):
     """All registers of some partitions are in memory. registers, seconds."""
     REGISTER_UNREADABLE = "register.unreadable"
     """A register does not decode: its task is set aside, the shard goes on. subject, seq, error."""
+    CALENDAR_UNREADABLE = "calendar.unreadable"
+    """What is kept of a part of the calendar does not decode, or is no rules: a leader keeps its own instead, and
+    re-plans nothing. subject or name, error."""
+    CALENDAR_CHANGED = "calendar.changed"
+    """A leader has other rules than those that slots were made by. partition, changed, replanned (tasks), seconds."""
+    CALENDAR_KEPT = "calendar.kept"
+    """A leader found no rules kept of parts of the calendar, and keeps its own. partition, names."""
     EVENT_UNREADABLE = "event.unreadable"
     """An event or due does not decode and is passed over. subject, seq, error."""
     INTAKE_STATUS = "intake.status"

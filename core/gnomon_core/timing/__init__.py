@@ -10,7 +10,16 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 from __future__ import annotations
 
 from gnomon_core.timing.accepting import check_fires, check_jitter
-from gnomon_core.timing.calendars import Difference, KeptNames, as_of, difference, keep, names_of, own_rules
+from gnomon_core.timing.calendars import (
+    Difference,
+    KeptNames,
+    as_of,
+    difference,
+    keep,
+    names_of,
+    own_rules,
+    text_of,
+)
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
 from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan
@@ -64,5 +73,6 @@ __all__ = [
     "own_rules",
     "plan",
     "preview",
+    "text_of",
     "timetable",
 ]

@@ -29,7 +29,17 @@ from gnomon_core.timing.timetable import timetable
 from gnomon_core.timing.zone_clock import YEAR, ZoneClock
 from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Schedule, Weekly, cron_rule
 
-__all__ = ["HORIZON", "Difference", "KeptNames", "as_of", "difference", "keep", "names_of", "own_rules"]
+__all__ = [
+    "HORIZON",
+    "Difference",
+    "KeptNames",
+    "as_of",
+    "difference",
+    "keep",
+    "names_of",
+    "own_rules",
+    "text_of",
+]
 
 _DAY: Final = 86_400
 _HOUR: Final = 3600
@@ -84,6 +94,11 @@ def names_of(schedule: Schedule) -> frozenset[str]:
 def own_rules(name: str) -> bytes:
     """The process's own rules of a part of the calendar. Raises ValueError where there is none of that name."""
     return zone_rules(_zone(name))
+
+
+def text_of(name: str) -> str:
+    """A text that is in the JSON of every stored schedule which depends on a part: to look for those quickly."""
+    return f'"{_zone(name)}"'
 
 
 def keep(name: str, rules: bytes) -> str:

@@ -22,16 +22,24 @@ from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.timing import calendar_versions, names_of, own_rules
 from gnomon_scheduler import patient_reads
 from gnomon_scheduler.commit import ChainMoved, Committer
 from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
-from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, ShardRegister
+from gnomon_scheduler.registers import (
+    RING_SIZE,
+    CalendarRegister,
+    CatchUpOrder,
+    KeptRules,
+    RingEntry,
+    ShardRegister,
+)
 from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
-from gnomon_schemas.events import Event, ExecutionEvent, Queued, event_name
+from gnomon_schemas.events import CalendarName, Event, ExecutionEvent, Queued, event_name
 from gnomon_schemas.subjects import TASK_RUN
 
 __all__ = ["Armed", "Book"]
@@ -83,7 +91,10 @@ class Book:
         self.armed: list[Armed] = []
         """Heap of executions by the time that their due is to be published."""
         self._bus, self._clock, self._committer = bus, clock, committer
-        self._fingerprint = fingerprint
+        self.calendar = CalendarName(fingerprint=fingerprint, versions=calendar_versions())
+        """The calendar of this process."""
+        self.calendars_kept = committer.current.calendars_kept
+        """Every part of a calendar that a task of the shard depends on has its register."""
         self._to_arm: dict[str, list[Flight]] = {}
         self._derived: dict[str, list[Event]] = {}
         self._flush_at: float | None = None
@@ -168,10 +179,39 @@ class Book:
     def unit(self, task: TaskState, notes: Iterable[Note] = (), *, command_seq: int = 0) -> Unit:
         """A unit with the task's register as it is now, what follows from folding, and what is armed once stored."""
         derived = [self.note(event, run=_run_of(event)) for event in self._derived.pop(task.task_id, ())]
-        unit = Unit(task=task, notes=[*notes, *derived], command_seq=command_seq)
+        unit = Unit(
+            task=task, notes=[*notes, *derived], others=self.keep_rules(task), command_seq=command_seq
+        )
         for flight in self._to_arm.pop(task.task_id, ()):
             unit.when_stored(_arming(self, task.task_id, flight))
         return unit
+
+    def keep_rules(self, task: TaskState) -> list[Outgoing]:
+        """The registers to store with a task so that the rules are kept which its slots are made by."""
+        schedule = task.reg.spec.schedule
+        if schedule is None:
+            return []
+        calendars = self.memory.calendars
+        missing = [name for name in names_of(schedule) if name not in calendars]
+        return [
+            self.calendar_register(CalendarRegister(name=name, kept=(own,)))
+            for name in missing
+            if (own := self.own(name)) is not None
+        ]
+
+    def own(self, name: str) -> KeptRules | None:
+        """The process's own rules of a part of the calendar; None where its release knows no such part."""
+        try:
+            rules = own_rules(name)
+        except ValueError:
+            return None
+        return KeptRules(fingerprint=self.calendar.fingerprint, versions=self.calendar.versions, rules=rules)
+
+    def calendar_register(self, reg: CalendarRegister) -> Outgoing:
+        """What is kept of a part of the calendar from now on: to be stored."""
+        self.memory.apply_calendar(reg)
+        subject = subjects.calendar_register(self.partition, reg.name)
+        return Outgoing(subject, encode(reg), None, None, None, rollup=True)
 
     def note(
         self,
@@ -266,10 +306,11 @@ class Book:
             oldest_unfinished=self._oldest_unfinished(),
             last_command=last_command,
             due_fence=self.emitter.fence,
-            fingerprint=self._fingerprint,
+            fingerprint=self.calendar.fingerprint,
             ring=ring,
             catch_up_approved_ms=order.approved_ms,
             catch_up_discarded_ms=order.discarded_ms,
+            calendars_kept=self.calendars_kept,
         )
         started = self._clock.monotonic()
         seq = await self._store_or_drop_moved(register, batch)
@@ -277,7 +318,7 @@ class Book:
         self.ring, self.last_command = ring, last_command
         for offset, (task, _) in enumerate(batch.registers.values(), 1):
             memory.note_written(task, seq + offset)
-        first_note = seq + len(batch.registers) + 1
+        first_note = seq + len(batch.registers) + len(batch.others) + 1
         for offset, note in enumerate(batch.notes):
             if note.on_seq is not None:
                 note.on_seq(first_note + offset)

@@ -18,7 +18,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
-from gnomon_scheduler.registers import ShardRegister, TaskRegister, owes_change
+from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_schemas.events import Event
 from gnomon_schemas.problems import Problem
@@ -66,6 +66,8 @@ class ShardMemory:
         """The tasks that a register told of as having executions that are being ended."""
         self.owing: dict[str, TaskState] = {}
         """The tasks whose register asked for a change of its own accord: see `decisions.own_changes`."""
+        self.calendars: dict[str, CalendarRegister] = {}
+        """The rules that the slots were made by, by name of the part of the calendar: see `replanning`."""
         self.handled: dict[str, set[int]] = {}
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
@@ -269,6 +271,10 @@ class ShardMemory:
             # The leader has stored the outcomes of these slots: a standby walks its heap along, to be warm.
             self._horizon_ms = reg.watermark_ms
             self.pass_over(reg.watermark_ms)
+
+    def apply_calendar(self, reg: CalendarRegister) -> None:
+        """Take over what is kept of a part of the calendar."""
+        self.calendars[reg.name] = reg
 
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""

@@ -25,9 +25,11 @@ from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 __all__ = [
     "RING_SIZE",
     "Backfilling",
+    "CalendarRegister",
     "Cancelling",
     "CatchUpOrder",
     "Entry",
+    "KeptRules",
     "RingEntry",
     "Runtime",
     "ShardRegister",
@@ -139,6 +141,41 @@ class Backfilling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         return sum(run.startswith(self.prefix) for run in runs)
 
 
+class KeptRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The rules of a part of the calendar, as some calendar has them."""
+
+    fingerprint: str
+    """Of that calendar."""
+    versions: dict[str, str]
+    rules: bytes
+    until_ms: int | None = None
+    """Up to when slots were made by them; None: they still are."""
+
+
+class CalendarRegister(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    tag_field="type",
+    tag="gnomon.state.calendar.v1",
+):
+    """By which rules of one part of the calendar the slots of a shard's tasks were made: see `replanning`."""
+
+    name: str
+    """`zone-Europe/Berlin`."""
+    kept: tuple[KeptRules, ...]
+    """The rules in force. More than one while tasks are re-planned from the first of them to the others: a revision
+    with the fingerprint of a later one is by that, every other one by the first."""
+    past: tuple[KeptRules, ...] = ()
+    """Those that were in force before, the oldest first: for whoever asks what the slots were."""
+
+    def rules_of(self, fingerprint: str) -> KeptRules:
+        """The rules by which a revision with this fingerprint makes its slots."""
+        return next((one for one in self.kept[:0:-1] if one.fingerprint == fingerprint), self.kept[0])
+
+
 class TaskRegister(
     msgspec.Struct,
     frozen=True,
@@ -231,6 +268,10 @@ class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     """Late slots that were decided up to here may go, however many they are."""
     catch_up_discarded_ms: int = 0
     """Those of them that had not been handed out are `missed(catch_up_skip)`."""
+
+    calendars_kept: bool = False
+    """Every part of the calendar that a task of the shard depends on has its register. A version that keeps none
+    leaves this out again."""
 
     @property
     def catch_up_order(self) -> CatchUpOrder:

@@ -23,7 +23,7 @@ from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.loading import load
 from gnomon_scheduler.memory import ShardMemory
-from gnomon_scheduler.registers import ShardRegister, TaskRegister
+from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, decode_event
 from gnomon_schemas.events import Event, Rejected
@@ -140,6 +140,9 @@ class Replica(Service):
 
     def apply_register(self, message: Stored) -> None:
         """Take over a register as it is stored; one that cannot be read is set aside."""
+        if message.subject.startswith("state.calendar."):
+            self._apply_calendar(message)
+            return
         try:
             if message.subject == self._shard_subject:
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
@@ -152,6 +155,18 @@ class Replica(Service):
             self.memory.tasks.pop(task_id, None)
             _log.error(
                 LogEvent.REGISTER_UNREADABLE,
+                subject=message.subject,
+                seq=message.seq,
+                error=str(error),
+            )
+
+    def _apply_calendar(self, message: Stored) -> None:
+        try:
+            self.memory.apply_calendar(decode(message.data, CalendarRegister))
+        except msgspec.DecodeError as error:
+            # Whoever leads keeps its own rules from then on, as if there had been none.
+            _log.error(
+                LogEvent.CALENDAR_UNREADABLE,
                 subject=message.subject,
                 seq=message.seq,
                 error=str(error),

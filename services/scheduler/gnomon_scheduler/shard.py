@@ -48,6 +48,7 @@ from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.own_desk import OwnDesk
+from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -108,6 +109,7 @@ class Shard(Service):
         """Tasks past their last slot, that end once the watermark is there too."""
         self._intakes: list[Intake] = []
         self._book: Book
+        self._applier: Applier
         self._slots: SlotDesk
         self._own: OwnDesk
         self._departures: DepartureDesk
@@ -234,13 +236,13 @@ class Shard(Service):
             self._endings.wish,
             cancel_grace_ms=options.cancel_grace_ms,
         )
-        applier = Applier(self._book, self._endings.wish, self._after_end)
-        self._own = OwnDesk(self._book, applier, self._surroundings)
+        self._applier = Applier(self._book, self._endings.wish, self._after_end)
+        self._own = OwnDesk(self._book, self._applier, self._surroundings)
         self._commands = CommandDesk(
             self._bus,
             self._book,
             self._types,
-            applier,
+            self._applier,
             self._surroundings,
             self._own.look_at,
             self._departures.late.obey,
@@ -291,6 +293,8 @@ class Shard(Service):
                 # only in memory yet is armed when its register is stored.
                 flight.emitted = False
                 (book.arm_once_stored if task_id in memory.dirty else book.arm)(task_id, flight)
+        # All that was decided is in memory now, and nothing is handed out yet.
+        await settle_calendar(book, self._surroundings, self._applier)
         for task in memory.ending.values():
             for item in task.cancelling.values():
                 self._endings.wish(task, item)

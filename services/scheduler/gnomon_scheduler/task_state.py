@@ -11,7 +11,7 @@ The Structs in here are left out of Python's cycle collector (`gc=False`): nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -131,7 +131,9 @@ class Outline(msgspec.Struct, frozen=True, gc=False):
 
     spec: _SpecOutline
     revision: int
+    revision_from_ms: int
     cursor_s: int
+    fingerprint: str
     ended: str | None = None
     deleted_ms: int | None = None
 
@@ -203,7 +205,20 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
             assert self._stored is not None
             return decode(self._stored, Outline)
         spec = _SpecOutline(reg.spec.schedule, reg.spec.paused)
-        return Outline(spec, reg.revision, reg.cursor_s, reg.ended, reg.deleted_ms)
+        return Outline(
+            spec,
+            reg.revision,
+            reg.revision_from_ms,
+            reg.cursor_s,
+            reg.fingerprint,
+            reg.ended,
+            reg.deleted_ms,
+        )
+
+    def may_mention(self, texts: Sequence[bytes]) -> bool:
+        """Whether one of some texts may be in its register: a quick look, without waking it."""
+        stored = self._stored
+        return stored is None or any(text in stored for text in texts)
 
     @property
     def awake(self) -> bool:

@@ -42,6 +42,8 @@ class Unit:
     task: TaskState | None = None
     """The task whose register is written; None: only events."""
     notes: list[Note] = field(default_factory=list)
+    others: list[Outgoing] = field(default_factory=list)
+    """Registers of other objects."""
     command_seq: int = 0
     ring: RingEntry | None = None
     """A command without a task, for the shard's ring."""
@@ -65,7 +67,8 @@ class Unit:
     @property
     def size(self) -> int:
         """Bytes of payload, with some room for headers."""
-        return len(self.register) + sum(len(note.message.data) + 600 for note in self.notes)
+        events = sum(len(note.message.data) + 600 for note in self.notes)
+        return len(self.register) + events + sum(len(other.data) + 600 for other in self.others)
 
 
 @dataclass(slots=True)
@@ -73,6 +76,8 @@ class Batch:
     """Units that go into one atomic batch."""
 
     registers: dict[str, tuple[TaskState, bytes]] = field(default_factory=dict)
+    others: dict[str, Outgoing] = field(default_factory=dict)
+    """Registers of other objects, by subject."""
     notes: list[Note] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
     size: int = 0
@@ -88,13 +93,16 @@ class Batch:
             return True
         if any(note.message.expected_subject in self.chains for note in unit.notes):
             return False
-        count = len(self.registers) + len(self.notes) + len(unit.notes) + (unit.task is not None)
+        count = len(self.registers) + len(self.others) + len(self.notes)
+        count += (unit.task is not None) + len(unit.others) + len(unit.notes)
         return count <= _MESSAGES_MAX and self.size + unit.size <= _BYTES_MAX
 
     def add(self, unit: Unit) -> None:
         """Put a unit in."""
         if unit.task is not None:
             self.registers[unit.task.task_id] = (unit.task, unit.register)
+        for other in unit.others:
+            self.others[other.subject] = other
         for note in unit.notes:
             if note.message.expected_subject in self.chains:
                 raise ValueError(f"one unit writes twice on the chain {note.message.expected_subject}")
@@ -104,11 +112,12 @@ class Batch:
         self.size += unit.size
 
     def messages(self, partition: int) -> list[Outgoing]:
-        """The messages after the shard register: task registers, then events."""
+        """The messages after the shard register: task registers, those of other objects, then events."""
         messages = [
             Outgoing(subjects.task_register(partition, task_id), data, None, None, None, rollup=True)
             for task_id, (_, data) in self.registers.items()
         ]
+        messages += self.others.values()
         messages += [note.message for note in self.notes]
         return messages
 

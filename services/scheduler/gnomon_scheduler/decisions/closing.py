@@ -20,10 +20,11 @@ from gnomon_scheduler.decisions.telling import about
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
 from gnomon_schemas.clock_text import format_instant, slot_run
-from gnomon_schemas.events import Skipped
+from gnomon_schemas.events import Event, Skipped
+from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import Overlap, Trigger
 
-__all__ = ["close", "is_stronger"]
+__all__ = ["close", "flight_of_left", "is_stronger", "slots_of_pause"]
 
 
 def close(
@@ -33,30 +34,19 @@ def close(
     decision: Decision,
     command_id: str | None,
     around: Surroundings,
+    schedule: Schedule | None = None,
 ) -> TaskRegister:
     """Give every slot of the old revision up to now its outcome, or write it ahead; the cursor moves to now.
 
     `reg` is the register after the change. Slots that wait for their jitter run later under an update, and are
     withdrawn where the change ends or pauses the task. `command_id` is None for a change that no command asked for.
+    `schedule`: by which the slots of a pause are counted, where it is not the task's as it is read now.
     """
     old, now_ms = task.reg, around.now_ms
     now_s = now_ms // 1000
-    if old.spec.paused and old.spec.schedule is not None and old.ended is None:
-        count = count_fires(old.spec.schedule, old.cursor_s, now_s)
-        if count:
-            decision.events.append(
-                Skipped(
-                    **about(old, around),
-                    reason="paused",
-                    revision=old.revision,
-                    count=count,
-                    task_type=old.spec.task_type,
-                    from_=format_instant((old.cursor_s + 1) * 1000),
-                    to=format_instant((now_s + 1) * 1000),
-                )
-            )
+    decision.events += slots_of_pause(old, schedule or old.spec.schedule, now_s, around)
     reason = _withdrawal_reason(reg)
-    decision.waiting = [_flight_of_slot(slot) for slot in waiting_for_jitter]
+    decision.waiting = [flight_of_left(slot) for slot in waiting_for_jitter]
     if reason is not None:
         deadline_ms = now_ms + around.cancel_grace_ms
         runs = [flight.run for flight in decision.waiting]
@@ -73,6 +63,28 @@ def close(
     return msgspec.structs.replace(reg, cursor_s=max(now_s, old.cursor_s))
 
 
+def slots_of_pause(
+    reg: TaskRegister, schedule: Schedule | None, until_s: int, around: Surroundings
+) -> list[Event]:
+    """The span of a pause up to an instant, where the task is paused and had slots by `schedule`."""
+    if schedule is None or not reg.spec.paused or reg.ended is not None:
+        return []
+    count = count_fires(schedule, reg.cursor_s, until_s)
+    if not count:
+        return []
+    return [
+        Skipped(
+            **about(reg, around),
+            reason="paused",
+            revision=reg.revision,
+            count=count,
+            task_type=reg.spec.task_type,
+            from_=format_instant((reg.cursor_s + 1) * 1000),
+            to=format_instant((until_s + 1) * 1000),
+        )
+    ]
+
+
 def is_stronger(reason: str, present: Cancelling | None) -> bool:
     """Whether a wish to end an execution replaces the one that is there. A pause's lets go of what was claimed."""
     return present is None or reason == "deleted" or (present.reason == "paused" and reason != "paused")
@@ -86,7 +98,8 @@ def _withdrawal_reason(reg: TaskRegister) -> str | None:
     return "paused" if reg.spec.paused else None
 
 
-def _flight_of_slot(slot: Slot) -> Flight:
+def flight_of_left(slot: Slot) -> Flight:
+    """The execution, to be written ahead, of a slot that a revision leaves behind. `slot.task` still has it."""
     spec = slot.task.reg.spec
     return Flight(
         run=slot_run(slot.nominal_s),

@@ -37,16 +37,23 @@ from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import Runtime, TaskRegister, fails_too_often
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import StatusChanged
+from gnomon_schemas.schedules import Schedule
 
 __all__ = ["OwnChange", "end_pause", "pause_after_failures", "unfailed"]
 
 OwnChange: TypeAlias = Callable[[TaskState, list[Slot], Surroundings], Decision | None]
 
 
-def end_pause(task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings) -> Decision | None:
+def end_pause(
+    task: TaskState,
+    waiting_for_jitter: list[Slot],
+    around: Surroundings,
+    schedule: Schedule | None = None,
+) -> Decision | None:
     """Let the slots of a task fire again from the end of its pause on.
 
     `around.now_ms` is the last instant of the pause: the slot of the very second that it lasts until is live again.
+    The slots of the pause are those of `schedule`, where it is not the task's own as it is read now.
     """
     old = task.reg
     until_ms = old.paused_until_ms
@@ -60,7 +67,7 @@ def end_pause(task: TaskState, waiting_for_jitter: list[Slot], around: Surroundi
         runtime=unfailed(old.runtime),
     )
     decision = Decision(old, rescheduled=True)
-    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around)
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around, schedule)
     decision.events.append(_told(task, old, reg, "pause_over", until_ms, around))
     return decision
 

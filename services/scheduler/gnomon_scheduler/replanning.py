@@ -1,0 +1,272 @@
+"""What a leader does about the calendar before its first turn. The reasons are in ADR 0015.
+
+Terms. The *calendar* is what slots depend on besides the schedule: the rules of zones, each a *part* with a name and
+rules (`gnomon_core.timing.calendars`). The rules that the slots of this shard were made by are *kept*, one register a
+part (`registers.CalendarRegister`); the process has rules of its *own*. A task is *touched* when its slots differ
+under the two.
+
+`settle_calendar` leaves the shard with all parts kept as they are in this process. On the way there are three kinds of
+batches, and a crash after any of them leaves something to go on from:
+
+1. the parts that differ, with the own rules beside the kept ones, as soon as a touched task is found;
+2. the touched tasks: a revision with the own fingerprint, by which whoever goes on knows that it goes by the own rules;
+3. the parts that differ, with the own rules alone, and what was kept among the past.
+
+No slot is handed out and no command decided meanwhile, so nothing but 2 makes revisions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.timing import as_of, difference, keep, names_of, text_of
+from gnomon_scheduler.applying import Applier
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.command import Surroundings
+from gnomon_scheduler.decisions.own_changes import end_pause
+from gnomon_scheduler.decisions.replanning import Calendars, compared_from_s, decided_until_ms, replan
+from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.registers import CalendarRegister, KeptRules
+from gnomon_scheduler.units import Unit
+from gnomon_schemas.events import CalendarName, Event
+from gnomon_schemas.schedules import Schedule
+
+__all__ = ["settle_calendar"]
+
+_log = structlog.get_logger(__name__)
+_LOOKED_AT_ONCE: Final = 2000
+"""Tasks between two looks at what else the process has to do: its leases must not wait."""
+_COMPARED_AT_ONCE: Final = 50
+_STORED_AT_ONCE: Final = 400
+_PAST_MAX: Final = 16
+"""Former rules of a part that its register remembers."""
+
+
+class _Part(NamedTuple):
+    """A part of the calendar: what is kept of it, and what the process has."""
+
+    register: CalendarRegister
+    own: KeptRules
+
+    @property
+    def differs(self) -> bool:
+        """Whether slots may have been made by other rules than the own ones."""
+        kept = self.register.kept
+        return len(kept) > 1 or kept[0].rules != self.own.rules
+
+
+async def settle_calendar(
+    book: Book,
+    surroundings: Callable[[int], Surroundings],
+    applier: Applier,
+) -> None:
+    """Re-plan what the process's own calendar moves, and have its rules kept. To be called before the first turn.
+
+    `surroundings` of an instant. Raises Deposed.
+    """
+    started = time.monotonic()
+    await _keep_what_is_in_use(book)
+    parts = {part.register.name: part for part in _parts(book)}
+    differing = {name: part for name, part in parts.items() if part.differs}
+    # The same rules under another calendar's name are said to be of that from now on.
+    renamed = [
+        CalendarRegister(name=name, kept=(part.own,), past=part.register.past)
+        for name, part in parts.items()
+        if name not in differing and part.register.kept != (part.own,)
+    ]
+    if not differing:
+        await _keep(book, renamed)
+        return
+    change = _Change(book, differing, surroundings, applier)
+    await change.replan_tasks()
+    await _keep(book, [*renamed, *change.closing()])
+    _log.warning(
+        LogEvent.CALENDAR_CHANGED,
+        partition=book.partition,
+        changed=sorted(differing),
+        replanned=change.replanned,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+async def _keep_what_is_in_use(book: Book) -> None:
+    """The first time, and after a version that kept nothing: see to it that every part in use has its register."""
+    if book.calendars_kept:
+        return
+    names: set[str] = set()
+    for index, task in enumerate(list(book.memory.tasks.values())):
+        if index % _LOOKED_AT_ONCE == _LOOKED_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        schedule = task.outline.spec.schedule
+        if schedule is not None:
+            names |= names_of(schedule)
+    missing = sorted(names - book.memory.calendars.keys())
+    book.calendars_kept = True
+    await _keep(
+        book, [CalendarRegister(name=name, kept=(own,)) for name in missing if (own := book.own(name))]
+    )
+    if missing:
+        _log.info(LogEvent.CALENDAR_KEPT, partition=book.partition, names=missing)
+
+
+def _parts(book: Book) -> Iterator[_Part]:
+    """What is kept, as far as this release knows it: what it does not know stays as it is."""
+    for name, register in book.memory.calendars.items():
+        own = book.own(name)
+        if own is not None:
+            yield _Part(register, own)
+
+
+async def _keep(book: Book, registers: list[CalendarRegister]) -> None:
+    if registers:
+        await _store(book, [Unit(others=[book.calendar_register(register) for register in registers])])
+
+
+async def _store(book: Book, units: list[Unit]) -> None:
+    """Store units that hand nothing out: the watermark stays."""
+    await book.store(units, book.watermark_ms)
+
+
+class _Change:
+    """One change of the calendar of one shard."""
+
+    def __init__(
+        self,
+        book: Book,
+        parts: dict[str, _Part],
+        surroundings: Callable[[int], Surroundings],
+        applier: Applier,
+    ) -> None:
+        self._book, self._surroundings, self._applier = book, surroundings, applier
+        self._parts = parts
+        # Not before a change that is under way, whatever the clock of its leader was: readers go by this order.
+        until = [rules.until_ms or 0 for part in parts.values() for rules in part.register.kept]
+        self._now_ms = max(book.now_ms(), *until)
+        self._opened = False
+        self._names: dict[bytes, str] = {}
+        """What kept rules are called in schedules."""
+        for name, part in parts.items():
+            for rules in part.register.kept:
+                self._make_known(name, rules)
+        self.replanned = 0
+
+    def _make_known(self, name: str, rules: KeptRules) -> None:
+        try:
+            self._names[rules.rules] = keep(name, rules.rules)
+        except ValueError as error:
+            # Nothing can be compared with them: as if there had been none.
+            _log.error(LogEvent.CALENDAR_UNREADABLE, name=name, error=str(error))
+
+    async def replan_tasks(self) -> None:
+        """Step 2, and before the first task that is touched, step 1."""
+        texts = [text_of(name).encode() for name in self._parts]
+        units: list[Unit] = []
+        compared = 0
+        for index, task in enumerate(list(self._book.memory.tasks.values())):
+            if index % _LOOKED_AT_ONCE == _LOOKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if not task.may_mention(texts):
+                continue
+            compared += 1
+            if compared % _COMPARED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            unit = self._look_at(task)
+            if unit is None:
+                continue
+            await self._open()
+            units.append(unit)
+            if len(units) >= _STORED_AT_ONCE:
+                await _store(self._book, units)
+                units = []
+        if units:
+            await _store(self._book, units)
+
+    def _look_at(self, task: TaskState) -> Unit | None:
+        """The new revision of a task; None where its slots are what they were."""
+        outline = task.outline
+        schedule = outline.spec.schedule
+        if schedule is None or outline.ended is not None or outline.deleted_ms is not None:
+            return None
+        rules = self._kept_of(schedule, outline.fingerprint)
+        if not rules:
+            return None
+        names = tuple((name, self._names[one.rules]) for name, one in rules.items())
+        book = self._book
+        handled = book.memory.handled.get(task.task_id, ())
+        at_ms = decided_until_ms(task, book.watermark_ms, handled)
+        since_s = compared_from_s(task, book.watermark_ms, at_ms)
+        found = difference(schedule, names, since_s, at_ms // 1000)
+        if found is None:
+            return None
+        former = next(iter(rules.values()))
+        calendars = Calendars(
+            CalendarName(fingerprint=former.fingerprint, versions=former.versions),
+            book.calendar,
+            tuple(name for name, _ in names),
+        )
+        before = as_of(schedule, names)
+        over = self._end_pause(task, before, at_ms)
+        decision = replan(
+            task,
+            before,
+            found,
+            calendars,
+            at_ms=at_ms,
+            watermark_ms=book.watermark_ms,
+            handled=handled,
+            around=self._surroundings(self._now_ms),
+        )
+        decision.events[:0] = over
+        self.replanned += 1
+        return self._applier.apply(task, decision)
+
+    def _end_pause(self, task: TaskState, before: Schedule, at_ms: int) -> list[Event]:
+        """End a pause that the former leader had ended when it died: the slots since then are handed out."""
+        until_ms = task.reg.paused_until_ms
+        if until_ms is None or at_ms < until_ms:
+            return []
+        decision = end_pause(task, [], self._surroundings(until_ms - 1), before)
+        if decision is None:
+            return []
+        task.reg = decision.reg
+        return decision.events
+
+    def _kept_of(self, schedule: Schedule, fingerprint: str) -> dict[str, KeptRules]:
+        """By name, the rules that a revision with this fingerprint goes by, where the own ones are others."""
+        kept: dict[str, KeptRules] = {}
+        for name in sorted(names_of(schedule) & self._parts.keys()):
+            part = self._parts[name]
+            rules = part.register.rules_of(fingerprint)
+            if rules.rules != part.own.rules and rules.rules in self._names:
+                kept[name] = rules
+        return kept
+
+    async def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        await _keep(self._book, [self._opening(part) for part in self._parts.values()])
+
+    def _opening(self, part: _Part) -> CalendarRegister:
+        kept = part.register.kept
+        newest = kept[-1]
+        if newest.fingerprint == part.own.fingerprint and newest.rules == part.own.rules:
+            return part.register
+        until_now = msgspec.structs.replace(newest, until_ms=self._now_ms)
+        return msgspec.structs.replace(part.register, kept=(*kept[:-1], until_now, part.own))
+
+    def closing(self) -> list[CalendarRegister]:
+        """What step 3 stores: what was kept is past."""
+        registers = []
+        for part in self._parts.values():
+            opened = self._opening(part)
+            past = (*opened.past, *opened.kept[:-1])[-_PAST_MAX:]
+            registers.append(CalendarRegister(name=opened.name, kept=(opened.kept[-1],), past=past))
+        return registers
