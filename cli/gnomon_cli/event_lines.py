@@ -35,6 +35,7 @@ _STYLES = {
     "skipped": "yellow",
     "missed": "magenta",
     "coalesced": "yellow",
+    "replanned": "yellow",
     "failed": "red",
     "dead_lettered": "bold red",
     "rejected": "red",
@@ -149,6 +150,13 @@ def _status_changed(event: Event) -> list[str]:
     return [f"{event.get('old_status')} -> {event.get('new_status')}", str(event.get("reason") or "")]
 
 
+def _replanned(event: Event) -> list[str]:
+    parts = ", ".join(str(name) for name in event.get("changed") or ())
+    moved = f"{event.get('disappeared')} slots gone, {event.get('appeared')} new"
+    first = event.get("first_difference")
+    return [f"{parts} changed", moved, f"from {shown.instant(first)} on" if first is not None else ""]
+
+
 def _rejected(event: Event) -> list[str]:
     return [str(event.get("verb"))]
 
@@ -177,6 +185,7 @@ _DETAILS: dict[str, Callable[[Event], list[str]]] = {
     "updated": _updated,
     "unchanged": lambda event: [str(event.get("verb"))],
     "status_changed": _status_changed,
+    "replanned": _replanned,
     "rejected": _rejected,
     "failed": _failed,
     "dead_lettered": _dead_lettered,

@@ -122,7 +122,9 @@ class Replanned(Event, frozen=True, kw_only=True, tag="gnomon.task.replanned.v1"
     """The new revision has the slots after this instant; it lies where the former leader of the shard stopped."""
     revision: int
     old_calendar: CalendarName
+    """By which the slots were made so far."""
     new_calendar: CalendarName
+    """By which they are made from now on."""
     changed: tuple[str, ...]
     """What in the calendar is another: `zone-Asia/Beirut`."""
     first_difference: str | None

@@ -129,6 +129,24 @@ def _task_events() -> dict[str, msgspec.Struct]:
             task=_task(),
             changes=(events.FieldChange(field="paused", old=True, new=False),),
         ),
+        "task.replanned": events.Replanned(
+            **_EVENT,
+            replanned_at=_AT,
+            revision=2,
+            old_calendar=events.CalendarName(
+                fingerprint="5b1e0f6a7c2d4e90", versions={"tzdata": "2025.1", "croniter": "6.0.0"}
+            ),
+            new_calendar=events.CalendarName(
+                fingerprint="c07d22f19a3b8e41", versions={"tzdata": "2025.2", "croniter": "6.0.0"}
+            ),
+            changed=("zone-Asia/Manila",),
+            first_difference="2027-03-28T01:00:00.000Z",
+            old_next="2026-11-22T01:00:00.000Z",
+            new_next="2026-11-22T01:00:00.000Z",
+            appeared=217,
+            disappeared=217,
+            task=_task(),
+        ),
         "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4),
         "task.rejected": events.Rejected(**_EVENT, command_id="c5", verb="create", error=refused),
     }

@@ -12,12 +12,13 @@ as a user could. Runs on demand are counted beside the slots: each `queued` of o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from gnomon_core.timing import fires
+from gnomon_core.timing import KeptNames, as_of, fires
 from gnomon_schemas.clock_text import format_instant, instant_ms, parse_slot_run, slot_run
-from gnomon_schemas.events import Created, Deleted, SlotOutcome, StatusChanged, Updated
+from gnomon_schemas.events import Created, Deleted, Replanned, SlotOutcome, StatusChanged, Updated
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import TASK_RUN
 from gnomon_schemas.tasks import Task, TaskStatus
@@ -51,13 +52,23 @@ class Stretch:
         return fires(self.schedule, self.after_ms // 1000, min(self.until_ms, until_ms) // 1000)
 
 
-def stretches(events: Iterable[Seen]) -> list[Stretch]:
-    """The stretches of one task, in order, from its own events."""
+Calendars = Mapping[str, KeptNames]
+"""By the fingerprint of a calendar, what differs in it from that of the process that audits."""
+
+
+def stretches(events: Iterable[Seen], calendars: Calendars = MappingProxyType({})) -> list[Stretch]:
+    """The stretches of one task, in order, from its own events.
+
+    A stretch has the slots of the calendar that was in force: the next `replanned` names it, or the last one.
+    """
     marks: list[tuple[int, Schedule | None, int, bool]] = []
+    replanned: list[tuple[int, Replanned]] = []
     for seen in events:
         event = seen.event
-        if isinstance(event, Created | Updated):
-            at_ms = instant_ms(event.created_at if isinstance(event, Created) else event.updated_at)
+        if isinstance(event, Created | Updated | Replanned):
+            at_ms = instant_ms(_valid_from(event))
+            if isinstance(event, Replanned):
+                replanned.append((len(marks), event))
             task: Task = event.task
             schedule = None if task.status in _OVER else task.schedule
             marks.append((at_ms, schedule, task.revision, task.paused))
@@ -73,9 +84,26 @@ def stretches(events: Iterable[Seen]) -> list[Stretch]:
     # What was never created (a shard that was told something, a refused id) has no mark, and no stretch.
     ends = [*(mark[0] for mark in marks), _ENDLESS_MS][1:]
     return [
-        Stretch(at_ms, end_ms, schedule, revision, paused)
-        for (at_ms, schedule, revision, paused), end_ms in zip(marks, ends, strict=True)
+        Stretch(at_ms, end_ms, _as_of(schedule, index, replanned, calendars), revision, paused)
+        for index, ((at_ms, schedule, revision, paused), end_ms) in enumerate(zip(marks, ends, strict=True))
     ]
+
+
+def _valid_from(event: Created | Updated | Replanned) -> str:
+    if isinstance(event, Created):
+        return event.created_at
+    return event.updated_at if isinstance(event, Updated) else event.replanned_at
+
+
+def _as_of(
+    schedule: Schedule | None, index: int, replanned: list[tuple[int, Replanned]], calendars: Calendars
+) -> Schedule | None:
+    """A schedule under the calendar in force in the stretch of that index."""
+    if schedule is None or not replanned:
+        return schedule
+    following = (event.old_calendar for at, event in replanned if at > index)
+    calendar = next(following, replanned[-1][1].new_calendar)
+    return as_of(schedule, calendars.get(calendar.fingerprint, ()))
 
 
 @dataclass(slots=True)
@@ -124,7 +152,7 @@ class Audit:
         return "\n  ".join(lines)
 
 
-def audit(events: Iterable[Seen], until_ms: int) -> Audit:
+def audit(events: Iterable[Seen], until_ms: int, calendars: Calendars = MappingProxyType({})) -> Audit:
     """Compare for all slots with a nominal time up to `until_ms`, of all tasks."""
     of_task: defaultdict[str, list[Seen]] = defaultdict(list)
     for seen in events:
@@ -132,12 +160,12 @@ def audit(events: Iterable[Seen], until_ms: int) -> Audit:
             of_task[seen.task_id].append(seen)
     result = Audit()
     for task_id, seen_of_task in of_task.items():
-        _audit_task(result, task_id, seen_of_task, until_ms)
+        _audit_task(result, task_id, seen_of_task, until_ms, calendars)
     return result
 
 
-def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int) -> None:
-    pieces = stretches(seen for seen in events if seen.run == TASK_RUN)
+def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int, calendars: Calendars) -> None:
+    pieces = stretches((seen for seen in events if seen.run == TASK_RUN), calendars)
     chains: defaultdict[str, list[Seen]] = defaultdict(list)
     for seen in events:
         if seen.run != TASK_RUN:

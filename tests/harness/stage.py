@@ -72,7 +72,7 @@ class Stage:
     def audit(self, until_ms: int | None = None) -> Audit:
         """Expected against recorded, for the stage's task."""
         until = self.clock.now_ms() if until_ms is None else until_ms
-        return audit(self.world.events.of(task_id=self.task), until)
+        return audit(self.world.events.of(task_id=self.task), until, self.world.calendars)
 
 
 Scene = Callable[[Stage], Awaitable[object]]

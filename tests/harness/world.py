@@ -27,6 +27,7 @@ from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.timing import KeptNames
 from gnomon_scheduler.registers import ShardRegister, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode
@@ -85,6 +86,8 @@ class World:
             "GNOMON_HTTP_ALLOW": "127.0.0.0/8",
             **(settings or {}),
         }
+        self.calendars: dict[str, KeptNames] = {}
+        """Of calendars that are not the test's own, by fingerprint: what differs in them."""
         self.processes: list[Process] = []
         self._leaders: list[Leader] = []
         self._fakes: list[FakeExecutor] = []
@@ -289,7 +292,7 @@ class World:
 
     def audit(self, until_ms: int | None = None) -> Audit:
         """Expected slots against recorded outcomes, up to an instant (now)."""
-        return audit(self.events.all, now_ms() if until_ms is None else until_ms)
+        return audit(self.events.all, now_ms() if until_ms is None else until_ms, self.calendars)
 
     async def settled(self, until_ms: int | None = None, within: float = 20.0) -> Audit:
         """Wait until every slot up to an instant (now) has its outcome; the audit, which is sound.

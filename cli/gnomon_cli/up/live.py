@@ -36,6 +36,7 @@ _HEARD = (
     "created",
     "updated",
     "status_changed",
+    "replanned",
     "deleted",
     "rejected",
     "queued",
