@@ -76,6 +76,7 @@ class Fold:
             ev.Created: self._created,
             ev.Updated: self._updated,
             ev.StatusChanged: self._status_changed,
+            ev.Replanned: self._replanned,
             ev.Deleted: self._deleted,
             ev.Queued: self._queued,
             ev.Started: self._started,
@@ -185,6 +186,22 @@ class Fold:
             # `occurred_at`: the last instant under what was before, where a pause lasted until `changed_at`.
             self._mark(stored, row, event.occurred_at)
         self._remember(stored, event, row.version, "updated", event.changed_at, None, event.changes)
+
+    def _replanned(self, stored: Stored, event: ev.Replanned) -> None:
+        """Another calendar: the same schedule has other slots, under a revision of its own."""
+        before = self.tasks.get(event.task_id)
+        row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
+        if before is not None:
+            _carry_over(before, row, ())
+        self.tasks[row.task_id] = row
+        self.definitions[row.task_id] = _definition(event.task)
+        self._mark(stored, row, event.replanned_at, event.revision)
+        change = ev.FieldChange(
+            field="calendar",
+            old=msgspec.to_builtins(event.old_calendar),
+            new=msgspec.to_builtins(event.new_calendar),
+        )
+        self._remember(stored, event, row.version, "updated", event.replanned_at, None, (change,))
 
     def _deleted(self, stored: Stored, event: ev.Deleted) -> None:
         task = self.tasks.get(event.task_id)
