@@ -64,6 +64,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return audit_command(options, Terminal())
+    if options.command == "forecast":
+        from gnomon_cli.forecast_command import forecast_command
+        from gnomon_cli.terminal import Terminal
+
+        return forecast_command(options, Terminal())
     if options.command == "doctor":
         from gnomon_cli.doctor.examination import doctor_command
         from gnomon_cli.terminal import Terminal

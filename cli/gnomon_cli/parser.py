@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_events(commands)
     _add_audit(commands)
     _add_backfill(commands)
+    _add_forecast(commands)
     _add_doctor(commands)
     return parser
 
@@ -324,6 +325,35 @@ def _add_backfill(commands: Any) -> None:
     )
     backfill.add_argument("--json", action="store_true", help="the answer as JSON")
     _add_target_flags(backfill)
+
+
+def _add_forecast(commands: Any) -> None:
+    forecast = commands.add_parser(
+        "forecast",
+        help="what fires when, and in which minutes too much does",
+        description="Count the planned fires of all schedules per bucket, and name the minutes in which most of them "
+        "come together. With --add, also of schedules that do not exist yet; nothing is stored.",
+    )
+    forecast.add_argument(
+        "--from", dest="from_", metavar="TIME", help="as 2026-09-21T09:00:00Z, or 1d from now (now)"
+    )
+    forecast.add_argument("--to", metavar="TIME", help="the same, exclusive (a day after --from)")
+    forecast.add_argument("--bucket", type=seconds, metavar="DURATION", help="whole minutes, as 15m (1h)")
+    forecast.add_argument(
+        "--tolerance",
+        type=seconds,
+        metavar="DURATION",
+        help="how late each task may be (1m): what jitter would do",
+    )
+    forecast.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="[N x] CRON|JSON",
+        help="and these, as '500 x 0 9 * * mon-fri'; may be given several times",
+    )
+    forecast.add_argument("--json", action="store_true", help="the forecast as JSON")
+    _add_target_flags(forecast)
 
 
 def _add_doctor(commands: Any) -> None:

@@ -74,6 +74,33 @@ class CalendarSlots:
         after = self._rank(last_time) if last_time and self._days.has(last_day) else 0
         return whole - before + after
 
+    def minutes_of_day(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """The hours and minutes at which its slots are, and how many there are in each such minute."""
+        return self._hours, self._minutes, len(self._seconds)
+
+    def has_day(self, day: int) -> bool:
+        """Whether a day, as a number of days since 1970, is one of its days."""
+        return self._days.has(day)
+
+    def tally(self, first: int, step: int, buckets: int) -> list[int]:
+        """How many slots lie in each of so many spans of `step` seconds, the first of which begins at `first`."""
+        ranks: dict[int, int] = {}
+        counts = []
+        whole, day, has, before = 0, first // DAY, self._days.has(first // DAY), -1
+        for bound in range(first, first + step * buckets + 1, step):
+            on, time = divmod(bound, DAY)
+            if on != day:
+                whole += self._days.count(day, on) * self._per_day
+                day, has = on, self._days.has(on)
+            rank = ranks.get(time)
+            if rank is None:
+                rank = ranks[time] = self._rank(time) if time else 0
+            total = whole + rank if has else whole
+            if before >= 0:
+                counts.append(total - before)
+            before = total
+        return counts
+
     def _time_from(self, time: int) -> int:
         """The first time of the day that is not before `time`; there is one."""
         hour, minute, second = _split(time)

@@ -132,6 +132,23 @@ class Timeline:
             start = end
         return total
 
+    def plain_offset(self, start: int, end: int) -> int | None:
+        """Wall time minus instant, where all of [start, end) is plain: each wall time happens there once, as shown.
+
+        None where the clock changes in it, or has just been set back.
+        """
+        showing = showing_at(self._zone, self._policy, start)
+        own, *others = showing.stretches
+        if others or start == showing.start or end > showing.end:
+            return None
+        covered = own.first <= start + own.offset and end + own.offset <= own.beyond
+        return own.offset if covered else None
+
+    @property
+    def slots(self) -> WallSlots:
+        """The wall times that its rule names."""
+        return self._slots
+
     def note(self, fire: int) -> Note | None:
         """How a change of the clock touches a fire."""
         showing = showing_at(self._zone, self._policy, fire)

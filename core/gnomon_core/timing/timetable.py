@@ -71,6 +71,10 @@ class IntervalTimetable:
         self._first = anchor + -((anchor - first) // every_seconds) * every_seconds
         self._last = last
 
+    def steady(self, start: int, end: int) -> tuple[int, int] | None:
+        """(anchor, every) where no bound of the schedule lies in [start, end); else None."""
+        return (self._first, self._every) if self._first <= start and end - 1 <= self._last else None
+
     def next(self, after: int) -> int | None:
         """See Timetable."""
         slot = self._first
@@ -142,6 +146,11 @@ class ClockTimetable:
     def between(self, after: int, until: int) -> Iterator[int]:
         """See Timetable."""
         return self.timeline.between(max(after, self._first - 1), min(until, self._last))
+
+    def plain_offset(self, start: int, end: int) -> int | None:
+        """See `Timeline.plain_offset`; None, too, where a bound of the schedule lies in [start, end)."""
+        within = self._first <= start and end - 1 <= self._last
+        return self.timeline.plain_offset(start, end) if within else None
 
     def count(self, after: int, until: int) -> int:
         """See Timetable. Walks over the changes of the clock and, where days are left out, over the days."""

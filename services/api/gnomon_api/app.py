@@ -27,6 +27,7 @@ from gnomon_api.routes.commands import RefusedOutcome, read_command
 from gnomon_api.routes.events import read_events
 from gnomon_api.routes.executions import EXECUTION_ROUTES
 from gnomon_api.routes.explain import EXPLAIN_ROUTES
+from gnomon_api.routes.forecast import FORECAST_ROUTES
 from gnomon_api.routes.ledger import LEDGER_ROUTES
 from gnomon_api.routes.schedules import SCHEDULE_ROUTES
 from gnomon_api.routes.status import HEALTH_ROUTES, STATUS_ROUTES
@@ -43,6 +44,7 @@ API_ROUTES: Final = [
     *BACKFILL_ROUTES,
     *EXECUTION_ROUTES,
     *EXPLAIN_ROUTES,
+    *FORECAST_ROUTES,
     *LEDGER_ROUTES,
     *SCHEDULE_ROUTES,
     *STATUS_ROUTES,

@@ -219,9 +219,10 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         field.update(rule_of(BackfillTask, name))
     found["BackfillAnswer"]["properties"]["count"]["minimum"] = 0
     # The route reads it in two steps, so that it can say all that is wrong.
-    found["PreviewInput"]["properties"]["schedule"] = {
-        key: value
-        for key, value in spec["properties"]["schedule"].items()
-        if key in ("anyOf", "discriminator")
-    } | {"description": "As a task has it."}
+    for name in ("PreviewInput", "PlannedInput"):
+        found[name]["properties"]["schedule"] = {
+            key: value
+            for key, value in spec["properties"]["schedule"].items()
+            if key in ("anyOf", "discriminator")
+        } | {"description": "As a task has it."}
     return refs, found

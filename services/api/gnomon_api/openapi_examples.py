@@ -23,6 +23,18 @@ def _plain(value: msgspec.Struct) -> Any:
 
 
 _AT: Final = "2026-11-21T09:00:00.000Z"
+_FORECAST: Final[dict[str, Any]] = {
+    "from": _AT,
+    "to": "2026-11-21T11:00:00.000Z",
+    "bucket": 3600,
+    "tasks": 501,
+    "total": 560,
+    "buckets": [
+        {"at": _AT, "fires": 530},
+        {"at": "2026-11-21T10:00:00.000Z", "fires": 30},
+    ],
+    "hot": [{"at": _AT, "fires": 501, "with_jitter": 101}],
+}
 _CREATED: Final = samples()["task.created"]
 assert isinstance(_CREATED, Created)
 _A_TASK: Final = _CREATED.task
@@ -177,6 +189,11 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "beside_another": {"overlap": "allow"},
     },
     "cancel_execution": {"with_a_reason": {"reason": "took too long"}, "empty": {}},
+    "forecast_with": {
+        "and five hundred more": {
+            "add": [{"schedule": {"kind": "cron", "expression": "0 9 * * mon-fri"}, "tasks": 500}]
+        }
+    },
     "preview_schedule": {
         "the_next_two": {
             "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
@@ -255,8 +272,10 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
             {"at": _AT, "what": "skipped", "seq": 42, "detail": "skipped: overlap"},
         ],
     },
+    ("forecast", 200): _FORECAST,
+    ("forecast_with", 200): _FORECAST,
     ("audit_ledger", 200): {
-        "since": "2026-09-20T09:00:00.000Z",
+        "since": "2026-11-20T09:00:00.000Z",
         "until": _AT,
         "tasks": 3,
         "expected": 4321,
@@ -265,9 +284,9 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         "missing_count": 1,
         "missing": [
             {
-                "execution_id": "hello.20260921T085900Z",
+                "execution_id": "hello.20261121T085900Z",
                 "task_id": "hello",
-                "scheduled_for": "2026-09-21T08:59:00.000Z",
+                "scheduled_for": "2026-11-21T08:59:00.000Z",
                 "revision": 2,
             }
         ],

@@ -12,9 +12,11 @@ from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
+from gnomon_api.forecasting import ForecastReport
 from gnomon_api.planning import DryRun
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
 from gnomon_api.routes.executions import CancelReason
+from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
@@ -144,6 +146,21 @@ _FILTER_WORDS: Final = {
     "scheduled_before": "`scheduled_for` before this instant.",
 }
 
+_FORECAST_PARAMS: Final = (
+    _query("from", "From here on, cut to the minute; now.", format="date-time"),
+    _query("to", "Up to here, exclusive; a day after `from`.", format="date-time"),
+    _query(
+        "bucket", "Seconds of a bucket, whole minutes.", type="integer", minimum=60, default=BUCKET_DEFAULT
+    ),
+    _query(
+        "tolerance",
+        "So many seconds late each task may be, for `with_jitter`; its own jitter where that is longer.",
+        type="integer",
+        minimum=0,
+        maximum=86400,
+        default=TOLERANCE_DEFAULT,
+    ),
+)
 _READ: Final = (Code.INVALID, Code.UNAVAILABLE)
 _READ_ONE: Final = (Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.UNAVAILABLE)
 _BODY: Final = (Code.NOT_JSON, Code.INVALID, Code.UNKNOWN_FIELD, Code.TOO_LARGE)
@@ -259,6 +276,16 @@ OPERATIONS: Final[dict[str, Operation]] = {
             _query("run", "A run, or the id of its execution; without either, the latest execution."),
         ],
         problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "forecast": Operation(
+        "ledger", {200: ForecastReport}, params=_FORECAST_PARAMS, problems=(*_READ, Code.UNKNOWN_FIELD)
+    ),
+    "forecast_with": Operation(
+        "ledger",
+        {200: ForecastReport},
+        ForecastInput,
+        params=_FORECAST_PARAMS,
+        problems=(*_BODY, Code.INVALID_SCHEDULE, Code.UNAVAILABLE),
     ),
     "audit_ledger": Operation(
         "ledger",

@@ -26,3 +26,10 @@ select task_id, execution_id, count(*) as times from second_endings where task_i
 -- name: recorded_since
 -- Which of some executions have a row now.
 select execution_id from executions where execution_id = any($1::text[]);
+
+-- name: planned_schedules
+-- The schedules that make slots now, and how many tasks have each.
+select schedule::text as schedule, count(*) as tasks from tasks
+where base_status = 'scheduled' and deleted_at is null and schedule is not null
+  and ($1::text is null or user_id = $1)
+group by 1;

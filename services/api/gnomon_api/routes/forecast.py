@@ -1,0 +1,149 @@
+"""The forecast over HTTP: planned fires, and those of schedules that do not exist yet."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from litestar import get, post
+
+from gnomon_api.forecasting import Forecasting, Planned
+from gnomon_api.http_io import HttpRequest, HttpResponse, body_of, caller, json_response, services
+from gnomon_api.routes.commands import no_params
+from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.schedule_input import read_input, stored_form
+from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.problems import Code, FieldError
+
+__all__ = [
+    "BUCKETS_MAX",
+    "BUCKET_DEFAULT",
+    "FORECAST_ROUTES",
+    "TOLERANCE_DEFAULT",
+    "ForecastInput",
+    "PlannedInput",
+    "forecast",
+    "forecast_with",
+]
+
+BUCKET_DEFAULT: Final = 3600
+BUCKETS_MAX: Final = 10_000
+TOLERANCE_DEFAULT: Final = 60
+_SPAN_DEFAULT: Final = 86_400
+_SPAN_MAX: Final = 92 * 86_400
+_TOLERANCE_MAX: Final = 86_400
+_TASKS_MAX: Final = 10_000_000
+_ADDED_MAX: Final = 1000
+
+
+class PlannedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A schedule that so many tasks would have."""
+
+    schedule: msgspec.Raw
+    tasks: int = 1
+    """1 to 10,000,000."""
+
+
+class ForecastInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to add to the schedules that there are."""
+
+    add: tuple[PlannedInput, ...]
+    """At most 1,000."""
+
+
+@get("/forecast")
+async def forecast(request: HttpRequest) -> HttpResponse:
+    """Planned fires per bucket over all schedules, and the minutes in which most of them come together."""
+    return await _answer(request, ())
+
+
+@post("/forecast", status_code=200)
+async def forecast_with(request: HttpRequest) -> HttpResponse:
+    """The same with schedules that do not exist yet; nothing is stored."""
+    given = parse_body(body_of(await request.body()), ForecastInput)
+    api = services(request)
+    errors: list[FieldError] = []
+    planned: list[Planned] = []
+    if len(given.add) > _ADDED_MAX:
+        errors.append(_wrong("add", f"has {len(given.add)} schedules; allowed: {_ADDED_MAX}"))
+    for index, one in enumerate(given.add[:_ADDED_MAX]):
+        at = f"#/add/{index}"
+        if not 1 <= one.tasks <= _TASKS_MAX:
+            errors.append(_wrong(f"add/{index}/tasks", f"is {one.tasks}; allowed: 1 to {_TASKS_MAX}"))
+        schedule, faults = read_input(one.schedule, f"{at}/schedule")
+        if schedule is not None:
+            schedule, faults = stored_form(
+                schedule,
+                now_ms=None,
+                created_at_ms=api.clock.now_ms(),
+                default_timezone=api.settings.timezone,
+                at=f"{at}/schedule",
+            )
+        elif not faults:
+            faults = [_wrong(f"add/{index}/schedule", "is null; allowed is a schedule")]
+        errors += faults
+        if schedule is not None:
+            planned.append(Planned(schedule, one.tasks))
+    refuse(errors)
+    return await _answer(request, planned)
+
+
+FORECAST_ROUTES: list[Any] = [forecast, forecast_with]
+
+
+async def _answer(request: HttpRequest, besides: list[Planned] | tuple[Planned, ...]) -> HttpResponse:
+    no_params(request, "from", "to", "bucket", "tolerance")
+    api, who = services(request), caller(request)
+    errors: list[FieldError] = []
+    now_s = api.clock.now_ms() // 60_000 * 60
+    bucket = _whole(request, "bucket", BUCKET_DEFAULT, 60, _SPAN_MAX, errors)
+    tolerance = _whole(request, "tolerance", TOLERANCE_DEFAULT, 0, _TOLERANCE_MAX, errors)
+    start = _minute(request, "from", now_s, errors)
+    end = _minute(request, "to", start + _SPAN_DEFAULT, errors)
+    if bucket % 60:
+        errors.append(_wrong("bucket", f"is {bucket}; allowed are whole minutes, as 3600"))
+    if not errors and not start < end <= start + _SPAN_MAX:
+        errors.append(_wrong("to", "has to lie after from, and at most 92 days after it"))
+    buckets = -(-(end - start) // bucket)
+    if not errors and buckets > BUCKETS_MAX:
+        errors.append(_wrong("bucket", f"makes {buckets} buckets; allowed: {BUCKETS_MAX}"))
+    refuse(errors)
+    report = await Forecasting(api.database).forecast(
+        start,
+        bucket,
+        buckets,
+        tolerance_seconds=tolerance,
+        user_id=None if who.admin else who.user_id,
+        besides=besides,
+    )
+    return json_response(report)
+
+
+def _whole(
+    request: HttpRequest, name: str, default: int, least: int, most: int, errors: list[FieldError]
+) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and least <= int(text[:12]) <= most:
+        return int(text)
+    errors.append(_wrong(name, f"is {text[:80]!r}; allowed: {least} to {most} seconds"))
+    return default
+
+
+def _minute(request: HttpRequest, name: str, default: int, errors: list[FieldError]) -> int:
+    """An instant in seconds since 1970, cut to the minute."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        # A plus that was not encoded arrives as a space, and no instant has one before its offset.
+        at = instant_ms(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text)
+    except ValueError as error:
+        errors.append(_wrong(name, str(error)))
+        return default
+    return at // 60_000 * 60
+
+
+def _wrong(name: str, message: str) -> FieldError:
+    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
