@@ -26,7 +26,6 @@ class ScheduleCode(StrEnum):
     INVALID_EXCLUDE = "invalid_exclude"
     INVALID_MAX_RUNS = "invalid_max_runs"
     UNKNOWN_HOLIDAYS = "unknown_holidays"
-    UNSUPPORTED = "unsupported"
     UNKNOWN_TIMEZONE = "unknown_timezone"
     IN_THE_PAST = "in_the_past"
     INVALID_BOUNDS = "invalid_bounds"

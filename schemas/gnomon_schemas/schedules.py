@@ -237,9 +237,6 @@ def _common(schedule: Schedule, default_timezone: str, faults: list[ScheduleFaul
     if max_runs is not None and not 1 <= max_runs <= MAX_RUNS_MAX:
         message = f"{max_runs!r:.80} runs; allowed are 1 to {MAX_RUNS_MAX}"
         faults.append(ScheduleFault("/max_runs", ScheduleCode.INVALID_MAX_RUNS, message))
-    elif max_runs is not None:
-        message = f"is {max_runs}, which is not supported yet; allowed: null or leaving it out"
-        faults.append(ScheduleFault("/max_runs", ScheduleCode.UNSUPPORTED, message))
     jitter = int(jitter) if int(jitter) == jitter else jitter
     exclude = stored_exclude(schedule.exclude, faults)
     return _Common(name, start_at, end_at, jitter, schedule.dst, max_runs, exclude)

@@ -283,6 +283,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The instant from which the revision's slots count."""
     partition: int
     resolved: Resolved
+    runs_left: int | None = None
+    """Slots that may still be handed out before `max_runs` is reached; None: any number."""
     backfills: tuple[Backfill, ...] = ()
     """Spans of the past that are being run."""
     created_at: str

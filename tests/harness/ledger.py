@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import MappingProxyType
 
 from gnomon_core.timing import KeptNames, as_of, fires
@@ -170,6 +171,7 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int, 
     for seen in events:
         if seen.run != TASK_RUN:
             chains[seen.run].append(seen)
+    pieces = _until_exhausted(result, task_id, pieces, chains)
     wanted = {slot: piece for piece in pieces for slot in piece.slots(until_ms)}
     recorded = _recorded(result, task_id, events, pieces, chains)
     result.expected += len(wanted)
@@ -189,6 +191,50 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int, 
     for slot, found in recorded.items():
         if slot * 1000 <= until_ms:
             result.strange.append(f"{task_id}.{slot_run(slot)} is no slot and has {found}")
+
+
+_NEVER_TO_RUN = frozenset({"overlap", "limit", "key"})
+"""Reasons of slots that were skipped when they came due: they do not count as runs of their schedule."""
+
+
+def _until_exhausted(
+    result: Audit, task_id: str, pieces: list[Stretch], chains: dict[str, list[Seen]]
+) -> list[Stretch]:
+    """Where a schedule has `max_runs`, and so many of its slots were to run, its slots end with the last of them.
+
+    Stretches with one and the same schedule count together: nobody has changed it between them.
+    """
+    found: list[Stretch] = []
+    for schedule, group in groupby(pieces, key=lambda piece: piece.schedule):
+        same = list(group)
+        if schedule is not None and schedule.max_runs is not None:
+            same = _counted(result, task_id, same, schedule.max_runs, chains)
+        found += same
+    return found
+
+
+def _counted(
+    result: Audit, task_id: str, pieces: list[Stretch], max_runs: int, chains: dict[str, list[Seen]]
+) -> list[Stretch]:
+    revisions = {piece.revision for piece in pieces}
+    begun = {
+        int(nominal.timestamp()): chain
+        for run, chain in chains.items()
+        if (nominal := parse_slot_run(run)) is not None
+        and getattr(chain[0].event, "revision", None) in revisions
+    }
+    to_run = [
+        slot
+        for slot, chain in begun.items()
+        if getattr(chain[0].event, "reason", "") not in _NEVER_TO_RUN or chain[0].name == "queued"
+    ]
+    started = sum(any(seen.name == "started" for seen in chain) for chain in begun.values())
+    if started > max_runs:
+        result.strange.append(f"{task_id} ran {started} slots of a schedule with max_runs {max_runs}")
+    if len(to_run) < max_runs:
+        return pieces
+    last_ms = max(begun) * 1000
+    return [replace(piece, until_ms=min(piece.until_ms, max(last_ms, piece.after_ms))) for piece in pieces]
 
 
 def _recorded(

@@ -38,6 +38,7 @@ from gnomon_schemas.problems import FieldError, Problem
 from gnomon_schemas.schedule_kinds import (
     EVERY_SECONDS_MAX,
     JITTER_SECONDS_MAX,
+    MAX_RUNS_MAX,
     TIME_PATTERN,
     UNION_MAX,
     AnyOf,
@@ -140,7 +141,7 @@ _WINDOW: Final[Mapping[str, Rule]] = {
     "start_at": _GIVEN_INSTANT,
     "end_at": _GIVEN_INSTANT,
     "jitter_seconds": _between(0, JITTER_SECONDS_MAX),
-    "max_runs": {"const": None},
+    "max_runs": _between(1, MAX_RUNS_MAX),
     "exclude": {
         "maxItems": EXCLUDED_MAX,
         "items": _DAY_OR_DATE,

@@ -60,6 +60,7 @@ FIELD_WORDS: Final = {
     "max_consecutive_failures": "After how many failures in a row it is paused.",
     "lateness_slo_seconds": "How late it may start.",
     "paused": "Whether its slots are skipped until it is resumed.",
+    "runs_left": "How many of its schedule's `max_runs` are left; null: it has none.",
     "paused_until": "When it resumes by itself.",
     "pause_note": "Why it was paused.",
     "until": "When it resumes by itself.",

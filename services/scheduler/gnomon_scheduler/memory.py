@@ -93,7 +93,7 @@ class ShardMemory:
         self._note_pause(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
         task.planned = task.generation = 0
         schedule = reg.spec.schedule
-        if schedule is None or not reg.active:
+        if schedule is None or not reg.active or reg.exhausted:
             return
         after_s = max(reg.cursor_s, watermark_ms // 1000)
         if schedule.jitter_seconds:
@@ -188,7 +188,7 @@ class ShardMemory:
     def waiting_for_jitter(self, task: TaskState, at_ms: int) -> list[Slot]:
         """The slots of a task that are past their nominal time at `at_ms` and not yet due, because of their jitter."""
         schedule = task.reg.spec.schedule
-        if schedule is None or not task.reg.active or not schedule.jitter_seconds:
+        if schedule is None or not task.reg.active or task.reg.exhausted or not schedule.jitter_seconds:
             return []
         waiting = []
         after_s = max(task.reg.cursor_s, (at_ms - _jitter_span_ms(schedule)) // 1000 - 1)
@@ -344,6 +344,7 @@ def _same_slots(before: TaskState, after: TaskRegister) -> bool:
         and after.active
         and old.revision == after.revision
         and old.cursor_s == after.cursor_s
+        and old.exhausted == after.exhausted
         and old.spec.schedule == after.spec.schedule
     )
 

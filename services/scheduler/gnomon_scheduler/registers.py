@@ -214,6 +214,8 @@ class TaskRegister(
     ring: tuple[RingEntry, ...] = ()
     traceparent: str | None = None
     """Trace of the command that made the schedule: fires link to it."""
+    fired: int = 0
+    """Slots of the revision that were handed out, where the schedule has `max_runs`: see `decisions.counting`."""
 
     @property
     def active(self) -> bool:
@@ -224,6 +226,19 @@ class TaskRegister(
             and self.ended is None
             and self.deleted_ms is None
         )
+
+    @property
+    def runs_left(self) -> int | None:
+        """How many slots may still be handed out; None: any number."""
+        schedule = self.spec.schedule
+        return (
+            None if schedule is None or schedule.max_runs is None else max(0, schedule.max_runs - self.fired)
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether its schedule makes no slot any more because `max_runs` were handed out."""
+        return self.runs_left == 0
 
 
 def owes_change(reg: TaskRegister) -> bool:

@@ -16,6 +16,7 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
+from gnomon_scheduler.decisions.counting import allowed, counted
 from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.departure_desk import DepartureDesk
@@ -96,6 +97,8 @@ class SlotDesk:
         replanned: set[str],
     ) -> None:
         task = slot.task
+        if task.reg.exhausted:
+            return  # what comes after the last one is no slot
         course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
         if course is Course.SKIP_OVERLAP and await self._clear_ghosts(task, now_ms):
             course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
@@ -108,7 +111,7 @@ class SlotDesk:
                 units.append(self._write_ahead(slot, now_ms, gated=True))
             case Course.REPLACE_OTHERS:
                 units.append(self._replace_others(slot, now_ms))
-            case Course.WAIT_FOR_EXECUTOR:
+            case Course.COUNT | Course.WAIT_FOR_EXECUTOR:
                 units.append(self._write_ahead(slot, now_ms, gated=False))
             case Course.SKIP_OVERLAP:
                 units.append(self._skip(slot, "overlap", now_ms))
@@ -120,11 +123,29 @@ class SlotDesk:
 
     def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool) -> Unit:
         """Put the slot's execution in the register; one that waits for others also says so on its chain."""
+        task = slot.task
         flight = flight_of(slot, written=True, gated=gated, queued=gated)
-        self._book.take_off(slot.task, flight)
-        self._book.arm_once_stored(slot.task.task_id, flight)
-        notes = [self._queued(slot.task, flight, now_ms)] if gated else []
-        return self._book.unit(slot.task, notes)
+        notes = self._count(slot, now_ms)
+        self._book.take_off(task, flight)
+        self._book.arm_once_stored(task.task_id, flight)
+        if gated:
+            notes.append(self._queued(task, flight, now_ms))
+        return self._book.unit(task, notes)
+
+    def _count(self, slot: Slot, now_ms: int) -> list[Note]:
+        """Count a slot that goes into the register; after the last one the task has none any more.
+
+        The events of those that still wait for their jitter then.
+        """
+        task, memory = slot.task, self._book.memory
+        if task.reg.runs_left is None:
+            return []
+        waiting = memory.waiting_for_jitter(task, slot.emit_ms)
+        task.reg = counted(task.reg, [slot])
+        if not task.reg.exhausted:
+            return []
+        memory.schedule(task, self._book.watermark_ms)
+        return [self._skipped(other, "limit", now_ms) for other in waiting]
 
     def _replace_others(self, slot: Slot, now_ms: int) -> Unit:
         """Put the slot's execution in the register, and with it the wish to end what is in its way."""
@@ -156,13 +177,18 @@ class SlotDesk:
         return self._book.chain_head(flight, event)
 
     def _skip(self, slot: Slot, reason: str, now_ms: int) -> Unit:
-        """A slot that does not run, on its own chain. Nobody else writes there: its due was never published."""
+        """A slot that does not run."""
+        unit = Unit(notes=[self._skipped(slot, reason, now_ms)])
+        unit.when_stored(lambda: self._after_end(slot.task))
+        return unit
+
+    def _skipped(self, slot: Slot, reason: str, now_ms: int) -> Note:
+        """The event of a slot that does not run, on its own chain. Nobody else writes there: no due of it was ever
+        published."""
         flight = flight_of(slot, written=False)
         event = self._departures.no_run(Skipped, slot.task, flight, reason, now_ms)
         self._book.measures.outcome(event)
-        unit = Unit(notes=[self._book.note(event, run=flight.run, expected=0)])
-        unit.when_stored(lambda: self._after_end(slot.task))
-        return unit
+        return self._book.note(event, run=flight.run, expected=0)
 
     def _catch_up(self, first: Slot, now_ms: int) -> Unit:
         """Decide a task's backlog from `first` on: spans, cursor and the slots that run, in one unit."""
@@ -173,16 +199,18 @@ class SlotDesk:
         for event in backlog.events:
             self._book.measures.outcome(event)
         task.reg = msgspec.structs.replace(task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s))
-        flights = [waiting_flight(slot) for slot in backlog.waiting]
+        flights: list[Flight] = []
         for slot in backlog.runs:
             late = late_flight(slot, now_ms)
             if late is None:
-                refused = flight_of(slot, written=False)
-                skipped = self._departures.no_run(Skipped, task, refused, "overlap", now_ms)
-                self._book.measures.outcome(skipped)
-                notes.append(self._book.note(skipped, run=refused.run, expected=0))
+                notes.append(self._skipped(slot, "overlap", now_ms))
             else:
                 flights.append(late)
+                task.reg = counted(task.reg, [slot])
+        in_time = allowed(task.reg, backlog.waiting)
+        flights += [waiting_flight(slot) for slot in in_time]
+        task.reg = counted(task.reg, in_time)
+        notes += [self._skipped(slot, "limit", now_ms) for slot in backlog.waiting if slot not in in_time]
         for flight in flights:
             self._book.take_off(task, flight)
             self._book.arm_once_stored(task.task_id, flight)

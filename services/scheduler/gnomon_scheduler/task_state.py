@@ -136,6 +136,13 @@ class Outline(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str
     ended: str | None = None
     deleted_ms: int | None = None
+    fired: int = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """See `TaskRegister.exhausted`."""
+        schedule = self.spec.schedule
+        return schedule is not None and schedule.max_runs is not None and self.fired >= schedule.max_runs
 
     @property
     def active(self) -> bool:
@@ -213,6 +220,7 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
             reg.fingerprint,
             reg.ended,
             reg.deleted_ms,
+            reg.fired,
         )
 
     def may_mention(self, texts: Sequence[bytes]) -> bool:

@@ -80,7 +80,10 @@ def _most(task: TaskState) -> int:
     """How many late slots of the task may run of a backlog."""
     policy = task.reg.spec.catch_up
     waiting = sum(flight.waits_late for flight in task.flights.values())
-    return min(1 if policy.policy is CatchUpPolicy.LATEST else policy.limit, ENTRIES_PER_TASK - waiting)
+    bounds = [1 if policy.policy is CatchUpPolicy.LATEST else policy.limit, ENTRIES_PER_TASK - waiting]
+    if task.reg.runs_left is not None:
+        bounds.append(task.reg.runs_left)
+    return min(bounds)
 
 
 def _slot(task: TaskState, nominal_s: int) -> Slot:

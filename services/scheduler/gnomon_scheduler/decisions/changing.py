@@ -125,6 +125,7 @@ def _change(
             reg,
             revision=old.revision + 1,
             revision_from_ms=now_ms,
+            fired=0,
             fingerprint=around.fingerprint,
             traceparent=command.traceparent or old.traceparent,
         )

@@ -16,6 +16,7 @@ import msgspec
 
 from gnomon_core.timing import count_fires
 from gnomon_scheduler.decisions.command import Decision, Surroundings
+from gnomon_scheduler.decisions.counting import allowed, beyond, counted
 from gnomon_scheduler.decisions.telling import about
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
@@ -47,6 +48,8 @@ def close(
     decision.events += slots_of_pause(old, schedule or old.spec.schedule, now_s, around)
     reason = _withdrawal_reason(reg)
     decision.waiting = [flight_of_left(slot) for slot in waiting_for_jitter]
+    if reg.revision == old.revision:
+        reg = counted(reg, allowed(old, waiting_for_jitter))
     if reason is not None:
         deadline_ms = now_ms + around.cancel_grace_ms
         runs = [flight.run for flight in decision.waiting]
@@ -60,6 +63,8 @@ def close(
             for run in runs
             if is_stronger(reason, task.cancelling.get(run))
         ]
+    else:
+        decision.cancels = beyond(old, waiting_for_jitter, now_ms, command_id)
     return msgspec.structs.replace(reg, cursor_s=max(now_s, old.cursor_s))
 
 
@@ -67,7 +72,7 @@ def slots_of_pause(
     reg: TaskRegister, schedule: Schedule | None, until_s: int, around: Surroundings
 ) -> list[Event]:
     """The span of a pause up to an instant, where the task is paused and had slots by `schedule`."""
-    if schedule is None or not reg.spec.paused or reg.ended is not None:
+    if schedule is None or not reg.spec.paused or reg.ended is not None or reg.exhausted:
         return []
     count = count_fires(schedule, reg.cursor_s, until_s)
     if not count:

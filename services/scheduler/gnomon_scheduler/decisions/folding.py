@@ -226,7 +226,7 @@ def past_last_slot(reg: TaskRegister, now_ms: int) -> bool:
     schedule = reg.spec.schedule
     if schedule is None or not reg.active:
         return False
-    return next_fire(schedule, max(reg.cursor_s, now_ms // 1000)) is None
+    return reg.exhausted or next_fire(schedule, max(reg.cursor_s, now_ms // 1000)) is None
 
 
 def finish(task: TaskState, now_ms: int, partition: int) -> StatusChanged | None:
@@ -236,6 +236,7 @@ def finish(task: TaskState, now_ms: int, partition: int) -> StatusChanged | None
     watermark is: `now_ms` is an instant up to which every slot was handed out.
     """
     reg = task.reg
+    now_ms = max(now_ms, reg.cursor_s * 1000)
     if task.flights or not past_last_slot(reg, now_ms):
         return None
     last = reg.runtime.last_execution

@@ -28,9 +28,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from gnomon_core.timing import next_fire
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Decision, Surroundings
+from gnomon_scheduler.decisions.folding import past_last_slot
 from gnomon_scheduler.decisions.telling import about, field_changes
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Slot, TaskState
@@ -80,7 +80,7 @@ def pause_after_failures(
     if not fails_too_often(old):
         return None
     schedule = old.spec.schedule
-    if schedule is not None and next_fire(schedule, max(old.cursor_s, around.now_ms // 1000)) is None:
+    if schedule is not None and past_last_slot(old, around.now_ms):
         # It is about to end: paused, it never would.
         return None
     reg = msgspec.structs.replace(

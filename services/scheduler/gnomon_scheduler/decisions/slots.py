@@ -25,6 +25,8 @@ class Course(Enum):
 
     EMIT = "emit"
     """Plain: publish its due."""
+    COUNT = "count"
+    """Its schedule has `max_runs`: written ahead with the count, and handed out when that is stored."""
     WAIT_FOR_OTHERS = "wait_for_others"
     """By its overlap policy: written ahead until nothing of the task runs."""
     REPLACE_OTHERS = "replace_others"
@@ -52,6 +54,8 @@ def course_of(task: TaskState, emit_ms: int, now_ms: int, *, runnable: bool) -> 
         return Course.WAIT_FOR_OTHERS
     if way is Way.REPLACE:
         return Course.REPLACE_OTHERS
+    if task.reg.runs_left is not None:
+        return Course.COUNT
     return Course.EMIT if runnable else Course.WAIT_FOR_EXECUTOR
 
 

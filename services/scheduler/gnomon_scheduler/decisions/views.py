@@ -28,7 +28,7 @@ def resting_status(reg: TaskRegister) -> TaskStatus:
 
 def next_run_ms(reg: TaskRegister, now_ms: int) -> int | None:
     """Nominal time of the task's next slot after now, in milliseconds; None: there is none."""
-    if not reg.active or reg.spec.schedule is None:
+    if not reg.active or reg.exhausted or reg.spec.schedule is None:
         return None
     nominal = next_fire(reg.spec.schedule, max(reg.cursor_s, now_ms // 1000))
     return None if nominal is None else nominal * 1000
@@ -96,6 +96,7 @@ def view(
             running=running,
             scheduled=spec.schedule is not None,
         ),
+        runs_left=reg.runs_left,
         paused_until=optional_instant(reg.paused_until_ms),
         pause_note=reg.pause_note,
         next_run_time=optional_instant(next_run_ms(reg, now_ms)),
