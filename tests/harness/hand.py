@@ -46,6 +46,7 @@ class Hand:
         self._wanted = (schedulers, executors)
         self.schedulers: list[Process] = []
         self.executors: list[Process] = []
+        self._deck: list[str] = []
         self.ended: list[str] = []
         """What was done, in words."""
 
@@ -61,7 +62,10 @@ class Hand:
         """Do one thing after another until time is up."""
         end_ms = now_ms() + int(seconds * 1000)
         while now_ms() < end_ms:
-            await self.act(self._random.choice(self._acts))
+            if not self._deck:
+                # All of them come before one comes again, also where there is little time.
+                self._deck = self._random.sample(self._acts, len(self._acts))
+            await self.act(self._deck.pop())
             await until_time(now_ms() + self._random.randrange(*self._pause_ms))
 
     async def act(self, act: str) -> None:

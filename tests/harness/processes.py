@@ -23,6 +23,7 @@ __all__ = ["Process", "ProcessEndedError"]
 _ROOT: Final = Path(__file__).parents[2]
 _POLL_SECONDS = 0.005
 _TAIL_LINES = 60
+_READY_WITHIN = 45.0
 
 
 class ProcessEndedError(AssertionError):
@@ -101,8 +102,8 @@ class Process:
         return [line for line in self.lines if line.get("event") == event]
 
     async def ready(self) -> None:
-        """Wait until all of its services run."""
-        await self.logged("process.ready")
+        """Wait until all of its services run. Many of them may be starting at a time, on few cores."""
+        await self.logged("process.ready", within=_READY_WITHIN)
 
     async def ended(self, within: float = 20.0) -> int:
         """Wait until it has ended; its exit code, or minus the signal that ended it."""
