@@ -9,9 +9,11 @@ both ends, so nothing that was made outside may be used inside: leaders are star
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
+import msgspec
 import pytest
 
 from gnomon_core.timing import KeptNames, calendars, keep, kept_zones
@@ -20,7 +22,39 @@ from gnomon_core.timing.timeline import timeline
 from gnomon_core.timing.timetable import _clock_timetable, _union_timetable
 from gnomon_core.timing.zone_clock import pieces_of_year
 
-__all__ = ["kept_rules", "other_rules"]
+__all__ = ["CALENDAR_VARIABLE", "OtherCalendar", "calendar_from", "kept_rules", "other_rules"]
+
+CALENDAR_VARIABLE: Final = "GNOMON_TEST_CALENDAR"
+"""The calendar of a child process that is not the installed one, as JSON."""
+
+
+class OtherCalendar(msgspec.Struct, frozen=True):
+    """A calendar in which one zone has other rules."""
+
+    fingerprint: str
+    zone: str
+    rules: bytes
+    """The zone's file: see `zone_rules.made_rules`."""
+
+    def as_text(self) -> str:
+        """As a child process reads it."""
+        return msgspec.json.encode(self).decode()
+
+
+@contextmanager
+def calendar_from(environ: Mapping[str, str]) -> Iterator[None]:
+    """Within this, a scheduler that is started has the calendar that its environment wants."""
+    text = environ.get(CALENDAR_VARIABLE)
+    if not text:
+        yield
+        return
+    calendar, patched = msgspec.json.decode(text, type=OtherCalendar), pytest.MonkeyPatch()
+    patched.setattr("gnomon_scheduler.bootstrap.calendar_fingerprint", lambda: calendar.fingerprint)
+    try:
+        with other_rules(calendar.zone, calendar.rules):
+            yield
+    finally:
+        patched.undo()
 
 
 @contextmanager

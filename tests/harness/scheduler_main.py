@@ -1,4 +1,4 @@
-"""A scheduler with traps in its bus and, where wanted, a wrong clock; everything else is the product's."""
+"""A scheduler with traps in its bus and, where wanted, a wrong clock or another calendar; all else is the product's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gnomon_core.runtime.bus import connect
 from gnomon_core.runtime.supervisor import Supervisor, run_process
 from gnomon_scheduler.bootstrap import bootstrap
 from gnomon_scheduler.settings import SchedulerSettings
+from tests.harness.calendars import calendar_from
 from tests.harness.clocks import clock_from
 from tests.harness.stopping import trap_bus_from
 
@@ -21,4 +22,5 @@ async def build() -> Supervisor:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(build, name="scheduler"))
+    with calendar_from(os.environ):
+        sys.exit(run_process(build, name="scheduler"))

@@ -34,6 +34,7 @@ from gnomon_schemas.codec import decode
 from gnomon_schemas.dues import Due, DueFence
 from gnomon_schemas.members import Member, SchedulerStatus
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
+from tests.harness.calendars import CALENDAR_VARIABLE, OtherCalendar
 from tests.harness.clocks import CLOCK_OFFSET_VARIABLE
 from tests.harness.commands import Commands
 from tests.harness.events import Events
@@ -153,10 +154,14 @@ class World:
         *,
         traps: Sequence[Trap] = (),
         clock_offset_ms: int = 0,
+        calendar: OtherCalendar | None = None,
         ready: bool = True,
         **settings: str,
     ) -> Process:
-        """Start a scheduler and wait until it is ready; with traps or a wrong clock by the test's own main."""
+        """Start a scheduler and wait until it is ready; with traps, a wrong clock or another calendar by the test's own
+        main."""
+        if calendar is not None:
+            settings[CALENDAR_VARIABLE] = calendar.as_text()
         return await self._service(_SCHEDULER, "scheduler", traps, clock_offset_ms, ready, settings)
 
     async def executor(
@@ -192,7 +197,7 @@ class World:
     ) -> Process:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GNOMON_")}
         env |= self.settings | settings
-        if traps or clock_offset_ms:
+        if traps or clock_offset_ms or CALENDAR_VARIABLE in settings:
             module = f"tests.harness.{name}_main"
             env[TRAPS_VARIABLE] = msgspec.json.encode([trap.as_text() for trap in traps]).decode()
             env[CLOCK_OFFSET_VARIABLE] = str(clock_offset_ms)
