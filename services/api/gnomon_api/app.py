@@ -23,12 +23,14 @@ from gnomon_api.edge import Edge
 from gnomon_api.http_io import API, BODY_MAX, HttpRequest, HttpResponse, problem_response, traceparent
 from gnomon_api.openapi import openapi
 from gnomon_api.routes.backfills import BACKFILL_ROUTES
+from gnomon_api.routes.catch_up import CATCH_UP_ROUTES
 from gnomon_api.routes.commands import RefusedOutcome, read_command
 from gnomon_api.routes.events import read_events
 from gnomon_api.routes.executions import EXECUTION_ROUTES
 from gnomon_api.routes.explain import EXPLAIN_ROUTES
 from gnomon_api.routes.forecast import FORECAST_ROUTES
 from gnomon_api.routes.ledger import LEDGER_ROUTES
+from gnomon_api.routes.pools import POOL_ROUTES
 from gnomon_api.routes.schedules import SCHEDULE_ROUTES
 from gnomon_api.routes.status import HEALTH_ROUTES, STATUS_ROUTES
 from gnomon_api.routes.tasks import TASK_ROUTES
@@ -48,6 +50,8 @@ API_ROUTES: Final = [
     *LEDGER_ROUTES,
     *SCHEDULE_ROUTES,
     *STATUS_ROUTES,
+    *CATCH_UP_ROUTES,
+    *POOL_ROUTES,
     read_command,
     read_events,
 ]

@@ -21,6 +21,7 @@ from gnomon_schemas.members import SchedulerStatus, ShardStatus, TypeAnnouncemen
 from gnomon_schemas.subjects import DUE_STREAM, PRIORITIES, SCHEDULER_STATUS, TYPES_BUCKET
 
 __all__ = [
+    "CatchUpEntry",
     "Cluster",
     "ExecutorEntry",
     "ExecutorsView",
@@ -37,6 +38,15 @@ _decode_type = msgspec.json.Decoder(TypeAnnouncement).decode
 _decode_status = msgspec.json.Decoder(SchedulerStatus).decode
 
 
+class CatchUpEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard's late slots that are to run."""
+
+    waiting: int
+    """All that were not handed out yet, those that are held included."""
+    held: int
+    """Those of them that wait for an operator's word: `POST /scheduler/catch-up`."""
+
+
 class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One shard; without a leader all else is null."""
 
@@ -48,6 +58,7 @@ class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int | None = None
     in_flight: int | None = None
     next_fire: str | None = None
+    catch_up: CatchUpEntry | None = None
 
 
 class SchedulerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,4 +264,5 @@ def _shard_entry(number: int, shard: ShardStatus | None) -> ShardEntry:
         tasks=shard.tasks,
         in_flight=shard.in_flight,
         next_fire=shard.next_fire,
+        catch_up=CatchUpEntry(waiting=shard.catch_up_waiting, held=shard.catch_up_held),
     )

@@ -38,7 +38,7 @@ from gnomon_schemas.limits import COMMAND_MAX
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import command
 
-__all__ = ["RESEND_SECONDS", "Commander", "TaskCommand"]
+__all__ = ["RESEND_SECONDS", "Commander", "WantedCommand"]
 
 RESEND_SECONDS: Final = 1.0
 """How long an outcome may take before the command is sent again; then twice as long, and so on."""
@@ -47,11 +47,12 @@ _PUBLISH_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-class TaskCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """One command for a task."""
+class WantedCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """One command: `kind` and `object_id` name what it is for."""
 
+    kind: str = "task"
     verb: str
-    task_id: str
+    object_id: str
     command_id: str
     payload: bytes
     caller: Caller
@@ -79,7 +80,7 @@ class Commander(Service):
         """Hear no more; whoever still waits is told that the outcome did not come."""
         await self._heard.unsubscribe()
 
-    async def send(self, wanted: TaskCommand, *, within: float) -> Outcome | None:
+    async def send(self, wanted: WantedCommand, *, within: float) -> Outcome | None:
         """Send a command and wait for its outcome; None when it is stored and none came `within` seconds.
 
         Raises Refused: `too_large`, or `unavailable` when the broker did not acknowledge it in that time.
@@ -97,11 +98,11 @@ class Commander(Service):
             del self._waiting[token]
 
     async def _exchange(
-        self, wanted: TaskCommand, reply_to: str, outcome: asyncio.Future[Outcome], within: float
+        self, wanted: WantedCommand, reply_to: str, outcome: asyncio.Future[Outcome], within: float
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
-        subject, headers = command("task", wanted.verb, wanted.task_id), _headers(wanted, reply_to)
+        subject, headers = command(wanted.kind, wanted.verb, wanted.object_id), _headers(wanted, reply_to)
         pause, stored = RESEND_SECONDS, False
         while not outcome.done() and loop.time() < deadline:
             stored |= await self._publish(subject, wanted.payload, headers, outcome, deadline)
@@ -151,7 +152,7 @@ class Commander(Service):
             waiting.set_result(decode(message.data, Outcome))
 
 
-def _headers(wanted: TaskCommand, reply_to: str) -> dict[str, str]:
+def _headers(wanted: WantedCommand, reply_to: str) -> dict[str, str]:
     headers = {
         h.MSG_ID: wanted.command_id,
         h.USER: wanted.caller.user_id,

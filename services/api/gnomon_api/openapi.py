@@ -20,6 +20,7 @@ from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import components, patch_of, task_input
 from gnomon_schemas.limits import ID_PATTERN, USER_ID_MAX_CHARS
+from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import CATALOGUE, Code, Problem
 from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus
 
@@ -27,6 +28,11 @@ __all__ = ["OPERATIONS", "openapi"]
 
 _REF: Final = "#/components/schemas/{name}"
 _PATCH: Final = "TaskPatch"
+_BODY_REQUIRED: Final = (
+    *("create_task", "patch_task", "put_task", "backfill_task"),
+    *("preview_schedule", "decide_catch_up", "patch_pool"),
+)
+"""Operations whose body may not be left out."""
 _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "X-User-Id": {
         "description": "The acting user; without it `local`. Everybody is an admin while there is no sign-in.",
@@ -100,7 +106,7 @@ def _operation(handler: HTTPRouteHandler, path: str, refs: Mapping[Any, Any]) ->
     if told.body is not None:
         examples = {title: {"value": body} for title, body in BODIES[name].items()}
         content = {"schema": _schema(told.body, refs), "examples": examples}
-        required = name in ("create_task", "patch_task", "put_task", "backfill_task", "preview_schedule")
+        required = name in _BODY_REQUIRED
         found["requestBody"] = {"required": required, "content": {"application/json": content}}
     for status, codes in _problem_codes(path, told).items():
         found["responses"][str(status)] = _problem(status, codes, refs)
@@ -123,7 +129,7 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
         content["example"] = example
     words = "Stored; its outcome is not there yet" if status == 202 else "Done"
     found: dict[str, Any] = {"description": words, "content": {media_type: content}}
-    headers = ["ETag"] if kind is Task or (isinstance(kind, OneOf) and Task in kind.kinds) else []
+    headers = ["ETag"] if kind in (Task, Pool) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
     if status in (201, 202):
         headers.append("Location")
     if headers:
@@ -218,6 +224,8 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         field.pop("pattern", None)
         field.update(rule_of(BackfillTask, name))
     found["BackfillAnswer"]["properties"]["count"]["minimum"] = 0
+    for name in ("Pool", "PoolView"):
+        found[name]["properties"]["version"]["minimum"] = 0
     # The route reads it in two steps, so that it can say all that is wrong.
     for name in ("PreviewInput", "PlannedInput"):
         found[name]["properties"]["schedule"] = {

@@ -194,6 +194,15 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
             "add": [{"schedule": {"kind": "cron", "expression": "0 9 * * mon-fri"}, "tasks": 500}]
         }
     },
+    "decide_catch_up": {
+        "let_them_run": {"action": "approve"},
+        "record_them_as_missed": {"action": "discard"},
+    },
+    "patch_pool": {
+        "a_limit": {"max_in_flight": 20},
+        "no_limit": {"max_in_flight": None},
+        "pause": {"paused": True},
+    },
     "preview_schedule": {
         "the_next_two": {
             "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
@@ -209,6 +218,8 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 }
 """Bodies by operation, each with a name."""
 
+_POOL: Final = {"pool": "mail", "max_in_flight": 20, "paused": False, "version": 2, "updated_at": _AT}
+_POOL_WORK: Final = {"executors": 2, "capacity": 40, "pending": 0, "in_flight": 20}
 _SHARD: Final = {
     "partition": 0,
     "leader": "s-1",
@@ -255,7 +266,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         (name, 202): _PENDING
         for name in (
             *("create_task", "patch_task", "put_task", "delete_task"),
-            *("pause_task", "resume_task", "cancel_task", "backfill_task", "cancel_backfill"),
+            *("patch_pool", "pause_task", "resume_task", "cancel_task", "backfill_task", "cancel_backfill"),
         )
     },
     ("execute_task", 200): _EXECUTION,
@@ -317,7 +328,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     },
     ("read_scheduler", 200): {
         "partitions": 1,
-        "shards": [_SHARD],
+        "shards": [{**_SHARD, "catch_up": {"waiting": 0, "held": 0}}],
         "schedulers": [
             {"id": "s-1", "host": "node-7", "pid": 4710, "started_at": _AT, "shards": [_SHARD]},
         ],
@@ -339,6 +350,10 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         ],
         "pools": [{"pool": "default", "priority": "medium", "pending": 0, "in_flight": 3}],
     },
+    ("decide_catch_up", 200): {"action": "approve", "held": 4312, "shards": 8, "pending": []},
+    ("decide_catch_up", 202): {"action": "approve", "held": 4312, "shards": 7, "pending": [3]},
+    ("list_pools", 200): {"items": [{**_POOL, **_POOL_WORK}], "next_cursor": None},
+    ("patch_pool", 200): _POOL,
     ("read_command", 200): {
         "command_id": "0193a4e2",
         "status": "ok",

@@ -14,15 +14,18 @@ from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
 from gnomon_api.forecasting import ForecastReport
 from gnomon_api.planning import DryRun
+from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
+from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
-from gnomon_schemas.commands import CancelTask, PauseTask, ResumeTask, RunTask
+from gnomon_schemas.commands import CancelTask, PauseTask, ResumeTask, RunTask, UpdatePool
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
+from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Code, Problem
 from gnomon_schemas.tasks import Task, TaskSpec
 
@@ -43,6 +46,14 @@ class ExecutionPage(msgspec.Struct):
     items: tuple[Execution, ...]
     next_cursor: str | None
     """`cursor` of the next page; null: this is the last."""
+
+
+class PoolPage(msgspec.Struct):
+    """All pools."""
+
+    items: tuple[PoolView, ...]
+    next_cursor: None
+    """There is no other page."""
 
 
 class TypePage(msgspec.Struct):
@@ -314,6 +325,21 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "read_executors": Operation(
         "status", {200: ExecutorsView}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)
+    ),
+    "decide_catch_up": Operation(
+        "status",
+        {200: CatchUpAnswer, 202: CatchUpAnswer},
+        CatchUpInput,
+        headers=_KEY,
+        problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.UNAVAILABLE, Code.UNREADABLE_STATE, Code.NOT_FOUND),
+    ),
+    "list_pools": Operation("pools", {200: PoolPage}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)),
+    "patch_pool": Operation(
+        "pools",
+        {200: Pool, **_PENDING},
+        UpdatePool,
+        headers=_MATCH,
+        problems=(*_WRITE, Code.FORBIDDEN, Code.VERSION_MISMATCH),
     ),
     "read_command": Operation("commands", {200: CommandView}, problems=_READ_ONE),
     "read_events": Operation(

@@ -14,6 +14,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from gnomon_core.rules.backfill_input import parse_backfill
+from gnomon_core.rules.pool_input import parse_pool
 from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.runtime.bus import NatsBus
@@ -23,6 +24,7 @@ from gnomon_schemas import headers as h
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, decode, encode
 from gnomon_schemas.commands import AcceptedExecution, BackfillTask, CancelExecution, Outcome
+from gnomon_schemas.pools import Pool, PoolUpdated
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import partition_of
 from gnomon_schemas.tasks import Backfill, Task, TaskSpec, TaskStatus, Trigger
@@ -44,6 +46,9 @@ class Responder:
         """(verb, task id, headers) of every command that arrived, copies too."""
         self.backfills: dict[str, BackfillTask] = {}
         """What was asked, by the id of the command."""
+        self.pools: dict[str, Pool] = {}
+        self.approved: list[str] = []
+        """Ids of shards whose backlog may run."""
         self.lose = 0
         """So many outcomes are not sent."""
         self.last_seq = 0
@@ -61,7 +66,7 @@ class Responder:
         """Answer no more."""
         await self._subscription.unsubscribe()
 
-    async def tell(self, event: ev.Event, *, traceparent: str | None = None) -> int:
+    async def tell(self, event: ev.Event | PoolUpdated, *, traceparent: str | None = None) -> int:
         """Store an event as a service would; its sequence."""
         headers = cloud_event_headers(event, ce_id="e", source="gnomon/test", traceparent=traceparent)
         self.last_seq = (await self._bus.store(subject_of(event), encode(event), headers)).seq
@@ -124,15 +129,17 @@ class Responder:
         }
 
     async def _take(self, message: Msg) -> None:
-        _, _, _, verb, task_id = message.subject.split(".")
+        _, _, kind, verb, object_id = message.subject.split(".")
         headers = dict(message.headers or {})
-        self.heard.append((verb, task_id, headers))
+        self.heard.append((verb, object_id, headers))
         self.arrived.set()
         if self.silent:
             return
         command_id = headers[h.MSG_ID]
         if command_id not in self._decided:
-            self._decided[command_id] = await self._decide(verb, task_id, command_id, headers, message.data)
+            self._decided[command_id] = await self._decide(
+                kind, verb, object_id, command_id, headers, message.data
+            )
             outcome = self._decided[command_id]
         else:
             outcome = msgspec.structs.replace(self._decided[command_id], replayed=True, created=False)
@@ -142,11 +149,11 @@ class Responder:
         await self._bus.send(headers[h.REPLY_TO], encode(outcome))
 
     async def _decide(
-        self, verb: str, task_id: str, command_id: str, headers: dict[str, str], data: bytes
+        self, kind: str, verb: str, task_id: str, command_id: str, headers: dict[str, str], data: bytes
     ) -> Outcome:
-        handler: Callable[..., Any] = getattr(self, f"_{verb}")
+        handler: Callable[..., Any] = getattr(self, f"_{verb}" if kind == "task" else f"_{kind}_{verb}")
         try:
-            if verb != "create" and task_id not in self.tasks:
+            if kind == "task" and verb != "create" and task_id not in self.tasks:
                 raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r}")
             found: Outcome = await handler(task_id, command_id, headers, data)
         except Refused as refused:
@@ -243,6 +250,43 @@ class Responder:
             in_flight=0,
         )
         return await self._changed(task, command_id, backfills=(*task.backfills, begun))
+
+    async def _pool_update(self, name: str, command_id: str, headers: dict[str, str], data: bytes) -> Outcome:
+        payload = parse_pool(data)
+        before = self.pools.get(name) or Pool(
+            pool=name, max_in_flight=None, paused=False, version=0, updated_at=None
+        )
+        given = {
+            field: value
+            for field in ("max_in_flight", "paused")
+            if (value := getattr(payload, field)) is not msgspec.UNSET
+        }
+        now = format_instant(self._clock.now_ms())
+        pool = msgspec.structs.replace(before, **given, version=before.version + 1, updated_at=now)
+        self.pools[name] = pool
+        seq = await self.tell(
+            PoolUpdated(
+                pool=name,
+                partition=partition_of(name, PARTITIONS),
+                occurred_at=now,
+                command_id=command_id,
+                changed_by=headers.get(h.USER),
+                max_in_flight=pool.max_in_flight,
+                paused=pool.paused,
+                version=pool.version,
+                updated_at=now,
+            )
+        )
+        return Outcome(ok=True, command_id=command_id, pool=pool, seq=seq)
+
+    async def _shard_approve_catch_up(self, shard: str, command_id: str, *_: object) -> Outcome:
+        self.approved.append(shard)
+        return Outcome(ok=True, command_id=command_id)
+
+    async def _shard_discard_catch_up(self, shard: str, command_id: str, *_: object) -> Outcome:
+        if shard in self.approved:
+            raise Refused(Code.FORBIDDEN, "approved already")
+        return Outcome(ok=True, command_id=command_id)
 
     async def _cancel_execution(
         self, task_id: str, command_id: str, _: dict[str, str], data: bytes

@@ -10,6 +10,7 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import cloud_event_headers, encode
+from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Code, problem
 from gnomon_schemas.schedules import Interval, Schedule
 from gnomon_schemas.subjects import TASK_RUN, event, partition_of
@@ -88,8 +89,10 @@ def a_task(task_id: str, *, at_ms: int = START_MS, **changes: Any) -> Task:
     return Task(**{**fields, **changes})
 
 
-def subject_of(told: ev.Event) -> str:
+def subject_of(told: ev.Event | PoolUpdated) -> str:
     """The stored subject of an event."""
+    if isinstance(told, PoolUpdated):
+        return event("pool", "updated", told.partition, told.pool, TASK_RUN)
     run = getattr(told, "run", None) or TASK_RUN
     return event("task", ev.event_name(told), told.partition, told.task_id, run)
 
@@ -102,7 +105,7 @@ class Story:
         self.now_ms = at_ms
         self._seq = first_seq
 
-    def tell(self, told: ev.Event, *, traceparent: str | None = None) -> Stored:
+    def tell(self, told: ev.Event | PoolUpdated, *, traceparent: str | None = None) -> Stored:
         """Keep one event; returns it as stored."""
         headers = cloud_event_headers(
             told, ce_id=f"e{self._seq}", source="gnomon/test", traceparent=traceparent
@@ -117,6 +120,13 @@ class Story:
     def now(self) -> str:
         """The story's time as text."""
         return format_instant(self.now_ms)
+
+    def pool_updated(self, pool: str, **fields: Any) -> Stored:
+        """What is set of a pool."""
+        told = {"max_in_flight": None, "paused": False, "version": 1, "changed_by": "u1", **fields}
+        return self.tell(
+            PoolUpdated(pool=pool, partition=0, occurred_at=self.now, updated_at=self.now, **told)
+        )
 
     def common(self, task: Task, command_id: str | None = None) -> dict[str, Any]:
         """What every event carries."""

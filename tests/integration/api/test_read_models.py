@@ -300,6 +300,9 @@ def a_long_story() -> list[Stored]:
         story.missed_span(tasks[turn], 10 + turn)
         story.updated(msgspec.structs.replace(tasks[turn], name=f"renamed {turn}"), command_id=f"u{turn}")
         story.rejected(tasks[turn + 1], command_id=f"r{turn}")
+        story.pool_updated(
+            f"p{turn % 3}", max_in_flight=turn + 1, version=turn // 3 + 1, command_id=f"p{turn}"
+        )
         story.now_ms += 4 * 3600 * 1000
     story.deleted(tasks[3], command_id="d3")
     story.status_changed(tasks[4], "scheduled", "paused")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.harness.waiting import until_async
 from tests.integration.cli.running_up import RunningUp, Said, environment, gnomon
 from tests.servers import reachable_folder
 
@@ -142,6 +143,25 @@ async def test_a_backfill_is_counted_before_it_is_begun(shell: Shell) -> None:
         assert (refused.code, words in refused.err) == (2, True), refused
     ahead = await shell("backfill", "past", "--from", "1d", "--to", "2999-01-01T00:00:00Z")
     assert (ahead.code, "to (--to): " in ahead.err) == (1, True), ahead
+
+
+async def test_a_backfill_runs_the_gaps_and_leaves_none(shell: Shell) -> None:
+    await shell.create("gaps", "--cron", "0 * * * *")
+    span = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T04:00:00Z")
+    begun = await shell("backfill", "gaps", *span, "--concurrency", "2")
+    assert (begun.code, "runs them, 2 at a time" in begun.out) == (0, True), begun
+
+    async def over() -> bool:
+        return not (await shell.json("task", "show", "gaps"))["backfills"]
+
+    await until_async(over, within=30)
+    again = await shell("backfill", "gaps", *span)
+    assert "0 slots without a success" in again.out
+    assert "there is nothing to run" in again.out
+    shown = await shell("task", "show", "gaps")
+    runs = [line for line in shown.out.splitlines() if line.startswith("b-")]
+    assert len(runs) == 4
+    assert all("backfill" in line and "completed" in line for line in runs)
 
 
 async def test_the_json_of_a_list_is_the_api_s_own(shell: Shell) -> None:

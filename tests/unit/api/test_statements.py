@@ -11,6 +11,7 @@ from gnomon_api.readmodels.rows import (
     ExecutionRow,
     HistoryRow,
     MarkRow,
+    PoolRow,
     SecondEndingRow,
     SpanRow,
     TaskDefinition,
@@ -65,6 +66,7 @@ def test_the_writing_statement_names_the_columns_as_the_rows_have_them() -> None
         "insert into commands": CommandRow._fields,
         "insert into slot_marks": MarkRow._fields,
         "insert into second_endings": SecondEndingRow._fields,
+        "insert into pools": PoolRow._fields,
     }
     for place, columns in expected.items():
         match = re.search(rf"{place}\s*\(([^)]*)\)", sql)

@@ -18,6 +18,7 @@ READ_MODELS: Final = (
     "slot_spans",
     "slot_marks",
     "second_endings",
+    "pools",
     "task_history",
     "commands",
 )

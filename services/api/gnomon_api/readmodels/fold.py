@@ -29,6 +29,7 @@ from gnomon_api.readmodels.rows import (
     ExecutionRow,
     HistoryRow,
     MarkRow,
+    PoolRow,
     SecondEndingRow,
     SpanRow,
     TaskDefinition,
@@ -39,9 +40,12 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_core.timing import next_fire
 from gnomon_schemas import events as ev
 from gnomon_schemas.codec import decode_event
+from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import TASK_RUN, parse_event
 from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
+
+_POOL_EVENT: Final = "updated"
 
 __all__ = ["Fold", "fold_chain", "keys_of"]
 
@@ -66,7 +70,8 @@ class Fold:
     `tasks` and `executions` hold the rows that are known; before a batch, those it touches must have been
     loaded into them. `apply` is called for each event in order, then `finish` once; then the batch's
     changes are in `tasks_changed`, `executions_new` (of which no row was loaded), `executions_changed` (the
-    others), `spans`, `history`, `marks`, `second_endings` and `commands`, until `begin`.
+    others), `spans`, `history`, `marks`, `second_endings`, `pools` and `commands`, until `begin`. Events of
+    pools come by `apply_pool`: each tells all that is set of its pool, so no row has to be known.
     """
 
     def __init__(self) -> None:
@@ -99,6 +104,7 @@ class Fold:
         self.history: list[HistoryRow] = []
         self.marks: list[MarkRow] = []
         self.second_endings: list[SecondEndingRow] = []
+        self.pools: dict[str, PoolRow] = {}
         self.commands: dict[str, CommandRow] = {}
 
     def forget(self) -> None:
@@ -118,6 +124,30 @@ class Fold:
         task = self.tasks.get(event.task_id)
         if task is not None:
             self._touch(stored, task, _instant(event.occurred_at))
+
+    def apply_pool(self, stored: Stored, event: PoolUpdated) -> None:
+        """Fold an event of a pool. Raises as `apply`."""
+        if event.command_id is not UNSET and event.command_id not in self.commands:
+            self.commands[event.command_id] = CommandRow(
+                _plain(event.command_id),
+                "",  # of no task
+                _text(event.changed_by),
+                None,
+                "ok",
+                _POOL_EVENT,
+                None,
+                _instant(event.occurred_at),
+                stored.seq,
+            )
+        self.pools[event.pool] = PoolRow(
+            event.pool,
+            event.max_in_flight,
+            event.paused,
+            event.version,
+            _instant(event.updated_at),
+            _text(event.changed_by),
+            stored.seq,
+        )
 
     def finish(self) -> None:
         """After the batch's last event: bring `next_run_time` of the tasks that changed up to date."""

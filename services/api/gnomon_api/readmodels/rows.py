@@ -21,6 +21,7 @@ __all__ = [
     "ExecutionRow",
     "HistoryRow",
     "MarkRow",
+    "PoolRow",
     "SecondEndingRow",
     "SpanRow",
     "TaskDefinition",
@@ -171,6 +172,18 @@ class SecondEndingRow(NamedTuple):
     execution_id: str
     outcome: str
     occurred_at: datetime
+
+
+class PoolRow(NamedTuple):
+    """A row of `pools`."""
+
+    pool: str
+    max_in_flight: int | None
+    paused: bool
+    version: int
+    updated_at: datetime
+    changed_by: str | None
+    seq: int
 
 
 class HistoryRow(NamedTuple):

@@ -157,6 +157,17 @@ create index second_endings_by_task on second_endings (task_id);
 create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
 create index executions_of_backfills on executions (task_id, run) where trigger = 'backfill';
 
+-- What is set of pools. A pool that is not in here has nothing set.
+create table pools (
+    pool          text primary key,
+    max_in_flight integer,     -- null: as many as executors take
+    paused        boolean     not null,
+    version       integer     not null,
+    updated_at    timestamptz not null,
+    changed_by    text,
+    seq           bigint      not null
+);
+
 -- What became of each command: the first event that carries its id answers it.
 create table commands (
     command_id   text primary key,

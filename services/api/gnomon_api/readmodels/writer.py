@@ -28,6 +28,7 @@ from gnomon_api.readmodels.rows import (
     ExecutionRow,
     HistoryRow,
     MarkRow,
+    PoolRow,
     SecondEndingRow,
     SpanRow,
     TaskDefinition,
@@ -36,8 +37,9 @@ from gnomon_api.readmodels.rows import (
 )
 from gnomon_api.readmodels.statements import statement
 from gnomon_core.runtime.messages import Stored
-from gnomon_schemas.codec import decode_event
+from gnomon_schemas.codec import decode, decode_event
 from gnomon_schemas.events import EVENT_TYPES
+from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.subjects import parse_event
 
 __all__ = [
@@ -74,6 +76,7 @@ WRITER_SETTINGS: Final = {
 
 _ARCHIVE_COLUMNS: Final = ("seq", "stored_at", "subject", "headers", "payload")
 _STAGES: Final = ("stage_tasks", "stage_definitions", "stage_executions", "stage_commands")
+_POOL_UPDATED: Final = ("pool", "updated")
 _ROWS_KEPT: Final = 20_000
 """Rows of tasks, and as many of executions, that stay in memory between batches."""
 _DAY: Final = timedelta(days=1)
@@ -129,6 +132,7 @@ class Prepared(NamedTuple):
     commands: Records
     marks: Records
     second_endings: Records
+    pools: Records
 
 
 class ReadModelWriter:
@@ -258,6 +262,7 @@ class ReadModelWriter:
             commands=list(fold.commands.values()),
             marks=fold.marks,
             second_endings=fold.second_endings,
+            pools=list(fold.pools.values()),
         )
 
     async def _commit(self, prepared: Prepared) -> list[Unreadable]:
@@ -286,6 +291,7 @@ class ReadModelWriter:
             *_columns(CommandRow._fields, prepared.commands),
             *_columns(MarkRow._fields, prepared.marks),
             *_columns(SecondEndingRow._fields, prepared.second_endings),
+            *_columns(PoolRow._fields, prepared.pools),
         ]
         moved = await self._connection.fetchval(
             statement("write_batch"), *self.position[:2], *prepared.reached[1:], *columns
@@ -319,6 +325,8 @@ class ReadModelWriter:
         await self._copy("task_history", HistoryRow._fields, prepared.history)
         await self._copy("slot_marks", MarkRow._fields, prepared.marks)
         await self._copy("second_endings", SecondEndingRow._fields, prepared.second_endings)
+        if prepared.pools:
+            await self._connection.executemany(statement("write_pool"), prepared.pools)
         merges = {
             "merge_definitions": prepared.definitions,
             "merge_tasks": prepared.tasks,
@@ -338,9 +346,14 @@ class ReadModelWriter:
         unreadable: list[Unreadable] = []
         for stored in batch:
             kind, name, _, _, _ = parse_event(stored.subject)
-            if kind != "task" or name not in EVENT_TYPES or stored.seq in unfit:
+            if stored.seq in unfit:
                 continue
             try:
+                if (kind, name) == _POOL_UPDATED:
+                    self._fold.apply_pool(stored, decode(stored.data, PoolUpdated))
+                    continue
+                if kind != "task" or name not in EVENT_TYPES:
+                    continue
                 event = decode_event(stored.data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 unreadable.append(Unreadable(stored.seq, stored.subject, f"does not decode: {error}"))
@@ -394,7 +407,9 @@ class ReadModelWriter:
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
     """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
     reached = Position(stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
-    return Prepared(batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), (), (), ())
+    return Prepared(
+        batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), (), (), (), ()
+    )
 
 
 async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) -> None:

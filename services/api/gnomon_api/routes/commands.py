@@ -8,7 +8,7 @@ import msgspec
 from litestar import get
 from litestar.params import FromPath
 
-from gnomon_api.commander import TaskCommand
+from gnomon_api.commander import WantedCommand
 from gnomon_api.http_io import (
     API,
     HttpRequest,
@@ -61,10 +61,11 @@ async def identity_of(
 async def send(
     request: HttpRequest,
     verb: str,
-    task_id: str,
+    object_id: str,
     payload: bytes,
     ids: RequestIdentity,
     *,
+    kind: str = "task",
     matching: bool = True,
 ) -> Outcome | None:
     """Send a command, and wait for its outcome and until the read models show it.
@@ -73,9 +74,10 @@ async def send(
     caller is to hear 202. Raises Refused, RefusedOutcome.
     """
     api = services(request)
-    wanted = TaskCommand(
+    wanted = WantedCommand(
+        kind=kind,
         verb=verb,
-        task_id=task_id,
+        object_id=object_id,
         command_id=ids.command_id,
         payload=payload,
         caller=caller(request),
@@ -84,6 +86,7 @@ async def send(
     )
     outcome = await api.commander.send(wanted, within=api.settings.write_timeout)
     if outcome is None:
+        task_id = object_id if kind == "task" else ""
         await api.requests.remember(ids.command_id, wanted.caller, task_id)
         return None
     if not outcome.ok:
@@ -115,7 +118,7 @@ async def read_command(request: HttpRequest, command_id: FromPath[str]) -> HttpR
             {
                 "command_id": command_id,
                 "status": row["status"],
-                "task_id": row["task_id"],
+                "task_id": row["task_id"] or None,
                 "execution_id": row["execution_id"],
                 "event": row["event"],
                 "error": None if problem is None else msgspec.Raw(problem.encode()),

@@ -196,6 +196,15 @@ with moved as (
     select * from unnest(
         $121::bigint[], $122::text[], $123::text[], $124::text[], $125::timestamptz[]
     ) where exists (select from moved)
+), limited as (
+    insert into pools (pool, max_in_flight, paused, version, updated_at, changed_by, seq)
+    select * from unnest(
+        $126::text[], $127::integer[], $128::boolean[], $129::integer[], $130::timestamptz[], $131::text[],
+        $132::bigint[]
+    ) where exists (select from moved)
+    on conflict (pool) do update set
+        max_in_flight = excluded.max_in_flight, paused = excluded.paused, version = excluded.version,
+        updated_at = excluded.updated_at, changed_by = excluded.changed_by, seq = excluded.seq
 ), answered as (
     insert into commands (command_id, task_id, user_id, execution_id, status, event, problem, decided_at, seq)
     select * from unnest(
@@ -205,6 +214,14 @@ with moved as (
     on conflict (command_id) do nothing
 )
 select sequence from moved;
+
+-- name: write_pool
+-- What is set of a pool, as part of a large batch.
+insert into pools (pool, max_in_flight, paused, version, updated_at, changed_by, seq)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (pool) do update set
+    max_in_flight = excluded.max_in_flight, paused = excluded.paused, version = excluded.version,
+    updated_at = excluded.updated_at, changed_by = excluded.changed_by, seq = excluded.seq;
 
 -- name: read_archive
 -- Archived events in order, up to and including a sequence.
