@@ -26,12 +26,14 @@ __all__ = [
     "REFUSAL_TEXT_MAX_CHARS",
     "RESERVED_IDS",
     "RESULT_MAX",
+    "RUN_PATTERN",
     "SPAN_MAX_SECONDS",
     "TAGS_MAX",
     "TAG_MAX_CHARS",
     "TRIGGER_DATA_MAX",
     "USER_ID_MAX_CHARS",
     "is_id",
+    "is_run",
 ]
 
 CONFIG_MAX = 256 * 1024
@@ -94,9 +96,20 @@ NOT_YET = {
 """Fields of a task that may hold nothing but this default for now: silently ignoring another value would promise what
 nothing keeps."""
 
+_ID_TAIL = ID_PATTERN.strip("^$")
+_SLOT = r"\d{8}T\d{6}Z"
+RUN_PATTERN = rf"^(?:{_SLOT}|r-{_ID_TAIL}|b-{_ID_TAIL}-{_SLOT})$"
+"""The run of an execution: a slot's nominal time, `r-<command id>`, or `b-<command id>-<slot>`."""
+
 _ID = re.compile(ID_PATTERN)
+_RUN = re.compile(RUN_PATTERN, re.ASCII)
 
 
 def is_id(text: str) -> bool:
     """Whether `text` may be an id: `ID_PATTERN`, whole string (a trailing newline is refused too)."""
     return _ID.fullmatch(text) is not None
+
+
+def is_run(text: str) -> bool:
+    """Whether `text` may be the run of an execution: `RUN_PATTERN`, whole string."""
+    return _RUN.fullmatch(text) is not None

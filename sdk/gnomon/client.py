@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -26,15 +27,18 @@ from gnomon.event_stream import EventStream
 from gnomon.ids import new_id
 from gnomon_schemas import headers as h
 from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.commands import (
     AcceptedExecution,
     CancelExecution,
     CancelTask,
+    CompleteTask,
     DeleteTask,
     Outcome,
     PauseTask,
     ResumeTask,
+    RetryExecution,
     RunTask,
 )
 from gnomon_schemas.limits import COMMAND_MAX, is_id
@@ -175,12 +179,16 @@ class Client:
         task_id: str,
         *,
         note: str | None = None,
+        until: datetime | None = None,
         if_match: int | None = None,
         command_id: str | None = None,
     ) -> Task:
-        """Let no slot fire until resumed; what is due and not yet claimed is withdrawn. Raises GnomonError,
-        NotAnswered."""
-        return _task_of(await self._command("pause", task_id, PauseTask(note=note), command_id, if_match))
+        """Let no slot fire until resumed, or until a time (aware); what is due and not yet claimed is withdrawn.
+
+        Raises ValueError for a time without an offset, GnomonError, NotAnswered.
+        """
+        body = PauseTask(note=note, until=None if until is None else format_instant(until))
+        return _task_of(await self._command("pause", task_id, body, command_id, if_match))
 
     async def resume(
         self, task_id: str, *, if_match: int | None = None, command_id: str | None = None
@@ -199,6 +207,20 @@ class Client:
         """End the task and cancel everything in flight. Raises GnomonError, NotAnswered."""
         return _task_of(
             await self._command("cancel", task_id, CancelTask(reason=reason), command_id, if_match)
+        )
+
+    async def complete(
+        self,
+        task_id: str,
+        *,
+        note: str | None = None,
+        if_match: int | None = None,
+        command_id: str | None = None,
+    ) -> Task:
+        """Call the task done: no slot fires any more, what is in flight goes on. Raises GnomonError,
+        NotAnswered."""
+        return _task_of(
+            await self._command("complete", task_id, CompleteTask(note=note), command_id, if_match)
         )
 
     async def delete(
@@ -238,6 +260,16 @@ class Client:
         return await self._command(
             "cancel_execution", task_id, CancelExecution(run=run, reason=reason), command_id
         )
+
+    async def retry_execution(
+        self, task_id: str, run: str, *, command_id: str | None = None
+    ) -> AcceptedExecution:
+        """Run an execution that has ended once more, with what it was given; the new execution. Raises
+        GnomonError, NotAnswered."""
+        outcome = await self._command("retry_execution", task_id, RetryExecution(run=run), command_id)
+        if outcome.execution is None:
+            raise _incomplete(outcome, "the execution")
+        return outcome.execution
 
     def events(self, *names: str, task_id: str | None = None, after_seq: int | None = None) -> EventStream:
         """Events as they are stored, from now on: `async for event in client.events("executed", task_id=…)`.

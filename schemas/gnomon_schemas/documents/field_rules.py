@@ -56,11 +56,8 @@ from gnomon_schemas.tasks import Backfill, CatchUp, RateLimit, RetryPolicy, Task
 __all__ = ["EXECUTION_ID_PATTERN", "INSTANT", "RUN_PATTERN", "rule_of", "set_by_system"]
 
 _ID_TAIL = limits.ID_PATTERN.strip("^$")
-_SLOT = r"\d{8}T\d{6}Z"
-_RUN = rf"(?:{_SLOT}|r-{_ID_TAIL}|b-{_ID_TAIL}-{_SLOT})"
-RUN_PATTERN: Final = f"^{_RUN}$"
-"""The run of an execution: a slot's nominal time, `r-<command id>`, or `b-<command id>-<slot>`."""
-EXECUTION_ID_PATTERN: Final = rf"^{_ID_TAIL}\.{_RUN}$"
+RUN_PATTERN: Final = limits.RUN_PATTERN
+EXECUTION_ID_PATTERN: Final = rf"^{_ID_TAIL}\.{RUN_PATTERN.strip('^$')}$"
 """`<task_id>.<run>`."""
 
 Rule = Mapping[str, Any]

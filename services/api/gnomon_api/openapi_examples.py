@@ -173,6 +173,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "put_task": {"a_read_sent_back": {**_TASK, "priority": "high"}},
     "pause_task": {"with_a_note": {"note": "until the migration is done"}, "empty": {}},
     "resume_task": {"empty": {}},
+    "complete_task": {"with_a_note": {"note": "the project is over"}, "empty": {}},
     "cancel_task": {"with_a_reason": {"reason": "the customer has left"}, "empty": {}},
     "backfill_task": {
         "how_many_gaps": {"from": "2026-11-19T00:00:00Z", "to": "2026-11-21T00:00:00Z", "dry_run": True},
@@ -203,6 +204,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "no_limit": {"max_in_flight": None},
         "pause": {"paused": True},
     },
+    "retry_execution": {"empty": {}},
     "preview_schedule": {
         "the_next_two": {
             "schedule": {"kind": "cron", "expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
@@ -241,6 +243,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("pause_task", 200): _PAUSED,
     ("resume_task", 200): {**_TASK, "version": 3},
     ("cancel_task", 200): _CANCELLED,
+    ("complete_task", 200): {**_CANCELLED, "status": "completed"},
     ("backfill_task", 200): {
         "dry_run": False,
         "count": 2,
@@ -266,7 +269,8 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         (name, 202): _PENDING
         for name in (
             *("create_task", "patch_task", "put_task", "delete_task"),
-            *("patch_pool", "pause_task", "resume_task", "cancel_task", "backfill_task", "cancel_backfill"),
+            *("patch_pool", "pause_task", "resume_task", "cancel_task", "complete_task"),
+            *("backfill_task", "cancel_backfill"),
         )
     },
     ("execute_task", 200): _EXECUTION,
@@ -275,6 +279,12 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("list_executions", 200): {"items": [_EXECUTION], "next_cursor": "WyItcmVjb3JkZWRfYXQiXQ"},
     ("read_execution", 200): _EXECUTION,
     ("cancel_execution", 202): {**_EXECUTION, "status": "running", "completed_at": None, "result": None},
+    ("retry_execution", 202): {
+        **_WAITING,
+        "trigger": "retry",
+        "reason": "retry",
+        "retry_of": _EXECUTION["execution_id"],
+    },
     ("explain_task", 200): {
         "slot": _AT,
         "verdict": "skipped",

@@ -17,12 +17,12 @@ from gnomon_api.planning import DryRun
 from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
 from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
-from gnomon_api.routes.executions import CancelReason
+from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
-from gnomon_schemas.commands import CancelTask, PauseTask, ResumeTask, RunTask, UpdatePool
+from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.pools import Pool
@@ -233,6 +233,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "pause_task": _act(PauseTask),
     "resume_task": _act(ResumeTask),
     "cancel_task": _act(CancelTask),
+    "complete_task": _act(CompleteTask),
     "backfill_task": Operation(
         "tasks",
         {200: BackfillAnswer, **_PENDING},
@@ -278,6 +279,13 @@ OPERATIONS: Final[dict[str, Operation]] = {
         CancelReason,
         headers=_KEY,
         problems=(*_WRITE, *_OF_TASK, *_ONCE),
+    ),
+    "retry_execution": Operation(
+        "executions",
+        {202: Execution},
+        NoFields,
+        headers=_KEY,
+        problems=(*_WRITE, *_OF_TASK, *_ONCE, Code.OVERLAP, Code.LIMIT),
     ),
     "explain_task": Operation(
         "executions",

@@ -29,6 +29,7 @@ from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.past_executions import read_past
 from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
@@ -94,6 +95,7 @@ class CommandDesk:
         """Get what deciding the waiting commands needs, before the turn's time stands still."""
         coming = islice(self.commands, _COMMANDS_A_TURN)
         await holidays_at_hand(received.command.data for received in coming)
+        await read_past(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
 
     def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
         """Decide what waits, at `now_ms`: every slot up to then has been handed out.

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from gnomon_core.rules.backfill_input import parse_backfill
 from gnomon_core.rules.pool_input import parse_pool
-from gnomon_core.rules.run_input import parse_run
+from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import SystemClock
@@ -213,6 +213,29 @@ class Responder:
 
     async def _cancel(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
         return await self._changed(self.tasks[task_id], command_id, status=TaskStatus.CANCELLED)
+
+    async def _complete(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
+        if self.tasks[task_id].status is TaskStatus.CANCELLED:
+            raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
+        return await self._changed(self.tasks[task_id], command_id, status=TaskStatus.COMPLETED)
+
+    async def _retry_execution(
+        self, task_id: str, command_id: str, _: dict[str, str], data: bytes
+    ) -> Outcome:
+        task, run = self.tasks[task_id], f"r-{command_id}"
+        repeated = f"{task_id}.{parse_retry(data).run}"
+        common = {
+            **self._execution(task, run),
+            "command_id": command_id,
+            "attempt": 1,
+            "trigger": Trigger.RETRY,
+            "retry_of": repeated,
+        }
+        seq = await self.tell(ev.Queued(**common, reason="retry"))
+        accepted = AcceptedExecution(
+            execution_id=f"{task_id}.{run}", task_id=task_id, run=run, scheduled_for=common["scheduled_for"]
+        )
+        return Outcome(ok=True, command_id=command_id, task=task, execution=accepted, seq=seq)
 
     async def _delete(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
         task = self.tasks.pop(task_id)

@@ -186,9 +186,30 @@ async def test_a_status_in_a_patch_becomes_its_command(running: Running) -> None
     assert resumed.json()["status"] == "scheduled"
     assert running.responder.heard[-1][0] == "resume"
     assert (await running.http.put(path, json={"status": "cancelled"})).json()["status"] == "cancelled"
-    for status in ("completed", "failed", "sleeping"):
+    is_problem(await running.http.put(path, json={"status": "completed"}), 409, "invalid_state")
+    for status in ("failed", "sleeping"):
         problem = is_problem(await running.http.put(path, json={"status": status}), 422, "invalid")
         assert problem["errors"][0]["pointer"] == "#/status"
+
+
+async def test_a_task_is_called_done_and_an_execution_repeated(running: Running) -> None:
+    task = await create(running, schedule={"kind": "interval", "hours": 1})
+    path = f"{API}/tasks/{task['task_id']}"
+    first = (await running.http.post(f"{path}/execute")).json()["execution_id"]
+    repeated = await running.http.post(f"{API}/executions/{first}/retry")
+    assert repeated.status_code == 202, repeated.text
+    execution = repeated.json()
+    assert (execution["trigger"], execution["retry_of"]) == ("retry", first)
+    assert repeated.headers["location"] == f"{API}/executions/{execution['execution_id']}"
+    is_problem(await running.http.post(f"{API}/executions/t.nothing/retry"), 422, "invalid")
+    is_problem(
+        await running.http.post(f"{API}/executions/{first}/retry", json={"x": 1}), 422, "unknown_field"
+    )
+    done = await running.http.post(f"{path}/complete", json={"note": "over"})
+    assert (done.status_code, done.json()["status"]) == (200, "completed")
+    other = await create(running, schedule={"kind": "interval", "hours": 1})
+    put = await running.http.put(f"{API}/tasks/{other['task_id']}", json={"status": "completed"})
+    assert put.json()["status"] == "completed"
 
 
 async def test_pause_resume_cancel_and_delete(running: Running) -> None:

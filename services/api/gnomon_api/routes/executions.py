@@ -28,14 +28,14 @@ from gnomon_api.readmodels.fold import fold_chain
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_api.services import ApiServices
 from gnomon_core.rules.decoding import parse_body
-from gnomon_core.rules.run_input import parse_run
+from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_schemas.commands import AcceptedExecution, CancelExecution
+from gnomon_schemas.commands import AcceptedExecution, CancelExecution, RetryExecution
 from gnomon_schemas.subjects import EVENTS_STREAM, chain, partition_of
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["EXECUTION_ROUTES", "CancelReason"]
+__all__ = ["EXECUTION_ROUTES", "CancelReason", "NoFields"]
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +44,10 @@ class CancelReason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Why an execution is ended."""
 
     reason: str | None = None
+
+
+class NoFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing is to be said."""
 
 
 @post("/tasks/{task_id:str}/execute", status_code=202)
@@ -111,12 +115,31 @@ async def cancel_execution(request: HttpRequest, execution_id: FromPath[str]) ->
     return json_response(await _execution(api, execution_id, outcome.execution), 202)
 
 
+@post("/executions/{execution_id:str}/retry", status_code=202)
+async def retry_execution(request: HttpRequest, execution_id: FromPath[str]) -> HttpResponse:
+    """Run an execution that has ended once more, with what it was given: 202 and the new execution."""
+    no_params(request)
+    task_id, run = execution_parts(execution_id)
+    payload = msgspec.json.encode(RetryExecution(run=run))
+    body = body_of(await request.body())
+    parse_body(body, NoFields)
+    parse_retry(payload)
+    ids = await identity_of(request, payload, task_id=task_id)
+    outcome = await send(request, "retry_execution", task_id, payload, ids)
+    if outcome is None:
+        return pending_response(ids)
+    made = f"{task_id}.r-{ids.command_id}"
+    found = await _execution(services(request), made, outcome.execution)
+    return json_response(found, 202, {"Location": f"{API}/executions/{made}"})
+
+
 EXECUTION_ROUTES = [
     execute_task,
     list_task_executions,
     list_executions,
     read_execution,
     cancel_execution,
+    retry_execution,
 ]
 
 

@@ -24,7 +24,7 @@ from gnomon_api.http_io import (
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_core.rules.decoding import parse_body, read_object
 from gnomon_core.rules.task_input import check_patch, parse_create
-from gnomon_schemas.commands import CancelTask, DeleteTask, Outcome, PauseTask, ResumeTask
+from gnomon_schemas.commands import CancelTask, CompleteTask, DeleteTask, Outcome, PauseTask, ResumeTask
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import Task, TaskStatus
 
@@ -32,6 +32,7 @@ __all__ = ["TASK_ROUTES"]
 
 _STATUS_VERBS: Final = {
     TaskStatus.CANCELLED: "cancel",
+    TaskStatus.COMPLETED: "complete",
     TaskStatus.PAUSED: "pause",
     TaskStatus.SCHEDULED: "resume",
     TaskStatus.PENDING: "resume",
@@ -113,6 +114,12 @@ async def resume_task(request: HttpRequest, task_id: FromPath[str]) -> HttpRespo
 async def cancel_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
     """End a task for good; what is in flight is cancelled."""
     return await _act(request, "cancel", task_id, CancelTask)
+
+
+@post("/tasks/{task_id:str}/complete", status_code=200)
+async def complete_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
+    """Call a task done: no slot fires any more; what is in flight goes on."""
+    return await _act(request, "complete", task_id, CompleteTask)
 
 
 async def _act(request: HttpRequest, verb: str, task_id: str, kind: type[msgspec.Struct]) -> HttpResponse:
@@ -226,4 +233,5 @@ TASK_ROUTES = [
     pause_task,
     resume_task,
     cancel_task,
+    complete_task,
 ]

@@ -1,4 +1,7 @@
-"""Changing a task: update, pause, resume, cancel and delete. Each of them closes a revision where slots can move."""
+"""Changing a task: update, pause, resume, complete, cancel and delete.
+
+Each of them closes a revision where slots can move.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.commands import (
     CancelTask,
+    CompleteTask,
     DeleteTask,
     ResumeTask,
 )
@@ -29,7 +33,7 @@ from gnomon_schemas.events import (
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import TaskSpec
 
-__all__ = ["cancel", "delete", "pause", "resume", "update"]
+__all__ = ["cancel", "complete", "delete", "pause", "resume", "update"]
 
 
 def update(
@@ -179,6 +183,32 @@ def cancel(
     told = updated(old, reg, command, around, running=False)
     decision.events.insert(0, told)
     note_status(decision, old, reg, payload.reason or "cancel", around)
+    return decision
+
+
+def complete(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """End the task because its owner calls it done; what is in flight goes on. Raises Refused."""
+    payload = parse_body(command.data, CompleteTask)
+    old = task.reg
+    if old.ended == "completed":
+        return Decision(old, [unchanged(old, command, around)])
+    if old.ended == "cancelled":
+        raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
+    decision = Decision(old, rescheduled=True)
+    reg = msgspec.structs.replace(
+        old,
+        ended="completed",
+        ended_ms=around.now_ms,
+        paused_until_ms=None,
+        version=old.version + 1,
+        updated_ms=around.now_ms,
+    )
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
+    told = updated(old, reg, command, around, running=task.running, runs=task.flights)
+    decision.events.insert(0, told)
+    note_status(decision, old, reg, payload.note or "complete", around)
     return decision
 
 

@@ -30,6 +30,8 @@ class Command(NamedTuple):
     """Sequence in `TASK_COMMANDS`."""
     subject: str = ""
     traceparent: str | None = None
+    past: tuple[Event, ...] = ()
+    """Of a `retry_execution`: the newest event of each kind on the chain of the run that it names, in order."""
 
 
 class Surroundings(NamedTuple):

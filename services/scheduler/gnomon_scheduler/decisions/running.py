@@ -1,12 +1,14 @@
-"""Runs on demand, and ending one execution."""
+"""Runs on demand, repeating an execution, and ending one."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
 from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.merge_patch import merge_patch
-from gnomon_core.rules.run_input import parse_run
+from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.rules.task_type import check_type
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
@@ -14,18 +16,18 @@ from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, re
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
-from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import (
     CancelExecution,
     RunTask,
 )
-from gnomon_schemas.events import Queued
+from gnomon_schemas.events import TERMINAL, ExecutionEvent, Queued, SlotOutcome, event_name
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import NULL, Trigger
+from gnomon_schemas.tasks import NULL, Overlap, Trigger
 
-__all__ = ["cancel_execution", "run_now"]
+__all__ = ["cancel_execution", "retry_execution", "run_now"]
 
 
 def run_now(
@@ -38,14 +40,34 @@ def run_now(
     payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
     _check_run(task, payload, around)
-    overlap = payload.overlap or reg.spec.overlap
+    given = _Given(payload.trigger_data, NULL if overrides is None else msgspec.Raw(overrides))
+    return _put_in_flight(task, command, around, payload.overlap or reg.spec.overlap, given)
+
+
+class _Given(NamedTuple):
+    """What an execution on demand is given, and what it repeats where it does."""
+
+    trigger_data: msgspec.Raw = NULL
+    overrides: msgspec.Raw = NULL
+    trigger: Trigger = Trigger.MANUAL
+    scheduled_ms: int | None = None
+    """Nominal time; None: now."""
+    retry_of: str | None = None
+
+
+def _put_in_flight(
+    task: TaskState, command: Command, around: Surroundings, overlap: Overlap, given: _Given
+) -> Decision:
+    """An execution of its own, `r-<command id>`, written ahead; gated where others are in its way."""
+    reg = task.reg
     way = way_past(overlap, in_the_way(task), on_demand=True)
     waits = way is not Way.GO
     run = f"r-{command.command_id}"
+    scheduled_ms = around.now_ms if given.scheduled_ms is None else given.scheduled_ms
     flight = Flight(
         run=run,
-        trigger=Trigger.MANUAL,
-        scheduled_ms=around.now_ms,
+        trigger=given.trigger,
+        scheduled_ms=scheduled_ms,
         due_ms=around.now_ms,
         emit_ms=around.now_ms,
         revision=reg.revision,
@@ -53,10 +75,10 @@ def run_now(
         queued=True,
         gated=waits,
         expires_ms=around.now_ms + int(reg.spec.expires_after_seconds * 1000),
-        has_input=_given(payload.trigger_data) or overrides is not None,
+        has_input=_is_given(given.trigger_data) or _is_given(given.overrides),
+        retry_of=given.retry_of,
         traceparent=command.traceparent,
     )
-    at = format_instant(around.now_ms)
     queued = Queued(
         **about(reg, around),
         command_id=command_id(command),
@@ -64,13 +86,14 @@ def run_now(
         run=run,
         task_type=reg.spec.task_type,
         attempt=1,
-        trigger=Trigger.MANUAL,
-        scheduled_for=at,
-        due_at=at,
+        trigger=given.trigger,
+        scheduled_for=format_instant(scheduled_ms),
+        due_at=format_instant(around.now_ms),
         revision=reg.revision,
-        reason="overlap" if waits else "manual",
-        trigger_data=payload.trigger_data,
-        config_overrides=NULL if overrides is None else msgspec.Raw(overrides),
+        retry_of=given.retry_of,
+        reason="overlap" if waits else given.trigger,
+        trigger_data=given.trigger_data,
+        config_overrides=given.overrides,
     )
     decision = Decision(reg, queued=[(flight, queued)], run=run)
     if way is Way.REPLACE:
@@ -78,21 +101,66 @@ def run_now(
     return decision
 
 
+def retry_execution(
+    task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
+) -> Decision:
+    """Put an execution that has ended in flight once more, with what it was given. Raises Refused.
+
+    `command.past` is its chain.
+    """
+    reg = task.reg
+    run = parse_retry(command.data).run
+    if reg.ended == "cancelled":
+        raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
+    ended = command.past[-1] if command.past else None
+    if run in task.flights or (ended is not None and event_name(ended) not in TERMINAL):
+        raise _not_to_be_repeated(Code.INVALID_STATE, task, run, "is still in flight")
+    if not isinstance(ended, ExecutionEvent | SlotOutcome) or ended.scheduled_for is None:
+        message = "is not known: it never was, its slot was passed over in a span, or its events are gone"
+        raise _not_to_be_repeated(Code.NOT_FOUND, task, run, message)
+    _check_overlap(task, reg.spec.overlap)
+    queued = next((event for event in command.past if isinstance(event, Queued)), None)
+    if queued is None and ended.trigger not in {Trigger.SCHEDULE, Trigger.BACKFILL}:
+        message = "cannot be repeated: what it was given is not in the log any more"
+        raise _not_to_be_repeated(Code.INVALID_STATE, task, run, message)
+    given = _Given(
+        trigger_data=NULL if queued is None else queued.trigger_data,
+        overrides=NULL if queued is None else queued.config_overrides,
+        trigger=Trigger.RETRY,
+        scheduled_ms=instant_ms(ended.scheduled_for),
+        retry_of=f"{reg.task_id}.{run}",
+    )
+    return _put_in_flight(task, command, around, reg.spec.overlap, given)
+
+
+def _not_to_be_repeated(code: Code, task: TaskState, run: str, message: str) -> Refused:
+    return Refused(
+        code,
+        f"execution {task.task_id}.{run} {message}",
+        FieldError(pointer="#/run", code=code, message=f"{run!r} {message}"),
+    )
+
+
 def _check_run(task: TaskState, payload: RunTask, around: Surroundings) -> None:
+    _check_overlap(task, payload.overlap or task.reg.spec.overlap)
+    if payload.config:
+        merged = merge_patch(msgspec.json.decode(bytes(task.reg.spec.config)), payload.config)
+        check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around.types)
+
+
+def _check_overlap(task: TaskState, overlap: Overlap) -> None:
+    """Raises Refused where an execution on demand may not even wait."""
     others = in_the_way(task)
-    if way_past(payload.overlap or task.reg.spec.overlap, others, on_demand=True) is Way.GIVE_WAY:
+    if way_past(overlap, others, on_demand=True) is Way.GIVE_WAY:
         raise Refused(
             Code.OVERLAP,
             f"{others[0].run!r} is still in flight and overlap is skip; say overlap queue, allow or cancel_running",
         )
     if not has_room(task):
         raise Refused(Code.LIMIT, f"{len(task.flights)} executions wait; at most {ENTRIES_PER_TASK} may")
-    if payload.config:
-        merged = merge_patch(msgspec.json.decode(bytes(task.reg.spec.config)), payload.config)
-        check_type(msgspec.structs.replace(task.reg.spec, config=msgspec.Raw(encode(merged))), around.types)
 
 
-def _given(raw: msgspec.Raw) -> bool:
+def _is_given(raw: msgspec.Raw) -> bool:
     return bytes(raw) != bytes(NULL)
 
 

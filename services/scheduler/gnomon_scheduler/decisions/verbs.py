@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from gnomon_core.rules.versions import check_version
 from gnomon_scheduler.decisions.backfilling import backfill
-from gnomon_scheduler.decisions.changing import cancel, delete, pause, resume, update
+from gnomon_scheduler.decisions.changing import cancel, complete, delete, pause, resume, update
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.creating import create
-from gnomon_scheduler.decisions.running import cancel_execution, run_now
+from gnomon_scheduler.decisions.running import cancel_execution, retry_execution, run_now
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.problems import Code, Refused
@@ -59,9 +59,11 @@ VERBS: dict[str, Callable[[TaskState, list[Slot], Command, Surroundings], Decisi
     "pause": pause,
     "resume": resume,
     "cancel": cancel,
+    "complete": complete,
     "delete": delete,
     "run": run_now,
     "backfill": backfill,
     "cancel_execution": cancel_execution,
+    "retry_execution": retry_execution,
 }
 """Every verb but `create`, which is the only one that needs no task."""
