@@ -291,6 +291,64 @@ class CatchUp(Part):
                 assert most_at_once(events) == 1, f"{task}: {most_at_once(events)} at a time"
 
 
+class MaxRuns(Part):
+    """Tasks that are to run so many times, by whatever leaders, after whatever outages."""
+
+    name = "max_runs"
+    RUNS: Final = 12
+    SHAPES: Final[dict[str, dict[str, Any]]] = {
+        "plain": {"overlap": "allow"},
+        "queue": {"overlap": "queue_all", "task_type": "sleep", "config": {"seconds": 0.6}},
+        "skip": {"overlap": "skip", "task_type": "sleep", "config": {"seconds": 0.6}},
+        "late": {"overlap": "queue_all", "catch_up": {"policy": "all", "after_seconds": 1, "limit": 1000}},
+        "newest": {"overlap": "allow", "catch_up": {"policy": "latest", "after_seconds": 1}},
+        "retried": {
+            "overlap": "allow",
+            "task_type": "policy_scripted",
+            "config": {"steps": ["fail", "ok"]},
+            "retry": {"max_attempts": 2, "backoff": "constant", "initial_seconds": 0.5},
+        },
+        "spread": {"overlap": "allow"},
+    }
+
+    async def begin(self) -> None:
+        """One of each shape, and others while all goes on."""
+        self.tasks: list[str] = []
+        for shape in self.SHAPES:
+            await self._make(shape)
+
+    async def _make(self, shape: str) -> None:
+        task = f"counted-{len(self.tasks)}-{shape}"
+        schedule = {**EVERY_SECOND, "max_runs": self.RUNS}
+        if shape == "spread":
+            schedule["jitter_seconds"] = 3
+        await self.create(task, schedule=schedule, **self.SHAPES[shape])
+        self.tasks.append(task)
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Make more of them; run one on demand, which does not count."""
+        while await self.pause(over, 3, 8):
+            await self._make(self.random.choice(list(self.SHAPES)))
+            outcome = await self.world.commands.decided(
+                "run", self.random.choice(self.tasks), {"overlap": "allow"}
+            )
+            assert outcome["ok"] or outcome["error"]["code"] == "invalid_state", outcome
+
+    async def finish(self) -> None:
+        """Every one of them ends."""
+        for task in self.tasks:
+            await self.world.events.one("status_changed", task, within=90)
+
+    def check(self) -> None:
+        """So many slots were executed, none more and none fewer, and the task was completed by that."""
+        for task in self.tasks:
+            slots = [run for run in self.ended(task) if not run.startswith("r-")]
+            assert len(slots) == self.RUNS, f"{task} ran {len(slots)} slots: {sorted(slots)}"
+            (event,) = (seen.event for seen in self.world.events.of("status_changed", task))
+            assert isinstance(event, StatusChanged)
+            assert (event.new_status, event.reason) == ("completed", "no_slot_left"), task
+
+
 class Backfills(Part):
     """Spans of the past, run while all else goes on; some are cancelled amid it."""
 
@@ -361,4 +419,13 @@ class Backfills(Part):
             assert most_at_once(events) <= self.CONCURRENCY, f"{backfill}: {most_at_once(events)} at a time"
 
 
-PARTS: Final[tuple[type[Part], ...]] = (Retries, Queues, Pauses, Failures, OnDemand, CatchUp, Backfills)
+PARTS: Final[tuple[type[Part], ...]] = (
+    Retries,
+    Queues,
+    Pauses,
+    Failures,
+    OnDemand,
+    CatchUp,
+    MaxRuns,
+    Backfills,
+)
