@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from gnomon_core.ledger.audit import ExpectedSlot, Recorded, RecordedSpan, TaskAudit, audit_task
+from gnomon_core.ledger.counting import LimitedRuns, limited_runs, until_exhausted
 from gnomon_core.ledger.stretches import Mark, State, Stretch, stretches
 
 __all__ = [
     "ExpectedSlot",
+    "LimitedRuns",
     "Mark",
     "Recorded",
     "RecordedSpan",
@@ -14,5 +16,7 @@ __all__ = [
     "Stretch",
     "TaskAudit",
     "audit_task",
+    "limited_runs",
     "stretches",
+    "until_exhausted",
 ]

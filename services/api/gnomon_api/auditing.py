@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -25,7 +25,8 @@ from gnomon_api.database import Database, Row
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.rows import ACTIVE
 from gnomon_api.readmodels.statements import statement
-from gnomon_core.ledger import Mark, Recorded, RecordedSpan, State, TaskAudit, audit_task, stretches
+from gnomon_api.run_counts import Runs, counted_runs, marks_of
+from gnomon_core.ledger import Mark, Recorded, RecordedSpan, TaskAudit, audit_task, stretches
 from gnomon_core.runtime.bus import Bus
 from gnomon_schemas.clock_text import EPOCH, format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import decode
@@ -133,10 +134,11 @@ class _Facts(NamedTuple):
     """Rows of one page of tasks."""
 
     tasks: Sequence[Row]
-    marks: Sequence[Row]
+    marks: Mapping[str, list[Mark]]
     executions: Sequence[Row]
     spans: Sequence[Row]
     second_endings: Sequence[Row]
+    runs: Runs
 
 
 class _Found:
@@ -240,14 +242,16 @@ class Auditing:
                         return found
                     ids = [row["task_id"] for row in tasks]
                     after = ids[-1]
+                    marks = marks_of(await connection.fetch(statement("audited_marks"), ids))
                     facts = _Facts(
                         tasks,
-                        await connection.fetch(statement("audited_marks"), ids),
+                        marks,
                         await connection.fetch(
                             statement("audited_executions"), ids, since, until, timeout=_STATEMENT_SECONDS
                         ),
                         await connection.fetch(statement("audited_spans"), ids, since, until),
                         await connection.fetch(statement("audited_second_endings"), ids),
+                        await counted_runs(connection.fetch, marks),
                     )
                     # Beside the event loop: a page may have a million slots.
                     await asyncio.to_thread(_audit_page, found, facts, since, until, watermarks)
@@ -298,14 +302,13 @@ class Auditing:
 def _audit_page(
     found: _Found, facts: _Facts, since: datetime, until: datetime, watermarks: dict[int, int]
 ) -> None:
-    marks = _marks(facts.marks)
     recorded = _recorded(facts)
     spans = _spans(facts.spans)
     for row in facts.tasks:
         task_id, partition = row["task_id"], row["partition"]
         audited = audit_task(
             task_id,
-            stretches(marks[task_id]),
+            facts.runs.shorten(task_id, stretches(facts.marks[task_id])),
             recorded[task_id],
             spans[task_id],
             since_s=_seconds(since),
@@ -313,19 +316,6 @@ def _audit_page(
             watermark_ms=watermarks.get(partition, 0),
         )
         found.take(task_id, partition, audited)
-
-
-def _marks(rows: Sequence[Row]) -> defaultdict[str, list[Mark]]:
-    """By task. A mark without a revision has that of the one before it, and its schedule."""
-    marks: defaultdict[str, list[Mark]] = defaultdict(list)
-    for row in rows:
-        before = marks[row["task_id"]]
-        revision, schedule = (before[-1].revision, before[-1].schedule) if before else (0, None)
-        if row["revision"] is not None:
-            revision = row["revision"]
-            schedule = None if row["schedule"] is None else _decode_schedule(row["schedule"])
-        before.append(Mark(_milliseconds(row["at"]), State(row["state"]), revision, schedule))
-    return marks
 
 
 def _recorded(facts: _Facts) -> defaultdict[str, dict[int, Recorded]]:

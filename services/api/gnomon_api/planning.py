@@ -152,6 +152,7 @@ class Planner:
             version=1,
             revision=1,
             revision_from=at,
+            runs_left=None if spec.schedule is None else spec.schedule.max_runs,
             partition=partition_of(task_id, self._cluster.partitions),
             resolved=resolve(spec, self._cluster.known_types),
             created_at=at,
@@ -184,6 +185,7 @@ class Planner:
             version=task.version + 1,
             revision=task.revision + moved,
             revision_from=at if moved else task.revision_from,
+            runs_left=_runs_left(task, spec, moved=moved),
             resolved=resolve(spec, self._cluster.known_types),
             updated_at=at,
         )
@@ -195,7 +197,14 @@ def _spec_of(task: Task) -> TaskSpec:
 
 
 def _course(task: Task) -> Course:
-    return Course(task.schedule, fires=task.status in _FIRING)
+    return Course(task.schedule, fires=task.status in _FIRING, runs_left=task.runs_left)
+
+
+def _runs_left(task: Task, spec: TaskSpec, *, moved: bool) -> int | None:
+    """A new schedule begins to count anew."""
+    if not moved:
+        return task.runs_left
+    return None if spec.schedule is None else spec.schedule.max_runs
 
 
 def _status(spec: TaskSpec, ended: TaskStatus | None) -> TaskStatus:

@@ -22,6 +22,7 @@ from gnomon_api.queries import (
     text_sort,
 )
 from gnomon_api.readmodels.statements import statement
+from gnomon_api.run_counts import counted_runs, marks_of
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import next_fire
 from gnomon_schemas.clock_text import format_instant
@@ -91,21 +92,33 @@ class TaskViews:
             raise Refused(
                 Code.NOT_FOUND, f"task {task_id!r} was deleted at {format_instant(row['deleted_at'])}"
             )
-        (task,) = await self._with_progress([self.shown(row)])
+        (task,) = await self._as_of_now([self.shown(row)])
         return task
 
     async def find(self, task_id: str) -> Task | None:
         """The task that has an id, whoever owns it, deleted or not; None where there is none."""
         row = await self._database.fetchrow(f"{statement('task_columns')} {statement('task_by_id')}", task_id)
-        return None if row is None else self.shown(row)
+        return None if row is None else (await self._as_of_now([self.shown(row)]))[0]
 
     async def list(self, given: list[tuple[str, str]], caller: Caller) -> ItemList:
         """A page of the tasks that a query string asks for. Raises Refused."""
         mine = None if caller.admin else {"user_id": [caller.user_id]}
         query = parse_list(TASK_LISTS, given, mine)
         page = query.page(await self._database.fetch(query.sql, *query.values))
-        tasks = await self._with_progress([self.shown(row) for row in page.rows])
+        tasks = await self._as_of_now([self.shown(row) for row in page.rows])
         return ItemList(items=tuple(tasks), next_cursor=page.next_cursor)
+
+    async def _as_of_now(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks with what no row of theirs tells: it is counted from their executions."""
+        return await self._with_progress(await self._with_runs_left(tasks))
+
+    async def _with_runs_left(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        limited = [task.task_id for task in tasks if task.schedule is not None and task.schedule.max_runs]
+        if not limited:
+            return tasks
+        marks = marks_of(await self._database.fetch(statement("audited_marks"), limited))
+        runs = await counted_runs(self._database.fetch, marks)
+        return [_with_left(task, runs.left(task.task_id)) for task in tasks]
 
     async def _with_progress(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks with their backfills as they are now. The event of a change tells how they were then."""
@@ -144,6 +157,12 @@ class TaskViews:
             return None
         slot = next_slot(row["schedule"], self._clock.now_ms() // 1000)
         return None if slot is None else format_instant(slot * 1000)
+
+
+def _with_left(task: Task, left: int | None) -> Task:
+    if task.schedule is None or task.schedule.max_runs is None or left is None:
+        return task
+    return msgspec.structs.replace(task, runs_left=left, next_run_time=task.next_run_time if left else None)
 
 
 def _under_way(task: Task, found: Mapping[tuple[str, str], tuple[int, int]]) -> tuple[Backfill, ...]:

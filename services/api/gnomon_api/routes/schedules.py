@@ -47,7 +47,7 @@ class PreviewInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 @get("/tasks/{task_id:str}/next")
 async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """The next fires of a task: none while it is paused, or when it has ended."""
+    """The next fires of a task, no more than its `max_runs` leave: none while it is paused, or when it has ended."""
     no_params(request, "count")
     api = services(request)
     errors: list[FieldError] = []
@@ -56,7 +56,8 @@ async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpRespon
     task = await api.tasks.get(checked_id(task_id), caller(request))
     if task.schedule is None:
         return json_response(Preview(description="Runs on demand only", fires=()))
-    found = preview(task.schedule, after=api.clock.now_ms() // 1000, count=count)
+    left = count if task.runs_left is None else min(count, task.runs_left)
+    found = preview(task.schedule, after=api.clock.now_ms() // 1000, count=left)
     fires = found.fires if task.status in _FIRING else ()
     return json_response(Preview(description=found.description, fires=fires))
 
@@ -86,6 +87,8 @@ async def preview_schedule(request: HttpRequest) -> HttpResponse:
     assert schedule is not None, "a schedule that is none has been refused"
     assert after is not None, "its default is now"
     shown = COUNT_DEFAULT if count is None and until is None else count or COUNT_MAX
+    if schedule.max_runs is not None:
+        shown = min(shown, schedule.max_runs)
     # `until` is exclusive, and slots are whole seconds.
     return json_response(
         preview(schedule, after=after, count=shown, until=None if until is None else until - 1)

@@ -14,6 +14,17 @@ select task_id, at, state, revision, schedule from slot_marks where task_id = an
 select task_id, scheduled_for, status, revision from executions
 where task_id = any($1::text[]) and trigger = 'schedule' and scheduled_for >= $2 and scheduled_for < $3;
 
+-- name: counted_runs
+-- How many slots of some revisions, [first, last], counted as runs of their schedule, and the last of which anything is
+-- recorded.
+select wanted.task_id, wanted.first,
+       count(*) filter (where not (status = 'skipped' and reason in ('overlap', 'limit', 'key'))) as counted,
+       max(scheduled_for) as last
+from unnest($1::text[], $2::integer[], $3::integer[]) as wanted (task_id, first, last)
+join executions on executions.task_id = wanted.task_id and trigger = 'schedule'
+  and revision between wanted.first and wanted.last
+group by 1, 2;
+
 -- name: audited_spans
 -- Spans of some tasks that touch [from, to).
 select task_id, outcome, revision, from_at, to_at, slots from slot_spans
