@@ -77,6 +77,21 @@ _ADJECTIVES: Final = {
     "US": "US",
 }
 """Countries by adjective; all others by name."""
+_REGIONS: Final = (
+    *(
+        "Africa",
+        "America",
+        "Antarctica",
+        "Arctic",
+        "Asia",
+        "Atlantic",
+        "Australia",
+        "Europe",
+        "Indian",
+        "Pacific",
+    ),
+)
+"""What zones are named after a city in."""
 _EXCLUDED_SPELLED_OUT: Final = 3
 """Of more excluded dates or spans than these, and one, the number is told."""
 _TIMES_SPELLED_OUT: Final = 6
@@ -84,7 +99,7 @@ _TIMES_SPELLED_OUT: Final = 6
 
 
 def describe(schedule: Schedule) -> str:
-    """Words for a schedule in stored form, like "at 09:00 on weekdays in Europe/Berlin". Raises CronError."""
+    """Words for a schedule in stored form, like "every weekday at 09:00 in Berlin". Raises CronError."""
     zone_name = schedule.timezone or "UTC"
     words = _core(schedule, zone_name)
     if schedule.start_at is not None:
@@ -95,6 +110,8 @@ def describe(schedule: Schedule) -> str:
         words += f", except {_excluded_in_words(excluded)}"
     if schedule.dst is not None:
         words += f", {_GAPS[schedule.dst.gap]} and {_OVERLAPS[schedule.dst.overlap]}"
+    if schedule.max_runs is not None:
+        words += ", once" if schedule.max_runs == 1 else f", {schedule.max_runs} times at most"
     if schedule.jitter_seconds:
         words += f", spread over {schedule.jitter_seconds} s"
     return words
@@ -125,24 +142,31 @@ def _first_few(words: list[str], what: str) -> list[str]:
 
 def _core(schedule: Schedule, zone_name: str) -> str:
     """The kind's own words."""
+    place = _place(zone_name)
     match schedule:
         case Cron():
-            return f"{_rule_in_words(cron_rule(schedule))} in {zone_name}"
+            return f"{_rule_in_words(cron_rule(schedule))} in {place}"
         case Interval():
             words = _every(int(schedule.every_seconds or 0))
-            return words if schedule.dst is None else f"{words} on the clock of {zone_name}"
+            return words if schedule.dst is None else f"{words} on the clock of {place}"
         case Once():
-            return f"once at {_local(schedule.at, zone_name)} in {zone_name}"
+            return f"once at {_local(schedule.at, zone_name)} in {place}"
         case Daily():
-            return f"at {schedule.time} every day in {zone_name}"
+            return f"every day at {schedule.time} in {place}"
         case Weekly():
             numbers = tuple(sorted((WEEKDAYS.index(str(day)) + 1) % 7 for day in schedule.days))
-            days = "every day" if len(numbers) == 7 else _days_in_words(DayChoice(weekdays=numbers))
-            return f"at {schedule.time} {days} in {zone_name}"
+            days = "every day" if len(numbers) == 7 else _days_in_words(DayChoice(weekdays=numbers), "every")
+            return f"{days} at {schedule.time} in {place}"
         case Monthly():
-            return f"at {schedule.time} on {_day_of_month(schedule.day or 1)} in {zone_name}"
+            return f"on {_day_of_month(schedule.day or 1)} at {schedule.time} in {place}"
         case AnyOf():
             return _either(map(describe, schedule.schedules))
+
+
+def _place(zone_name: str) -> str:
+    """A zone by its city, where its name has one."""
+    region, _, city = zone_name.partition("/")
+    return city.rpartition("/")[2].replace("_", " ") if region in _REGIONS else zone_name
 
 
 def _day_of_month(day: int) -> str:
@@ -167,15 +191,14 @@ def _every(seconds: int) -> str:
 
 def _rule_in_words(rule: CronRule) -> str:
     times = _times_in_words(rule)
-    days = (
-        ""
-        if any(choice.is_every_day for choice in rule.days)
-        else " or ".join(map(_days_in_words, rule.days))
-    )
+    at_times = times.removeprefix("at ")[0].isdigit()  # "at 09:00", not "at minute 5 of every hour"
+    days = ""
+    if not any(choice.is_every_day for choice in rule.days):
+        days = " or ".join(_days_in_words(choice, "every" if at_times else "on") for choice in rule.days)
     months = "" if len(rule.months) == 12 else f"in {_list(_MONTHS[month - 1] for month in rule.months)}"
-    if not days and times.startswith("at ") and "hour" not in times:
-        days = "every day"  # "at 09:00" alone would leave open how often
-    return " ".join(part for part in (times, days, months) if part)
+    # "at 09:00" alone would leave open how often.
+    parts = (days or "every day", months, times) if at_times else (times, days, months)
+    return " ".join(part for part in parts if part)
 
 
 def _times_in_words(rule: CronRule) -> str:
@@ -223,19 +246,20 @@ def _values(unit: str, values: Sequence[int], size: int) -> str:
     return f"{unit}s {_list(map(str, values))}"
 
 
-def _days_in_words(choice: DayChoice) -> str:
+def _days_in_words(choice: DayChoice, each: str) -> str:
+    """The days of a choice; plain days of the week are told as `each` (\"on\" or \"every\") of them."""
     parts = []
     if choice.nth:
         nth = _list(f"{_NTH[which]} {_WEEKDAYS[day]}" for day, which in choice.nth)
         parts.append(f"on the {nth} of the month")
     elif choice.weekdays == (1, 2, 3, 4, 5):
-        parts.append("on weekdays")
+        parts.append("every weekday" if each == "every" else "on weekdays")
     elif choice.weekdays == (0, 6):
         parts.append("on weekends")
     elif len(choice.weekdays) < 7:
         # The week is told from Monday on.
         parts.append(
-            f"on {_list(_WEEKDAYS[day] for day in sorted(choice.weekdays, key=lambda day: day or 7))}"
+            f"{each} {_list(_WEEKDAYS[day] for day in sorted(choice.weekdays, key=lambda day: day or 7))}"
         )
     if len(choice.dates) < 31:
         dates = " and ".join(

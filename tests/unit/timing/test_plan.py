@@ -191,6 +191,19 @@ def test_a_rule_of_all_hours_runs_through_and_is_touched_only_where_a_time_comes
     assert found.transitions_count == 12
 
 
+def test_days_that_are_left_out_are_in_no_plan_and_the_others_keep_their_notes() -> None:
+    """The clock changes on a Sunday in spring and in autumn."""
+    sundays = Course(_daily("02:30", "Europe/Berlin"))
+    without = Course(_daily("02:30", "Europe/Berlin", exclude=("mon", "sat")))
+    found = plan(sundays, without, now=NOON)
+    assert (found.appear_count, found.disappear_count) == (0, 2)
+    assert [(one.note, one.change_at) for one in found.transitions] == [
+        ("dst_gap", SPRING),
+        ("dst_overlap", AUTUMN),
+    ]
+    assert plan(NONE, Course(_daily("02:30", "Europe/Berlin", exclude=("sun",))), now=NOON).transitions == ()
+
+
 def test_half_an_hour_and_more_touched_slots_than_are_named() -> None:
     dst = Dst(gap="skip", overlap="both")
     howe = Cron(expression="* 2 * * *", timezone="Australia/Lord_Howe", dst=dst)
