@@ -19,7 +19,7 @@ import pytest
 from gnomon_core.timing import KeptNames, calendars, keep, kept_zones
 from gnomon_core.timing.showings import showings_of_year
 from gnomon_core.timing.timeline import timeline
-from gnomon_core.timing.timetable import _clock_timetable, _union_timetable
+from gnomon_core.timing.timetable import _clock_timetable, _union_timetable, _without_days_off
 from gnomon_core.timing.zone_clock import pieces_of_year
 
 __all__ = ["CALENDAR_VARIABLE", "OtherCalendar", "calendar_from", "kept_rules", "other_rules"]
@@ -85,6 +85,7 @@ def _forget() -> None:
         timeline,
         _clock_timetable,
         _union_timetable,
+        _without_days_off,
         calendars._clock_spans,
         calendars.difference,
     ):

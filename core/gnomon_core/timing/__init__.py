@@ -18,6 +18,7 @@ from gnomon_core.timing.calendars import (
     keep,
     names_of,
     own_rules,
+    same_rules,
     text_of,
 )
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
@@ -73,6 +74,7 @@ __all__ = [
     "own_rules",
     "plan",
     "preview",
+    "same_rules",
     "text_of",
     "timetable",
 ]

@@ -1,9 +1,9 @@
 """Which slots of a schedule are others under another calendar.
 
-Terms. The *calendar* is all that slots depend on besides the schedule: the rules of zones. Each part of it has a
-*name*, `zone-Europe/Berlin`, and *rules*, bytes that say everything about it (`kept_zones`). Whoever keeps the rules
-can later ask what the slots were: `keep` makes them known to this process, `as_of` gives the schedule as it was under
-them, for any question that can be asked of a schedule.
+Terms. The *calendar* is all that slots depend on besides the schedule: the rules of zones, and the holidays of places.
+Each part of it has a *name*, `zone-Europe/Berlin` or `holidays-DE-BY`, and *rules*, bytes that say everything about it
+(`kept_zones`, `kept_holidays`). Whoever keeps the rules can later ask what the slots were: `keep` makes them known to
+this process, `as_of` gives the schedule as it was under them, for any question that can be asked of a schedule.
 
 Comparing all slots of ten years would take seconds for a schedule of every minute. So the clocks are compared first,
 and slots only around the times in which these differ. A rule that runs through all hours of all days does not depend
@@ -21,13 +21,21 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from gnomon_core.timing.kept_holidays import (
+    differing_days,
+    holiday_rules,
+    keep_holidays,
+    same_holidays,
+    years_known,
+)
 from gnomon_core.timing.kept_zones import keep_zone, zone_rules
 from gnomon_core.timing.month_days import month_days
 from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.showings import RUNNING_THROUGH
 from gnomon_core.timing.timetable import timetable
 from gnomon_core.timing.zone_clock import YEAR, ZoneClock
-from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Schedule, Weekly, cron_rule
+from gnomon_schemas.exclusions import ExcludedDays, excluded_days
+from gnomon_schemas.schedules import AnyOf, Cron, Daily, Interval, Monthly, Once, Schedule, Weekly, cron_rule
 
 __all__ = [
     "HORIZON",
@@ -56,6 +64,9 @@ _MARGIN: Final = 3 * _DAY
 _ANY: Final = 1 << 40
 """As a period: every difference of offsets counts."""
 _ZONE: Final = "zone-"
+_HOLIDAYS: Final = "holidays-"
+_YEARS: Final = 11
+"""As many years of holidays as `HORIZON` reaches into."""
 
 KeptNames: TypeAlias = tuple[tuple[str, str], ...]
 """Names of a calendar's parts, each with the name that its kept rules have in schedules (`keep`)."""
@@ -80,30 +91,51 @@ class Difference(NamedTuple):
 
 def names_of(schedule: Schedule) -> frozenset[str]:
     """The parts of the calendar that the slots of a stored schedule depend on; none for what needs no clock."""
+    names: frozenset[str] = frozenset()
     match schedule:
         case Cron() | Daily() | Weekly() | Monthly():
-            return frozenset({_zone_name(schedule)})
+            names = frozenset({_zone_name(schedule)})
         case Interval() if schedule.dst is not None:
-            return frozenset({_zone_name(schedule)})
+            names = frozenset({_zone_name(schedule)})
         case AnyOf():
-            return frozenset().union(*map(names_of, schedule.schedules))
-        case _:
-            return frozenset()
+            names = names.union(*map(names_of, schedule.schedules))
+    if schedule.exclude:
+        # Excluded is what the zone's clock shows the date of, whatever the kind.
+        names |= {_zone_name(schedule), *(f"{_HOLIDAYS}{place}" for place in _places(schedule))}
+    return names
 
 
-def own_rules(name: str) -> bytes:
-    """The process's own rules of a part of the calendar. Raises ValueError where there is none of that name."""
-    return zone_rules(_zone(name))
+def own_rules(name: str, year: int, known: bytes | None = None) -> bytes:
+    """The process's own rules of a part of the calendar. Raises ValueError where there is none of that name.
+
+    Of holidays those from the year before `year` on for the years that are compared, and of all that `known` rules
+    speak of.
+    """
+    kind, part = _parsed(name)
+    if kind == _ZONE:
+        return zone_rules(part)
+    years = range(year - 1, year + _YEARS + 1)
+    if known is not None:
+        others = years_known(known)
+        years = range(min(years.start, others.start), max(years.stop, others.stop)) if others else years
+    return holiday_rules(part, years)
+
+
+def same_rules(name: str, one: bytes, other: bytes) -> bool:
+    """Whether two rules of a part say the same, as far as both go. Raises ValueError for bytes that are no rules."""
+    kind, _ = _parsed(name)
+    return one == other if kind == _ZONE else same_holidays(one, other)
 
 
 def text_of(name: str) -> str:
     """A text that is in the JSON of every stored schedule which depends on a part: to look for those quickly."""
-    return f'"{_zone(name)}"'
+    return f'"{_parsed(name)[1]}"'
 
 
 def keep(name: str, rules: bytes) -> str:
     """Make other rules of a part known: by what name a schedule may have them. Raises ValueError for no rules."""
-    return keep_zone(_zone(name), rules)
+    kind, part = _parsed(name)
+    return keep_zone(part, rules) if kind == _ZONE else keep_holidays(part, rules)
 
 
 def as_of(schedule: Schedule, kept: KeptNames) -> Schedule:
@@ -116,10 +148,19 @@ def _as_of(schedule: Schedule, names: Mapping[str, str]) -> Schedule:
     changed: Schedule = msgspec.structs.replace(
         schedule, timezone=names.get(_zone_name(schedule), schedule.timezone)
     )
+    if changed.exclude:
+        excluded = tuple(_excluded_as_of(item, names) for item in excluded_days(changed.exclude))
+        changed = msgspec.structs.replace(changed, exclude=excluded)
     if isinstance(changed, AnyOf):
         parts = tuple(_as_of(part, names) for part in changed.schedules)
         changed = msgspec.structs.replace(changed, schedules=parts)
     return changed
+
+
+def _excluded_as_of(item: str | ExcludedDays, names: Mapping[str, str]) -> str | ExcludedDays:
+    if not isinstance(item, ExcludedDays) or not isinstance(item.holidays, str):
+        return item
+    return ExcludedDays(holidays=names.get(f"{_HOLIDAYS}{item.holidays}", item.holidays))
 
 
 @lru_cache(maxsize=16_384)
@@ -171,15 +212,44 @@ def _walk(old: Timetable, new: Timetable, spans: _Spans, since: int) -> Iterator
 
 def _spans_of(schedule: Schedule, before: Schedule, year: int) -> _Spans:
     """Where the slots of a schedule and of its former self may differ, in the years from one on."""
+    spans: list[tuple[int, int]] = []
     if isinstance(schedule, AnyOf) and isinstance(before, AnyOf):
-        pairs = zip(schedule.schedules, before.schedules, strict=True)
-        return _joined(span for new, old in pairs for span in _spans_of(new, old, year))
-    if schedule.timezone is None or before.timezone is None or not names_of(schedule):
+        for new, old in zip(schedule.schedules, before.schedules, strict=True):
+            spans += _spans_of(new, old, year)
+    elif schedule.timezone is not None and before.timezone is not None:
+        spans += _own_spans(schedule, before.timezone, schedule.timezone, year)
+    if schedule.exclude and schedule.timezone is not None and before.timezone is not None:
+        spans += _clock_spans(before.timezone, schedule.timezone, _ANY, year)
+        for old_place, new_place in zip(_places(before), _places(schedule), strict=True):
+            spans += _holiday_spans(old_place, new_place, year)
+    return _joined(iter(spans))
+
+
+def _own_spans(schedule: Schedule, old_zone: str, new_zone: str, year: int) -> _Spans:
+    """The same for a schedule of one kind, without looking at what it excludes."""
+    if isinstance(schedule, Once) or (isinstance(schedule, Interval) and schedule.dst is None):
         return ()
-    old_zone, new_zone = before.timezone, schedule.timezone
     if isinstance(schedule, Interval) and _anchored_elsewhere(schedule, old_zone, new_zone):
         return ((year * YEAR, (year + 1) * YEAR + HORIZON),)
     return _clock_spans(old_zone, new_zone, _period(schedule), year)
+
+
+@lru_cache(maxsize=1024)
+def _holiday_spans(old_place: str, new_place: str, year: int) -> _Spans:
+    """Around the days that only one of two calendars has, in the years (counted from 1970) from one on."""
+    if old_place == new_place:
+        return ()
+    first = 1970 + year - 1
+    days = differing_days(old_place, new_place, range(first, first + _YEARS + 2))
+    return _joined((day * _DAY - _MARGIN, (day + 1) * _DAY + _MARGIN) for day in days)
+
+
+def _places(schedule: Schedule) -> list[str]:
+    """The places whose holidays a stored schedule excludes."""
+    items = excluded_days(schedule.exclude)
+    return [
+        item.holidays for item in items if isinstance(item, ExcludedDays) and isinstance(item.holidays, str)
+    ]
 
 
 def _anchored_elsewhere(schedule: Interval, old_zone: str, new_zone: str) -> bool:
@@ -247,7 +317,9 @@ def _zone_name(schedule: Schedule) -> str:
     return f"{_ZONE}{schedule.timezone}"
 
 
-def _zone(name: str) -> str:
-    if not name.startswith(_ZONE):
-        raise ValueError(f"{name!r:.80} names no part of a calendar")
-    return name.removeprefix(_ZONE)
+def _parsed(name: str) -> tuple[str, str]:
+    """Which kind of part a name names, and which of that kind."""
+    for kind in (_ZONE, _HOLIDAYS):
+        if name.startswith(kind):
+            return kind, name.removeprefix(kind)
+    raise ValueError(f"{name!r:.80} names no part of a calendar")

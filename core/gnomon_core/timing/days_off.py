@@ -8,7 +8,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Final
 
-from gnomon_core.holiday_dates import holiday_days
+from gnomon_core.timing.kept_holidays import holidays_in
 from gnomon_schemas.exclusions import WEEKDAYS, ExcludedDays
 
 __all__ = ["DaysOff", "days_off"]
@@ -69,7 +69,7 @@ class DaysOff:
         if not self._holidays:
             return False
         year = date.fromordinal(day + _EPOCH).year
-        return any(day in holiday_days(name, year) for name in self._holidays)
+        return any(day in holidays_in(name, year) for name in self._holidays)
 
 
 @lru_cache(maxsize=4096)

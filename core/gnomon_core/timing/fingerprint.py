@@ -26,7 +26,8 @@ def calendar_versions() -> dict[str, str]:
     return {
         "croniter": version("croniter"),
         "gnomon_rules": str(RULES_VERSION),
-        "holidays": version("holidays"),
+        # Not by the library's bare name: `"holidays"` in a message says that a schedule in it needs the library.
+        "python-holidays": version("holidays"),
         "tzdata": version("tzdata"),
     }
 

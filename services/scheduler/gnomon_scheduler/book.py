@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import NamedTuple
@@ -199,10 +200,13 @@ class Book:
             if (own := self.own(name)) is not None
         ]
 
-    def own(self, name: str) -> KeptRules | None:
-        """The process's own rules of a part of the calendar; None where its release knows no such part."""
+    def own(self, name: str, known: bytes | None = None) -> KeptRules | None:
+        """The process's own rules of a part of the calendar; None where its release knows no such part.
+
+        They say at least as much as what is `known`.
+        """
         try:
-            rules = own_rules(name)
+            rules = own_rules(name, time.gmtime(self.now_ms() / 1000).tm_year, known)
         except ValueError:
             return None
         return KeptRules(fingerprint=self.calendar.fingerprint, versions=self.calendar.versions, rules=rules)

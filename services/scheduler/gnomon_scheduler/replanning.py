@@ -25,8 +25,9 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from gnomon_core import holiday_dates
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_core.timing import as_of, difference, keep, names_of, text_of
+from gnomon_core.timing import as_of, difference, keep, names_of, same_rules, text_of
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Surroundings
@@ -59,7 +60,14 @@ class _Part(NamedTuple):
     def differs(self) -> bool:
         """Whether slots may have been made by other rules than the own ones."""
         kept = self.register.kept
-        return len(kept) > 1 or kept[0].rules != self.own.rules
+        return len(kept) > 1 or not self.agrees(kept[0])
+
+    def agrees(self, rules: KeptRules) -> bool:
+        """Whether rules say what the own ones say."""
+        try:
+            return same_rules(self.register.name, rules.rules, self.own.rules)
+        except ValueError:
+            return False  # they are no rules: told of where they are made known
 
 
 async def settle_calendar(
@@ -72,6 +80,9 @@ async def settle_calendar(
     `surroundings` of an instant. Raises Deposed.
     """
     started = time.monotonic()
+    if any(name.startswith("holidays-") for name in book.memory.calendars) and not holiday_dates.is_loaded():
+        # The own ones are asked for below; importing the library would hold up the loop.
+        await asyncio.to_thread(holiday_dates.load)
     await _keep_what_is_in_use(book)
     parts = {part.register.name: part for part in _parts(book)}
     differing = {name: part for name, part in parts.items() if part.differs}
@@ -119,9 +130,18 @@ async def _keep_what_is_in_use(book: Book) -> None:
 def _parts(book: Book) -> Iterator[_Part]:
     """What is kept, as far as this release knows it: what it does not know stays as it is."""
     for name, register in book.memory.calendars.items():
-        own = book.own(name)
+        own = book.own(name, _readable(name, register))
         if own is not None:
             yield _Part(register, own)
+
+
+def _readable(name: str, register: CalendarRegister) -> bytes | None:
+    """What is kept, if it can be read at all."""
+    try:
+        same_rules(name, register.kept[0].rules, register.kept[0].rules)
+    except ValueError:
+        return None
+    return register.kept[0].rules
 
 
 async def _keep(book: Book, registers: list[CalendarRegister]) -> None:
@@ -244,7 +264,7 @@ class _Change:
         for name in sorted(names_of(schedule) & self._parts.keys()):
             part = self._parts[name]
             rules = part.register.rules_of(fingerprint)
-            if rules.rules != part.own.rules and rules.rules in self._names:
+            if not part.agrees(rules) and rules.rules in self._names:
                 kept[name] = rules
         return kept
 
@@ -257,7 +277,7 @@ class _Change:
     def _opening(self, part: _Part) -> CalendarRegister:
         kept = part.register.kept
         newest = kept[-1]
-        if newest.fingerprint == part.own.fingerprint and newest.rules == part.own.rules:
+        if newest.fingerprint == part.own.fingerprint and part.agrees(newest):
             return part.register
         until_now = msgspec.structs.replace(newest, until_ms=self._now_ms)
         return msgspec.structs.replace(part.register, kept=(*kept[:-1], until_now, part.own))

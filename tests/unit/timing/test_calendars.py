@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from gnomon_core.timing import (
@@ -18,8 +19,12 @@ from gnomon_core.timing import (
     names_of,
     next_fire,
     own_rules,
+    same_rules,
+    text_of,
 )
 from gnomon_core.timing.zone_clock import ZoneClock
+from gnomon_schemas.codec import encode
+from gnomon_schemas.exclusions import ExcludedDays
 from gnomon_schemas.schedules import (
     AnyOf,
     Cron,
@@ -70,9 +75,9 @@ BEIRUT_AT_HALF_PAST = made_rules("<+0230>-2:30")
 
 
 def test_a_kept_zone_is_that_zone() -> None:
-    name = keep("zone-Europe/Berlin", own_rules("zone-Europe/Berlin"))
+    name = keep("zone-Europe/Berlin", own_rules("zone-Europe/Berlin", 2026))
     assert name.startswith("Europe/Berlin@")
-    assert keep("zone-Europe/Berlin", own_rules("zone-Europe/Berlin")) == name
+    assert keep("zone-Europe/Berlin", own_rules("zone-Europe/Berlin", 2026)) == name
     mine, other = ZoneClock("Europe/Berlin"), ZoneClock(name)
     for at in range(0, 70 * 366 * DAY, 5 * DAY):
         assert mine.piece_at(at) == other.piece_at(at)
@@ -94,7 +99,7 @@ def test_bytes_that_are_no_rules_are_refused(rules: bytes) -> None:
 @pytest.mark.parametrize("name", ["zone-Nowhere/Atall", "Europe/Berlin", "zone-", "moon-full"])
 def test_a_name_of_nothing_has_no_rules(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        own_rules(name)
+        own_rules(name, 2026)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,15 @@ def test_a_name_of_nothing_has_no_rules(name: str) -> None:
             {"zone-Asia/Tokyo"},
         ),
         (Once(at="2026-01-01T00:00:00Z", timezone="Asia/Tokyo"), set()),
+        (
+            Interval(
+                every_seconds=60,
+                anchor="2026-01-01T00:00:00Z",
+                timezone="Asia/Tokyo",
+                exclude=("sun", ExcludedDays(holidays="JP")),
+            ),
+            {"zone-Asia/Tokyo", "holidays-JP"},
+        ),
         (
             AnyOf(schedules=(cron("0 9 * * *"), Daily(time="09:00", timezone="UTC")), timezone="Asia/Tokyo"),
             {"zone-Asia/Beirut", "zone-UTC"},
@@ -269,5 +283,92 @@ def test_the_last_slot_may_be_gone() -> None:
 
 def test_other_rules_that_show_the_same_move_nothing() -> None:
     same = made_rules("CET-1CEST,M3.5.0,M10.5.0/3")
-    assert same != own_rules("zone-Europe/Berlin")
+    assert same != own_rules("zone-Europe/Berlin", 2026)
     assert difference(cron("0 9 * * *", "Europe/Berlin"), kept("Europe/Berlin", same), NOW, NOW) is None
+
+
+def holidays_without(place: str, *dates: str) -> KeptNames:
+    """The holidays of a place, as a release had them that did not know some dates."""
+    known = msgspec.json.decode(own_rules(f"holidays-{place}", 2026), type=dict[str, list[int]])
+    gone = {instant(date) // DAY for date in dates}
+    rules = {year: [day for day in days if day not in gone] for year, days in known.items()}
+    return ((f"holidays-{place}", keep(f"holidays-{place}", msgspec.json.encode(rules))),)
+
+
+def working_days(**more: Any) -> Daily:
+    """Nine o'clock in Berlin, but on holidays."""
+    return Daily(time="09:00", timezone="Europe/Berlin", exclude=(ExcludedDays(holidays="DE"),), **more)
+
+
+def test_a_new_holiday_takes_its_slot_away() -> None:
+    # Labour Day of 2027, as if it had been made a holiday only now.
+    rules = holidays_without("DE", "2027-05-01")
+    found = difference(working_days(), rules, NOW, NOW)
+    assert found is not None
+    assert found.first == instant("2027-05-01T07:00")
+    assert (found.appeared, found.disappeared) == (0, 1)
+    before = as_of(working_days(), rules)
+    year = NOW + 400 * DAY
+    assert set(fires(before, NOW, year)) - set(fires(working_days(), NOW, year)) == {found.first}
+    # What does not exclude the holidays of Germany is not asked.
+    assert difference(Daily(time="09:00", timezone="Europe/Berlin"), rules, NOW, NOW) is None
+    assert difference(working_days(end_at="2027-04-30T00:00:00Z"), rules, NOW, NOW) is None
+
+
+def test_holidays_and_zone_may_change_together() -> None:
+    excluding = cron("0 9 * * *", exclude=(ExcludedDays(holidays="LB"),))
+    rules = (*holidays_without("LB", "2027-05-01"), *kept("Asia/Beirut", BEIRUT_WITHOUT_SUMMER))
+    found = difference(excluding, rules, NOW, NOW)
+    assert found is not None
+    year = NOW + 400 * DAY
+    old, new = set(fires(as_of(excluding, rules), NOW, year)), set(fires(excluding, NOW, year))
+    assert found.first == min(old ^ new)
+    assert (found.appeared, found.disappeared) == (len(new - old), len(old - new))
+
+
+def test_a_date_moves_with_the_clock_even_where_no_time_is_named() -> None:
+    """An interval runs in real time; what is excluded of it is by dates."""
+    hourly = Interval(
+        every_seconds=HOUR, anchor="2026-01-01T00:00:00Z", timezone="Asia/Beirut", exclude=("sun",)
+    )
+    found = difference(hourly, kept("Asia/Beirut", BEIRUT_WITHOUT_SUMMER), NOW, NOW)
+    assert found is not None
+    # In summer the first Monday begins at 21:00 UTC; without summer it was Sunday for an hour more.
+    assert found.first == instant("2027-03-28T21:00")
+    union = AnyOf(
+        schedules=(Interval(every_seconds=HOUR, anchor="2026-01-01T00:00:00Z"),), timezone="Asia/Beirut"
+    )
+    assert difference(union, kept("Asia/Beirut", BEIRUT_WITHOUT_SUMMER), NOW, NOW) is None
+    off = msgspec.structs.replace(union, exclude=("sun",))
+    assert difference(off, kept("Asia/Beirut", BEIRUT_WITHOUT_SUMMER), NOW, NOW) == found
+
+
+def test_years_that_only_one_release_speaks_of_are_no_difference() -> None:
+    ten, twelve = own_rules("holidays-DE", 2026), own_rules("holidays-DE", 2028)
+    assert ten != twelve
+    assert same_rules("holidays-DE", ten, twelve)
+    both = own_rules("holidays-DE", 2028, ten)
+    years = sorted(map(int, msgspec.json.decode(both)))
+    assert (years[0], years[-1]) == (2025, 2039)
+    assert not same_rules("holidays-DE", ten, own_rules("holidays-FR", 2026))
+    assert difference(working_days(), (("holidays-DE", keep("holidays-DE", ten)),), NOW, NOW) is None
+
+
+@pytest.mark.parametrize("rules", [b"", b"[]", b'{"2026": "none"}', b'{"x": [1]}'])
+def test_what_is_no_list_of_holidays_is_refused(rules: bytes) -> None:
+    with pytest.raises(ValueError, match="no rules"):
+        keep("holidays-DE", rules)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("zone-Asia/Beirut", cron("0 9 * * *")),
+        ("holidays-DE", working_days()),
+        ("zone-Europe/Berlin", working_days()),
+    ],
+)
+def test_who_depends_on_a_part_is_found_by_its_text(name: str, schedule: Schedule) -> None:
+    assert name in names_of(schedule)
+    assert text_of(name).encode() in encode(schedule)
+    assert text_of("zone-Asia/Tokyo").encode() not in encode(schedule)

@@ -209,7 +209,7 @@ def test_emission_is_nominal_plus_jitter() -> None:
 
 
 def test_the_fingerprint_follows_what_decides_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(calendar_versions()) == {"tzdata", "croniter", "holidays", "gnomon_rules"}
+    assert set(calendar_versions()) == {"tzdata", "croniter", "python-holidays", "gnomon_rules"}
     assert len(calendar_fingerprint()) == 16
     assert calendar_fingerprint() == calendar_fingerprint()
     known = calendar_fingerprint()
