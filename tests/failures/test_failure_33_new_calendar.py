@@ -119,6 +119,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "jitter": {"overlap": "allow", "more": {"jitter_seconds": 4}},
     "late": {"overlap": "queue", "catch_up": {"policy": "all", "after_seconds": 3, "limit": 2}},
     "paused": {"overlap": "allow"},
+    "counted": {"overlap": "allow", "more": {"max_runs": 7}},
 }
 
 

@@ -44,6 +44,8 @@ class Stretch:
     schedule: Schedule | None
     revision: int
     paused: bool
+    stored: Schedule | None
+    """`schedule` as the task has it; that one may be by the rules of another calendar."""
 
     def slots(self, until_ms: int) -> Iterator[int]:
         """Nominal times in it up to an instant, in seconds. The second in which it begins belongs to the one
@@ -85,7 +87,7 @@ def stretches(events: Iterable[Seen], calendars: Calendars = MappingProxyType({}
     # What was never created (a shard that was told something, a refused id) has no mark, and no stretch.
     ends = [*(mark[0] for mark in marks), _ENDLESS_MS][1:]
     return [
-        Stretch(at_ms, end_ms, _as_of(schedule, index, replanned, calendars), revision, paused)
+        Stretch(at_ms, end_ms, _as_of(schedule, index, replanned, calendars), revision, paused, schedule)
         for index, ((at_ms, schedule, revision, paused), end_ms) in enumerate(zip(marks, ends, strict=True))
     ]
 
@@ -205,7 +207,7 @@ def _until_exhausted(
     Stretches with one and the same schedule count together: nobody has changed it between them.
     """
     found: list[Stretch] = []
-    for schedule, group in groupby(pieces, key=lambda piece: piece.schedule):
+    for schedule, group in groupby(pieces, key=lambda piece: piece.stored):
         same = list(group)
         if schedule is not None and schedule.max_runs is not None:
             same = _counted(result, task_id, same, schedule.max_runs, chains)

@@ -214,6 +214,8 @@ class _Change:
         schedule = outline.spec.schedule
         if schedule is None or outline.ended is not None or outline.deleted_ms is not None:
             return None
+        if outline.exhausted:
+            return None
         rules = self._kept_of(schedule, outline.fingerprint)
         if not rules:
             return None
