@@ -184,7 +184,8 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
     """An execution waits: made on demand, or its slot came while another was in flight."""
 
     reason: str
-    """`manual`, `overlap`, `backfill` or `retry`."""
+    """`manual`, `overlap`, `backfill` or `retry`; `pool`, `key` or `fair` where it waits for its pool, its key, or for
+    others of its user."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
 

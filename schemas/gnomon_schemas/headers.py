@@ -27,6 +27,8 @@ IF_MATCH: Final = "Gnomon-If-Match"
 """The version the caller last saw, as digits with or without quotes."""
 REPLY_TO: Final = "Gnomon-Reply-To"
 """Where to send the outcome; honoured only under `_INBOX.`."""
+GATE: Final = "Gnomon-Gate"
+"""On a due: the gate of the concurrency key that its attempt holds a unit of."""
 TRACEPARENT: Final = "traceparent"
 """W3C Trace Context."""
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gnomon_schemas import commands, dues, events, members, pools, signals, tasks
+from gnomon_schemas import commands, dues, events, gates, members, pools, signals, tasks
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
 
@@ -315,6 +315,26 @@ def _of_processes() -> dict[str, Sample]:
         ),
         "claim_question": members.ClaimQuestion(execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, nonce="n1"),
         "claim_answer": members.ClaimAnswer(running=True),
+        "gate_statements": gates.Statements(
+            shard=3,
+            epoch=4,
+            statements=(
+                gates.Statement(
+                    gate="mail",
+                    kind="pool",
+                    n=17,
+                    using=2,
+                    wanting=1,
+                    first=(gates.Waiter(rank=2, load=1, since_ms=1_795_000_000_000),),
+                    oldest_ms=1_795_000_000_000,
+                    version=1,
+                ),
+            ),
+        ),
+        "gate_grants": gates.Grants(
+            partition=5,
+            grants=(gates.Grant(gate="mail", kind="pool", epoch=4, n=17, units=3, contended=True),),
+        ),
         "due_fence": dues.DueFence(epoch=4, owner="s-1", nonce="n2"),
     }
 

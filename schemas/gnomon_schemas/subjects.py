@@ -20,6 +20,7 @@ __all__ = [
     "EVENTS_STREAM",
     "LEASES_BUCKET",
     "MEMBERS_BUCKET",
+    "POOL_REGISTERS",
     "PRIORITIES",
     "PROJECTOR_KEY",
     "PURGE_FLOOR_KEY",
@@ -40,6 +41,9 @@ __all__ = [
     "due_filter",
     "event",
     "executor_claims",
+    "gate_grants",
+    "gate_register",
+    "gate_statements",
     "leader_ping",
     "live",
     "parse_command",
@@ -83,6 +87,8 @@ CMD_PATTERN = "gnomon.cmd.*.*.*"
 (a hostile id such as `*`): properly stored ones have one token more."""
 EVENTS_FILTER = "*.*.*.*.*"
 """All events of all kinds and partitions: registers have four tokens or three."""
+POOL_REGISTERS = "state.pool.*.*"
+"""Filter for what is set of all pools."""
 ALL_REGISTERS = "state.>"
 """Filter for the registers of all objects and shards."""
 TASK_RUN = "_"
@@ -191,6 +197,21 @@ def progress(task_id: str, run: str) -> str:
 def cancel_signal(task_id: str, run: str) -> str:
     """Core subject that tells a running handler to stop; not stored."""
     return f"gnomon.cancel.{task_id}.{run}"
+
+
+def gate_register(kind: str, partition: int, gate: str) -> str:
+    """Stored subject of a gate's register: of a pool or of a key."""
+    return f"state.{kind}.{partition}.{gate}"
+
+
+def gate_statements(partition: int) -> str:
+    """Core subject on which the leader of a shard hears what others say to the gates that live there."""
+    return f"gnomon.gate.{partition}.statements"
+
+
+def gate_grants(partition: int) -> str:
+    """Core subject on which the leader of a shard hears what gates grant it."""
+    return f"gnomon.gate.{partition}.grants"
 
 
 def leader_ping(partition: int, epoch: int) -> str:

@@ -16,6 +16,7 @@ from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.tracing import Tracing
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.shard import Shard, ShardOptions
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -35,6 +36,7 @@ class Leader:
         url: str,
         partition: int = 0,
         *,
+        partitions: int = 1,
         clock: Clock | None = None,
         fingerprint: str = "test",
         cancel_grace_ms: int = 10_000,
@@ -50,6 +52,7 @@ class Leader:
             owner=self.name,
             default_timezone="UTC",
             fingerprint=fingerprint,
+            partitions=partitions,
             cancel_grace_ms=cancel_grace_ms,
             catch_up_rate=catch_up_rate,
             catch_up_hold_above=catch_up_hold_above,
@@ -57,6 +60,7 @@ class Leader:
         self._alive = False
         self.bus: TrapBus
         self.types: TypeCatalogue
+        self.pools: PoolCatalogue
         self.replica: Replica
         self.shard: Shard
         self._members: MemberWatch
@@ -72,12 +76,16 @@ class Leader:
         self.types = TypeCatalogue(bus, self._members)
         self.types.on_change = self._executors_changed
         await self.types.start()
+        self.pools = PoolCatalogue(bus)
+        self.pools.on_change = self._pools_changed
+        await self.pools.start()
         self.replica = Replica(bus, self.partition)
         await self.replica.start()
         self.shard = Shard(
             bus,
             self.replica,
             self.types,
+            self.pools,
             self.clock,
             self._options,
             1,
@@ -97,6 +105,7 @@ class Leader:
         self._alive = False
         await self.shard.abort()
         await self.replica.abort()
+        await self.pools.abort()
         await self.types.abort()
         await self._members.abort()
         await self.bus.close()
@@ -111,6 +120,11 @@ class Leader:
         shard = getattr(self, "shard", None)
         if shard is not None and shard.running:
             shard.executors_changed()
+
+    def _pools_changed(self) -> None:
+        shard = getattr(self, "shard", None)
+        if shard is not None and shard.running:
+            shard.pools_changed()
 
     async def __aenter__(self) -> Leader:
         await self.connect()

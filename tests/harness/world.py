@@ -222,7 +222,7 @@ class World:
 
     def leader(self, partition: int = 0, **options: Any) -> Leader:
         """A shard to be led inside the test; it dies with the world at the latest."""
-        leader = Leader(self.broker.url, partition, **options)
+        leader = Leader(self.broker.url, partition, **{"partitions": self.partitions, **options})
         self._leaders.append(leader)
         return leader
 

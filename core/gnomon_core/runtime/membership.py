@@ -194,6 +194,14 @@ class MemberWatch(Service):
             for name in member.task_types
         )
 
+    def capacity(self, pool: str) -> int:
+        """How many executions the executors of a pool, which take work, run at a time."""
+        return sum(
+            member.capacity
+            for member in self.members.values()
+            if member.kind == "executor" and pool in member.pools and not member.draining
+        )
+
     @override
     async def on_start(self) -> None:
         """Follow; ready when loaded."""

@@ -228,6 +228,22 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         internal=True,
     ),
     Channel(
+        "gate_statements",
+        subjects.gate_statements(0).replace("0", "{partition}"),
+        "gate_statements",
+        "What a shard uses and wants of pools and keys, said to the shard where their gates live.",
+        "send",
+        internal=True,
+    ),
+    Channel(
+        "gate_grants",
+        subjects.gate_grants(0).replace("0", "{partition}"),
+        "gate_grants",
+        "What gates let a shard use of pools and keys.",
+        "send",
+        internal=True,
+    ),
+    Channel(
         "scheduler_status",
         subjects.SCHEDULER_STATUS,
         "scheduler_status",
@@ -288,6 +304,8 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "prefix off. Permissions keep everyone else out.",
     "state.task.<p>.<task_id>": "In `TASKS`: a task's register, its newest state. The scheduler's own.",
     "state.shard.<p>": "In `TASKS`: a shard's register. The scheduler's own.",
+    "state.pool.<p>.<pool>": "In `TASKS`: what is set of a pool, and which shard holds how many of its units.",
+    "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "
     "means that it is gone.",
 }

@@ -20,6 +20,7 @@ from gnomon_schemas.commands import (
     PauseTask,
     RetryExecution,
     RunTask,
+    UpdatePool,
 )
 from gnomon_schemas.dues import Due
 from gnomon_schemas.events import (
@@ -34,6 +35,7 @@ from gnomon_schemas.events import (
 )
 from gnomon_schemas.exclusions import DATE_PATTERN, EXCLUDED_MAX, ExcludedDays, Exclusions
 from gnomon_schemas.members import Member, ProjectorPosition, PurgeFloor, TypeAnnouncement
+from gnomon_schemas.pools import POOL_LIMIT_MAX, Pool, PoolUpdated
 from gnomon_schemas.problems import FieldError, Problem
 from gnomon_schemas.schedule_kinds import (
     EVERY_SECONDS_MAX,
@@ -208,6 +210,9 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "cancel": _ID,
     },
     Backfill: {"backfill_id": _ID},
+    UpdatePool: {"max_in_flight": _between(1, POOL_LIMIT_MAX)},
+    Pool: {"version": _COUNT},
+    PoolUpdated: {"version": _COUNT},
     Outcome: _ANY_ID,
     Rejected: {"task_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"}, **_ANY_ID},
     Started: {"priority": {"enum": list(PRIORITIES)}},
@@ -217,7 +222,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     },
     Missed: {"reason": _one_of("grace_exceeded catch_up_skip expired")},
     Queued: {
-        "reason": _one_of("manual overlap backfill retry"),
+        "reason": _one_of("manual overlap backfill retry pool key fair"),
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },

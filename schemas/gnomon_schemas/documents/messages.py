@@ -9,6 +9,7 @@ import msgspec
 from gnomon_schemas import commands, dues, members, signals
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
+from gnomon_schemas.gates import Grants, Statements
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import TaskSpec
@@ -73,6 +74,8 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("projector_position", members.ProjectorPosition, "internal"),
     Message("purge_floor", members.PurgeFloor, "internal"),
     Message("scheduler_status", members.SchedulerStatus, "internal"),
+    Message("gate_statements", Statements, "internal"),
+    Message("gate_grants", Grants, "internal"),
     Message("claim_question", members.ClaimQuestion, "internal"),
     Message("claim_answer", members.ClaimAnswer, "internal"),
 )

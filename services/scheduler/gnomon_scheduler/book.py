@@ -41,6 +41,7 @@ from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
 from gnomon_schemas.events import CalendarName, Event, ExecutionEvent, Queued, event_name
+from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.subjects import TASK_RUN
 
 __all__ = ["Armed", "Book"]
@@ -187,7 +188,7 @@ class Book:
             unit.when_stored(_arming(self, task.task_id, flight))
         return unit
 
-    def keep_rules(self, task: TaskState) -> list[Outgoing]:
+    def keep_rules(self, task: TaskState) -> list[Note]:
         """The registers to store with a task so that the rules are kept which its slots are made by."""
         schedule = task.reg.spec.schedule
         if schedule is None:
@@ -211,11 +212,11 @@ class Book:
             return None
         return KeptRules(fingerprint=self.calendar.fingerprint, versions=self.calendar.versions, rules=rules)
 
-    def calendar_register(self, reg: CalendarRegister) -> Outgoing:
+    def calendar_register(self, reg: CalendarRegister) -> Note:
         """What is kept of a part of the calendar from now on: to be stored."""
         self.memory.apply_calendar(reg)
         subject = subjects.calendar_register(self.partition, reg.name)
-        return Outgoing(subject, encode(reg), None, None, None, rollup=True)
+        return Note(Outgoing(subject, encode(reg), rollup=True))
 
     def note(
         self,
@@ -236,6 +237,17 @@ class Book:
         )
         chain = None if expected is None else subjects.chain(self.partition, event.task_id, run)
         return Note(Outgoing(subject, encode(event), headers, expected, chain), on_seq)
+
+    def pool_note(self, event: PoolUpdated, traceparent: str | None = None) -> Note:
+        """An event of a pool to store."""
+        subject = subjects.event("pool", "updated", self.partition, event.pool)
+        headers = cloud_event_headers(
+            event,
+            ce_id=f"{self._id_prefix}-{next(self._ids)}",
+            source=self._source,
+            traceparent=traceparent,
+        )
+        return Note(Outgoing(subject, encode(event), headers))
 
     def chain_head(self, flight: Flight, event: Queued, traceparent: str | None = None) -> Note:
         """The `queued` event that an execution's chain begins with."""
@@ -318,14 +330,14 @@ class Book:
         )
         started = self._clock.monotonic()
         seq = await self._store_or_drop_moved(register, batch)
-        self.measures.stored(self._clock.monotonic() - started, len(batch.registers) + len(batch.notes) + 1)
+        self.measures.stored(self._clock.monotonic() - started, batch.count + 1)
         self.ring, self.last_command = ring, last_command
         for offset, (task, _) in enumerate(batch.registers.values(), 1):
             memory.note_written(task, seq + offset)
-        first_note = seq + len(batch.registers) + len(batch.others) + 1
-        for offset, note in enumerate(batch.notes):
+        first_other = seq + len(batch.registers) + 1
+        for offset, note in enumerate([*batch.others.values(), *batch.notes]):
             if note.on_seq is not None:
-                note.on_seq(first_note + offset)
+                note.on_seq(first_other + offset)
 
     def _oldest_unfinished(self) -> int:
         """Looked up at most once a second: an old answer stays true, and with many in flight it is not free."""

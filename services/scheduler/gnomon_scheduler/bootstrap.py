@@ -20,6 +20,7 @@ from gnomon_core.timing import calendar_fingerprint
 from gnomon_scheduler.janitor import Janitor, JanitorPost
 from gnomon_scheduler.leading import Leading
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.settings import SchedulerSettings
 from gnomon_scheduler.shard import ShardOptions
 from gnomon_scheduler.steady_clock import SteadyClock
@@ -58,16 +59,18 @@ async def bootstrap(
     measures = ShardMeasures(observing.meter, observing.tracing)
     members = MemberWatch(bus, ("scheduler", "executor"))
     types = TypeCatalogue(bus, members)
+    pools = PoolCatalogue(bus)
     options = ShardOptions(
         owner=member_id,
         default_timezone=settings.timezone,
         fingerprint=calendar_fingerprint(),
+        partitions=settings.partitions,
         cancel_grace_ms=int(settings.cancel_grace * 1000),
         catch_up_rate=settings.catch_up_rate / settings.partitions,
         catch_up_hold_above=settings.catch_up_approval / settings.partitions,
     )
     steady = SteadyClock(clock, guard, membership.look)
-    leading = Leading(bus, types, members, membership, steady, settings, options, measures)
+    leading = Leading(bus, types, pools, members, membership, steady, settings, options, measures)
     janitor = Janitor(
         bus, settings.partitions, event_ttl=settings.event_ttl, every_seconds=settings.janitor_every
     )
@@ -80,4 +83,6 @@ async def bootstrap(
     observing.probe_checks(checks)
     observing.probe(leading.look)
     health = HealthServer(settings.health_host, settings.health_port, meter=observing.meter, checks=checks)
-    return Supervisor([BusService(bus), observing, health, membership, members, types, leading, janitor_post])
+    return Supervisor(
+        [BusService(bus), observing, health, membership, members, types, pools, leading, janitor_post]
+    )

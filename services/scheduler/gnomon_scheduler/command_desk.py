@@ -23,10 +23,13 @@ from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.identity import check_identity
+from gnomon_scheduler.decisions.pools import update_pool, view_pool
 from gnomon_scheduler.decisions.shard_orders import decide_order
 from gnomon_scheduler.decisions.telling import command_id as given_id
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
+from gnomon_scheduler.gate_desk import GateDesk
+from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.past_executions import read_past
@@ -72,10 +75,11 @@ class CommandDesk:
         surroundings: Callable[[int], Surroundings],
         look_at: Callable[[TaskState], None],
         obey: Callable[[CatchUpOrder], None],
+        gates: GateDesk,
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
         self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
-        self._obey = obey
+        self._obey, self._gates = obey, gates
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
@@ -154,6 +158,8 @@ class CommandDesk:
             check_identity(command)
             if command.kind == "shard":
                 return self._order(received, around)
+            if command.kind == "pool":
+                return self._set_pool(received, around)
             if command.object_id in self._book.memory.unreadable:
                 raise Refused(
                     Code.UNREADABLE_STATE,
@@ -192,6 +198,20 @@ class CommandDesk:
         self._replies.append(_Reply(received, lambda: self._outcome(command, None, None)))
         unit = Unit(notes=notes, command_seq=command.seq, ring=RingEntry(given_id(command)), order=order)
         unit.when_stored(lambda: self._obey(self._book.catch_up_order))
+        return unit
+
+    def _set_pool(self, received: Received, around: Surroundings) -> Unit:
+        """Decide a command to a pool. Raises Refused."""
+        command = received.command
+        reg, event = update_pool(
+            self._gates.settings(command.object_id), command, around._replace(now_ms=self._book.now_ms())
+        )
+        self._book.measures.command(command.verb, "ok")
+        unit = self._gates.set(reg)
+        unit.notes = [self._book.pool_note(event, traceparent=command.traceparent)]
+        unit.command_seq, unit.ring = command.seq, RingEntry(given_id(command))
+        self._note_answer(command, unit.notes[0], None)
+        self._replies.append(_Reply(received, lambda: self._outcome(command, None, None, pool=reg)))
         return unit
 
     def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
@@ -290,6 +310,7 @@ class CommandDesk:
         shown: Task | None = None,
         replayed: bool = False,
         created: bool = False,
+        pool: GateRegister | None = None,
     ) -> Outcome:
         """The answer to a command. `reg` is the task right after it, and `shown` how it looks; None: as it is now."""
         command_id = (command.command_id or "")[:REFUSAL_TEXT_MAX_CHARS]
@@ -298,6 +319,9 @@ class CommandDesk:
         if found is not None:
             return Outcome(ok=False, command_id=command_id, seq=seq, error=found, replayed=replayed)
         task = self._book.memory.tasks.get(command.object_id) if command.kind == "task" else None
+        if command.kind == "pool":
+            pool = pool or self._gates.settings(command.object_id)
+            return Outcome(ok=True, command_id=command_id, pool=view_pool(pool), seq=seq, replayed=replayed)
         if task is None:
             return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
         shown = shown or view(

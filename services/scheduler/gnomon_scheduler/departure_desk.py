@@ -2,7 +2,8 @@
 
 An execution that is in a register is *armed* for the time at which its due is to be published; then
 `decisions.departing` says whether it goes. One whose type no live executor runs is *parked* until the members change: a
-due that nobody can run would only fill its pool. Late slots go after all others, when `late_runs` lets them.
+due that nobody can run would only fill its pool. One that lacks a unit of its pool or key waits in `admission`. Late
+slots go after all others, when `late_runs` lets them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Callable
 from functools import partial
 
 from gnomon_core.rules.task_type import resolve
+from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.departing import Departure, departure
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
-from gnomon_scheduler.late_runs import LateRuns
+from gnomon_scheduler.late_runs import LateKey, LateRuns
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Unit
@@ -38,12 +40,14 @@ class DepartureDesk:
         self,
         book: Book,
         types: TypeCatalogue,
+        admission: Admission,
         ended_unseen: Callable[[TaskState, Flight], None],
         *,
         catch_up_rate: float,
         catch_up_hold_above: float,
     ) -> None:
         self._book, self._types, self._ended_unseen = book, types, ended_unseen
+        self._admission = admission
         self._parked: set[tuple[str, str]] = set()
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
@@ -56,8 +60,11 @@ class DepartureDesk:
 
     def runnable(self, task: TaskState) -> bool:
         """Whether a live executor of its pool runs the task's type."""
-        pool = resolve(task.reg.spec, self._types.known).pool
-        return self._types.is_live(pool, task.reg.spec.task_type)
+        return self._types.is_live(self.pool(task), task.reg.spec.task_type)
+
+    def pool(self, task: TaskState) -> str:
+        """The pool of the task's executions."""
+        return resolve(task.reg.spec, self._types.known).pool
 
     async def emit(self, flights: list[Ready]) -> None:
         """Publish the dues of some executions, fenced. Raises Deposed."""
@@ -108,6 +115,7 @@ class DepartureDesk:
                 self._depart(task, flight, now_ms, ready, units)
         if not (armed and armed[0].at_ms <= now_ms) and not self._book.memory.behind(now_ms):
             self._let_late_ones_go(now_ms, ready, units)
+        self._let_admitted_go(now_ms, ready, units)
         self._discard_late_ones(now_ms, units)
         await self.emit(ready)
         if units:
@@ -115,20 +123,45 @@ class DepartureDesk:
 
     def _depart(
         self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready], units: list[Unit]
-    ) -> Departure:
+    ) -> None:
         """Decide about one execution whose time has come: `ready` are those that go."""
-        course = departure(task, flight, now_ms, runnable=self.runnable(task))
-        match course:
+        if self._may_go(task, flight, now_ms, units) and self._admission.admit(task, flight, self.pool(task)):
+            self._go(task, flight, now_ms, ready)
+
+    def _go(self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready]) -> None:
+        if flight.waits_late:
+            # Late as it is, it has as long to be claimed as one that came on time.
+            flight.expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
+            self.late.handed_out(LateKey(task.task_id, flight.run))
+        flight.gated, flight.emitted = False, True
+        ready.append((task, flight))
+
+    def _may_go(self, task: TaskState, flight: Flight, now_ms: int, units: list[Unit]) -> bool:
+        """Whether an execution may go, but for its pool and key."""
+        match departure(task, flight, now_ms, runnable=self.runnable(task)):
             case Departure.GO:
-                flight.gated, flight.emitted = False, True
-                ready.append((task, flight))
+                return True
             case Departure.NO_EXECUTOR:
                 self._parked.add((task.task_id, flight.run))
             case Departure.EXPIRED:
                 units.append(self._drop(task, flight, Missed, "expired", now_ms))
             case Departure.GIVE_WAY:
                 units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
-        return course
+        return False
+
+    def _let_admitted_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
+        """Let those go that have waited for their pool or key, and end those that may not wait for it."""
+
+        def may_go(task: TaskState, flight: Flight) -> bool:
+            _, waiting = self._waiting(task.task_id, flight.run)
+            return waiting is flight and self._may_go(task, flight, now_ms, units)
+
+        for item in self._admission.ready(may_go, max(0, _DUES_A_TURN - len(ready))):
+            self._go(item.task, item.flight, now_ms, ready)
+        units += [
+            self._drop(item.task, item.flight, Skipped, "key", now_ms)
+            for item in self._admission.turned_away()
+        ]
 
     def _let_late_ones_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
         """After everything live, and when the shard has decided all that is late: as many as the rate allows."""
@@ -136,11 +169,7 @@ class DepartureDesk:
             task, flight = self._waiting(*key)
             if task is None or flight is None:
                 continue
-            expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
-            if self._depart(task, flight, now_ms, ready, units) is Departure.GO:
-                # Late as it is, it has as long to be claimed as one that came on time.
-                flight.expires_ms = expires_ms
-                self.late.handed_out(key)
+            self._depart(task, flight, now_ms, ready, units)
 
     def _discard_late_ones(self, now_ms: int, units: list[Unit]) -> None:
         for _ in range(_DISCARDS_A_TURN):

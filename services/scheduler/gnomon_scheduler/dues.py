@@ -12,6 +12,7 @@ from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.dues import Due
+from gnomon_schemas.headers import GATE, TRACEPARENT
 from gnomon_schemas.tasks import Priority, Trigger
 
 __all__ = ["due_of"]
@@ -30,6 +31,8 @@ def due_of(
     reg = task.reg
     spec, resolved = reg.spec, resolve(reg.spec, types)
     priority = Priority.LOW if flight.trigger is Trigger.BACKFILL else spec.priority
+    # What it was counted in, should its type have another one since.
+    pool = flight.pool or resolved.pool
     deadline_ms = None
     if spec.total_timeout_seconds is not None and flight.first_started_ms is not None:
         deadline_ms = flight.first_started_ms + int(spec.total_timeout_seconds * 1000)
@@ -49,7 +52,7 @@ def due_of(
         deadline=optional_instant(deadline_ms),
         total_timeout_seconds=spec.total_timeout_seconds,
         priority=priority,
-        pool=resolved.pool,
+        pool=pool,
         credits_per_run=spec.credits_per_run,
         revision=flight.revision,
         epoch=epoch,
@@ -60,9 +63,9 @@ def due_of(
         previous=reg.runtime.previous,
     )
     return OutgoingDue(
-        subject=subjects.due(resolved.pool, priority, partition, reg.task_id),
+        subject=subjects.due(pool, priority, partition, reg.task_id),
         data=encode(due),
-        headers={"traceparent": traceparent},
+        headers={TRACEPARENT: traceparent} | ({} if flight.key is None else {GATE: flight.key}),
         chain=subjects.chain(partition, reg.task_id, flight.run),
         cause_seq=flight.cause_seq,
         name=DueName(execution_id=due.execution_id, attempt=due.attempt),

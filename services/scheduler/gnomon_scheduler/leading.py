@@ -21,6 +21,7 @@ from gnomon_core.runtime.membership import Membership, MemberWatch
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.settings import SchedulerSettings
 from gnomon_scheduler.shard import Shard, ShardOptions
@@ -42,6 +43,7 @@ class Leading(Service):
         self,
         bus: NatsBus,
         types: TypeCatalogue,
+        pools: PoolCatalogue,
         members: MemberWatch,
         membership: Membership,
         clock: Clock,
@@ -50,7 +52,7 @@ class Leading(Service):
         measures: ShardMeasures,
     ) -> None:
         super().__init__("leading")
-        self._bus, self._types, self._members = bus, types, members
+        self._bus, self._types, self._pools, self._members = bus, types, pools, members
         self._membership, self._clock = membership, clock
         self._settings, self._options, self._measures = settings, options, measures
         self._replicas = [Replica(bus, partition) for partition in range(settings.partitions)]
@@ -60,6 +62,7 @@ class Leading(Service):
         self._reloads: dict[int, asyncio.Task[None]] = {}
         self._leases: Leases | None = None
         types.on_change = self.executors_changed
+        pools.on_change = self.pools_changed
 
     async def on_start(self) -> None:
         """Load every partition, then take part in the leases."""
@@ -107,6 +110,11 @@ class Leading(Service):
         for shard in self._shards.values():
             shard.executors_changed()
 
+    def pools_changed(self) -> None:
+        """Something was set of a pool: tell the shards."""
+        for shard in self._shards.values():
+            shard.pools_changed()
+
     def look(self) -> None:
         """Tell the metrics how the shards stand that are led here."""
         late_ms = tasks = in_flight = 0
@@ -130,6 +138,7 @@ class Leading(Service):
             self._bus,
             self._replicas[partition],
             self._types,
+            self._pools,
             self._clock,
             self._options,
             lease.epoch,

@@ -18,13 +18,15 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
+from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_schemas.events import Event
+from gnomon_schemas.gates import GateKind
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.schedules import Schedule
 
-__all__ = ["Flight", "Over", "ShardMemory", "Slot", "TaskState"]
+__all__ = ["Flight", "Over", "ShardMemory", "Slot", "StoredGate", "TaskState"]
 
 
 class Slot(NamedTuple):
@@ -42,6 +44,13 @@ class Over(NamedTuple):
     deleted: bool
 
 
+class StoredGate(NamedTuple):
+    """A gate's register, and where it is stored."""
+
+    seq: int
+    reg: GateRegister
+
+
 class ShardMemory:
     """All of one shard."""
 
@@ -56,6 +65,10 @@ class ShardMemory:
         """Last sequence of `TASKS` that has been applied or folded."""
         self.recent: deque[tuple[int, str, Event]] = deque()
         """Standby only: (sequence, run, event) after the fold position, for a take-over to fold."""
+        self.gates: dict[tuple[GateKind, str], StoredGate] = {}
+        """Registers of the pools and keys whose gates live in this partition; of keys only those that are in use."""
+        self.idle_keys: dict[str, int] = {}
+        """Keys whose register says that nobody uses them, with its sequence: the oldest first, to be removed."""
         self.in_flight: dict[str, TaskState] = {}
         """The tasks that have flights."""
         self.dirty: dict[str, TaskState] = {}
@@ -260,6 +273,20 @@ class ShardMemory:
             self.schedule(task, self._horizon_ms)
         task.rest(reg, stored)
 
+    def apply_gate(self, seq: int, reg: GateRegister) -> None:
+        """Take over a gate's register; one older than what is known is ignored."""
+        known = self.gates.get((reg.kind, reg.gate))
+        if seq <= (known.seq if known is not None else self.idle_keys.get(reg.gate, 0)):
+            return
+        self.idle_keys.pop(reg.gate, None)
+        if reg.kind == "pool" or reg.starts or any(holding.held for holding in reg.holdings):
+            self.gates[reg.kind, reg.gate] = StoredGate(seq, reg)
+            return
+        self.gates.pop((reg.kind, reg.gate), None)
+        self.idle_keys[reg.gate] = seq
+        while len(self.idle_keys) > _IDLE_KEYS_MAX:
+            del self.idle_keys[next(iter(self.idle_keys))]
+
     def apply_shard(self, seq: int, reg: ShardRegister) -> None:
         """Take over the shard register, and let go of what it says is done."""
         if seq <= self.shard_seq:
@@ -354,3 +381,4 @@ def _jitter_span_ms(schedule: Schedule) -> int:
 
 
 _ANSWERS_MAX = 8192
+_IDLE_KEYS_MAX = 50_000

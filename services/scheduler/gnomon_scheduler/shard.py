@@ -7,9 +7,10 @@ Everything happens in *turns* of one task. A turn freezes the time, T, and then,
    up to T: plain ones are published at once, under the due fence;
 3. *decides* what tasks change of their own accord, and *the commands* that wait, at T, so that every slot up to T
    belongs to the revision before them;
-4. *stores* one or more batches: what 1 to 3 decided, and, in the last of them, the watermark T, since by then the
-   due of every plain slot up to T is stored and the outcome of every other one is in these very batches;
-5. *answers* the commands, then acknowledges them;
+4. *stores* one or more batches: what 1 to 3 decided, what its gates grant (`gate_desk`), and, in the last of them, the
+   watermark T, since by then the due of every plain slot up to T is stored and the outcome of every other one is in
+   these very batches;
+5. *answers* the commands, then acknowledges them, and tells what was granted;
 6. *publishes the dues* of executions that are written ahead and whose time has come: only now are they in a register;
 7. *ends* what is to be ended (`withdrawals`), in batches of their own.
 
@@ -35,6 +36,7 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import takeover
+from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.command_desk import CommandDesk
@@ -44,17 +46,20 @@ from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
 from gnomon_scheduler.decisions.overlapping import next_gated
 from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.ending_desk import EndingDesk
+from gnomon_scheduler.gate_desk import GateDesk
+from gnomon_scheduler.gate_lines import GateLines
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.own_desk import OwnDesk
+from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.events import Event
+from gnomon_schemas.clock_text import format_instant, instant_ms
+from gnomon_schemas.events import Event, Started
 from gnomon_schemas.members import ShardStatus
 from gnomon_schemas.subjects import TASK_RUN
 
@@ -73,6 +78,8 @@ class ShardOptions:
     default_timezone: str
     fingerprint: str
     """Calendar fingerprint of this process's zone rules and libraries."""
+    partitions: int
+    """How many shards there are."""
     cancel_grace_ms: int = 10_000
     """How long a running handler may take to answer a cancel."""
     catch_up_rate: float = 0.0
@@ -89,6 +96,7 @@ class Shard(Service):
         bus: NatsBus,
         replica: Replica,
         types: TypeCatalogue,
+        pools: PoolCatalogue,
         clock: Clock,
         options: ShardOptions,
         lease_epoch: int,
@@ -96,6 +104,7 @@ class Shard(Service):
     ) -> None:
         super().__init__(f"shard-{replica.partition}")
         self._bus, self._replica, self._types, self._clock = bus, replica, types, clock
+        self._pools = pools
         self._options, self._lease_epoch, self._measures = options, lease_epoch, measures
         self.partition = replica.partition
         self.deposed = asyncio.Event()
@@ -114,6 +123,9 @@ class Shard(Service):
         self._own: OwnDesk
         self._departures: DepartureDesk
         self._commands: CommandDesk
+        self._admission: Admission
+        self._gates: GateDesk
+        self._lines: GateLines
         self._endings: EndingDesk
 
     # -- life ------------------------------------------------------------------------------------
@@ -128,6 +140,10 @@ class Shard(Service):
         self._set_up(taken)
         await self._remember(taken)
         partition = self.partition
+        # A predecessor may have told gates what it uses by settings that have not come here yet.
+        await self._pools.reach(taken.barrier)
+        self._admission.begin()
+        await self.start_child(self._lines)
         await self._open(
             f"cmd-{partition}", (subjects.partition_commands(partition),), self._commands.commands
         )
@@ -165,7 +181,12 @@ class Shard(Service):
 
     def executors_changed(self) -> None:
         """Other types are live now: what waits for an executor is looked at again."""
+        self.request(self._admission.executors_changed)
         self.request(self._departures.unpark)
+
+    def pools_changed(self) -> None:
+        """Something was set of a pool."""
+        self.request(self._admission.pools_changed)
 
     @property
     def book(self) -> Book:
@@ -175,12 +196,23 @@ class Shard(Service):
     def ended_unseen(self, task: TaskState, flight: Flight) -> None:
         """Forget an execution whose end was folded before it came into memory. To be called inside a turn."""
         task.land(flight.run)
+        self._admission.release(task, flight)
         self._book.memory.note_flights(task)
         self._endings.done(task.task_id, flight.run)
         if task.unwish(flight.run) is not None or flight.written:
             self._book.touch(task)
         self._after_end(task)
         self._own.look_at(task)
+
+    @property
+    def admission(self) -> Admission:
+        """Who waits for pools and keys: to be used inside a turn."""
+        return self._admission
+
+    @property
+    def gates(self) -> GateDesk:
+        """The gates that live here: to be used inside a turn."""
+        return self._gates
 
     @property
     def endings(self) -> EndingDesk:
@@ -219,9 +251,19 @@ class Shard(Service):
             fingerprint=options.fingerprint,
         )
         self._endings = EndingDesk(self._bus, self._book)
+        self._admission = Admission(
+            self._book.memory,
+            self._types,
+            self._pools,
+            partitions=options.partitions,
+            epoch=self._book.epoch,
+        )
+        self._gates = GateDesk(self._bus, self._book, options.partitions)
+        self._lines = GateLines(self._bus, self._book, self._admission, self._gates, self.wake)
         self._departures = DepartureDesk(
             self._book,
             self._types,
+            self._admission,
             self.ended_unseen,
             catch_up_rate=options.catch_up_rate,
             catch_up_hold_above=options.catch_up_hold_above,
@@ -231,6 +273,7 @@ class Shard(Service):
             self._book,
             self._types,
             self._departures,
+            self._admission,
             self._after_end,
             self.ended_unseen,
             self._endings.wish,
@@ -246,6 +289,7 @@ class Shard(Service):
             self._surroundings,
             self._own.look_at,
             self._departures.late.obey,
+            self._gates,
         )
 
     def _surroundings(self, now_ms: int) -> Surroundings:
@@ -291,7 +335,7 @@ class Shard(Service):
                     continue
                 # Waiting, or handed out and its due is gone: it is (still, or again) to be published. One that is
                 # only in memory yet is armed when its register is stored.
-                flight.emitted = False
+                flight.emitted, flight.pool, flight.key = False, None, None
                 (book.arm_once_stored if task_id in memory.dirty else book.arm)(task_id, flight)
         # All that was decided is in memory now, and nothing is handed out yet.
         await settle_calendar(book, self._surroundings, self._applier)
@@ -326,19 +370,23 @@ class Shard(Service):
         while self._requests:
             self._requests.popleft()()
         await self._commands.prepare()
+        self._admission.hear()
         now_ms = self._book.now_ms()
         units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
         of_slots, until_ms, handed_out = await self._slots.hand_out(paused_ms)
         units += of_slots
         units += self._own.decide(until_ms, self._slots.ahead)
         units += self._commands.decide(until_ms, self._slots.ahead)
+        units += self._gates.decide(now_ms)
         units += self._book.flush()
         before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)
         if self._finishing and self._book.watermark_ms > before_ms:
             self._finish_tasks()
         await self._commands.answer()
+        await self._gates.answer()
         await self._departures.publish_armed(now_ms)
+        await self._lines.speak(now_ms)
         await self._endings.work(now_ms)
 
     async def _rest(self) -> None:
@@ -362,6 +410,8 @@ class Shard(Service):
             self._endings.next_ms,
             self._own.next_ms,
             self._departures.next_ms(now_ms),
+            self._admission.next_ms,
+            self._gates.next_ms,
         ):
             if at_ms is not None:
                 wait = min(wait, (at_ms - now_ms) / 1000)
@@ -391,6 +441,7 @@ class Shard(Service):
         if task is None:
             return
         note_answer(book.memory, seq, event)
+        flight = task.flights.get(run)
         folded = fold(task, seq, run, event, retry=resolve(task.reg.spec, self._types.known).retry)
         book.memory.note_flights(task)
         if folded.dirty:
@@ -399,6 +450,12 @@ class Shard(Service):
         if folded.derived:
             book.derive(task.task_id, folded.derived)
             self._measures.derived(folded.derived)
+        if flight is not None:
+            if isinstance(event, Started):
+                self._admission.started(flight, instant_ms(event.started_at))
+            elif folded.ended or folded.written_ahead is not None:
+                # Between two attempts it holds nothing.
+                self._admission.release(task, flight)
         if folded.written_ahead is not None:
             book.arm_once_stored(task.task_id, folded.written_ahead)
         if folded.ended:

@@ -14,6 +14,7 @@ import msgspec
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
+from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.counting import allowed, counted
@@ -27,6 +28,7 @@ from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import TERMINAL, Queued, Skipped
+from gnomon_schemas.tasks import Overlap
 
 __all__ = ["SlotDesk"]
 
@@ -42,6 +44,7 @@ class SlotDesk:
         book: Book,
         types: TypeCatalogue,
         departures: DepartureDesk,
+        admission: Admission,
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
         wish: Callable[[TaskState, Cancelling], None],
@@ -49,6 +52,7 @@ class SlotDesk:
         cancel_grace_ms: int,
     ) -> None:
         self._bus, self._book, self._types, self._departures = bus, book, types, departures
+        self._admission = admission
         self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
         self._cancel_grace_ms = cancel_grace_ms
         self.ahead: dict[str, int] = {}
@@ -104,11 +108,17 @@ class SlotDesk:
             course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
         match course:
             case Course.EMIT:
-                flight = flight_of(slot, written=False)
-                self._book.take_off(task, flight)
-                plain.append((task, flight))
+                pool = self._departures.pool(task)
+                hindrance = self._admission.hindrance(task, pool)
+                if hindrance is None:
+                    flight = flight_of(slot, written=False)
+                    self._book.take_off(task, flight)
+                    self._admission.take(task, flight, pool)
+                    plain.append((task, flight))
+                else:
+                    units.append(self._wait_for_unit(slot, now_ms, hindrance))
             case Course.WAIT_FOR_OTHERS:
-                units.append(self._write_ahead(slot, now_ms, gated=True))
+                units.append(self._write_ahead(slot, now_ms, gated=True, reason="overlap"))
             case Course.REPLACE_OTHERS:
                 units.append(self._replace_others(slot, now_ms))
             case Course.COUNT | Course.WAIT_FOR_EXECUTOR:
@@ -121,15 +131,15 @@ class SlotDesk:
                 units.append(self._catch_up(slot, now_ms))
                 replanned.add(task.task_id)
 
-    def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool) -> Unit:
-        """Put the slot's execution in the register; one that waits for others also says so on its chain."""
+    def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool, reason: str | None = None) -> Unit:
+        """Put the slot's execution in the register; with a reason to wait it also says so on its chain."""
         task = slot.task
-        flight = flight_of(slot, written=True, gated=gated, queued=gated)
+        flight = flight_of(slot, written=True, gated=gated, queued=reason is not None)
         notes = self._count(slot, now_ms)
         self._book.take_off(task, flight)
         self._book.arm_once_stored(task.task_id, flight)
-        if gated:
-            notes.append(self._queued(task, flight, now_ms))
+        if reason is not None:
+            notes.append(self._queued(task, flight, now_ms, reason))
         return self._book.unit(task, notes)
 
     def _count(self, slot: Slot, now_ms: int) -> list[Note]:
@@ -147,18 +157,26 @@ class SlotDesk:
         memory.schedule(task, self._book.watermark_ms)
         return [self._skipped(other, "limit", now_ms) for other in waiting]
 
+    def _wait_for_unit(self, slot: Slot, now_ms: int, hindrance: str) -> Unit:
+        """Put the slot's execution in the register until its pool or key lets it go.
+
+        Where it may not wait for its key nothing is said on its chain: it goes, or is skipped, a moment later.
+        """
+        brief = hindrance == "key" and slot.task.reg.spec.overlap is Overlap.SKIP
+        return self._write_ahead(slot, now_ms, gated=False, reason=None if brief else hindrance)
+
     def _replace_others(self, slot: Slot, now_ms: int) -> Unit:
         """Put the slot's execution in the register, and with it the wish to end what is in its way."""
         task = slot.task
         wishes = replaced(task, now_ms + self._cancel_grace_ms)
         for item in wishes:
             task.wish(item)
-        unit = self._write_ahead(slot, now_ms, gated=True)
+        unit = self._write_ahead(slot, now_ms, gated=True, reason="overlap")
         for item in wishes:
             unit.when_stored(partial(self._wish, task, item))
         return unit
 
-    def _queued(self, task: TaskState, flight: Flight, now_ms: int) -> Note:
+    def _queued(self, task: TaskState, flight: Flight, now_ms: int, reason: str) -> Note:
         event = Queued(
             task_id=task.task_id,
             user_id=task.reg.user_id,
@@ -172,7 +190,7 @@ class SlotDesk:
             scheduled_for=format_instant(flight.scheduled_ms),
             due_at=format_instant(flight.due_ms),
             revision=flight.revision,
-            reason="overlap",
+            reason=reason,
         )
         return self._book.chain_head(flight, event)
 

@@ -126,8 +126,9 @@ class Sweep(Service):
             for task_id, run, attempt in again:
                 task = book.memory.tasks.get(task_id)
                 flight = None if task is None else task.flights.get(run)
-                if flight is not None and flight.emitted and flight.attempt == attempt:
+                if task and flight and flight.emitted and flight.attempt == attempt:
                     flight.emitted = False
+                    self._shard.admission.release(task, flight)
                     book.arm(task_id, flight)
             for task_id, run, attempt, seq in ended:
                 task = book.memory.tasks.get(task_id)

@@ -43,7 +43,7 @@ from gnomon_schemas.clock_text import instant_ms, parse_slot_run
 from gnomon_schemas.codec import decode
 from gnomon_schemas.dues import Due
 from gnomon_schemas.events import TERMINAL
-from gnomon_schemas.headers import TRACEPARENT
+from gnomon_schemas.headers import GATE, TRACEPARENT
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from gnomon_schemas.tasks import Trigger
 
@@ -60,6 +60,8 @@ class FoundDue(NamedTuple):
     seq: int
     due: Due
     traceparent: str | None = None
+    gate: str | None = None
+    """Of the key that its attempt holds a unit of."""
 
 
 class Taken(NamedTuple):
@@ -117,7 +119,9 @@ async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
             ):
                 due = _read_due(stored)
                 if due is not None:
-                    found.append(FoundDue(stored.seq, due, stored.headers.get(TRACEPARENT)))
+                    found.append(
+                        FoundDue(stored.seq, due, stored.headers.get(TRACEPARENT), stored.headers.get(GATE))
+                    )
         except NoAnswer:
             await asyncio.sleep(patient_reads.RETRY_PAUSE)
         else:
@@ -187,6 +191,7 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
             over.append(found.seq)
             continue
         flight.emitted, flight.gated = True, False
+        flight.pool, flight.key = found.due.pool, found.gate
         # As the executor has it: a late slot's counts from when it was handed out, which no register tells.
         flight.expires_ms = instant_ms(found.due.expires_at) if found.due.expires_at else None
         flight.traceparent = found.traceparent or flight.traceparent

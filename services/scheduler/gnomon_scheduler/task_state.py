@@ -57,6 +57,12 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
     """First sequence of its chain that is known; 0: none."""
     last_seq: int = 0
     """Last sequence of its chain that is known."""
+    pool: str | None = None
+    """Its present attempt is out, counted in this pool (`admission`)."""
+    key: str | None = None
+    """It holds a unit of this key."""
+    begun: bool = False
+    """The start of the attempt that holds the unit was counted."""
 
     def __post_init__(self) -> None:
         self.last_seq = self.last_seq or self.cause_seq

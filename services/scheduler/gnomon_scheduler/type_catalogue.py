@@ -56,6 +56,10 @@ class TypeCatalogue(Service):
             live = self._live[pool] = self._members.types_live(pool)
         return task_type in live
 
+    def capacity(self, pool: str) -> int:
+        """How many executions the live executors of a pool, not about to stop, take at a time."""
+        return self._members.capacity(pool)
+
     def _members_changed(self) -> None:
         self._live.clear()
         self.on_change()

@@ -29,7 +29,7 @@ _BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024
 
 @dataclass(slots=True)
 class Note:
-    """One event message, and whom to tell its sequence."""
+    """One message, an event or a register, and whom to tell its sequence."""
 
     message: Outgoing
     on_seq: Callable[[int], None] | None = None
@@ -40,9 +40,9 @@ class Unit:
     """What has to be stored together."""
 
     task: TaskState | None = None
-    """The task whose register is written; None: only events."""
+    """The task whose register is written; None: none's."""
     notes: list[Note] = field(default_factory=list)
-    others: list[Outgoing] = field(default_factory=list)
+    others: list[Note] = field(default_factory=list)
     """Registers of other objects."""
     command_seq: int = 0
     ring: RingEntry | None = None
@@ -68,7 +68,7 @@ class Unit:
     def size(self) -> int:
         """Bytes of payload, with some room for headers."""
         events = sum(len(note.message.data) + 600 for note in self.notes)
-        return len(self.register) + events + sum(len(other.data) + 600 for other in self.others)
+        return len(self.register) + events + sum(len(other.message.data) + 600 for other in self.others)
 
 
 @dataclass(slots=True)
@@ -76,8 +76,8 @@ class Batch:
     """Units that go into one atomic batch."""
 
     registers: dict[str, tuple[TaskState, bytes]] = field(default_factory=dict)
-    others: dict[str, Outgoing] = field(default_factory=dict)
-    """Registers of other objects, by subject."""
+    others: dict[str, Note] = field(default_factory=dict)
+    """Registers of other objects, by subject: the newest of each."""
     notes: list[Note] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
     size: int = 0
@@ -93,16 +93,20 @@ class Batch:
             return True
         if any(note.message.expected_subject in self.chains for note in unit.notes):
             return False
-        count = len(self.registers) + len(self.others) + len(self.notes)
-        count += (unit.task is not None) + len(unit.others) + len(unit.notes)
+        count = self.count + (unit.task is not None) + len(unit.others) + len(unit.notes)
         return count <= _MESSAGES_MAX and self.size + unit.size <= _BYTES_MAX
+
+    @property
+    def count(self) -> int:
+        """How many messages it has, without the shard register."""
+        return len(self.registers) + len(self.others) + len(self.notes)
 
     def add(self, unit: Unit) -> None:
         """Put a unit in."""
         if unit.task is not None:
             self.registers[unit.task.task_id] = (unit.task, unit.register)
         for other in unit.others:
-            self.others[other.subject] = other
+            self.others[other.message.subject] = other
         for note in unit.notes:
             if note.message.expected_subject in self.chains:
                 raise ValueError(f"one unit writes twice on the chain {note.message.expected_subject}")
@@ -117,8 +121,7 @@ class Batch:
             Outgoing(subjects.task_register(partition, task_id), data, None, None, None, rollup=True)
             for task_id, (_, data) in self.registers.items()
         ]
-        messages += self.others.values()
-        messages += [note.message for note in self.notes]
+        messages += [note.message for note in (*self.others.values(), *self.notes)]
         return messages
 
     def order_after(self, before: CatchUpOrder) -> CatchUpOrder:

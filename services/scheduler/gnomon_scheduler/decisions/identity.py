@@ -8,7 +8,7 @@ from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["KINDS", "check_identity"]
 
-KINDS = ("task", "shard")
+KINDS = ("task", "shard", "pool")
 """Kinds of objects that commands are taken for."""
 _ALLOWED = "1 to 64 of A-Z a-z 0-9 _ -, not beginning with _"
 

@@ -1,0 +1,125 @@
+"""The gate desk: keeps the gates that live in a shard. See ADR 0016; what is decided is in `decisions.gates`.
+
+In a turn it takes the statements that came, gives what is free, and hands in the registers that have changed as units;
+its answers are sent once these are stored. A leader that was deposed finds that out when it stores, and answers
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+
+from gnomon_core.runtime.bus import Bus
+from gnomon_core.runtime.messages import Outgoing
+from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.gates import Gate
+from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.units import Note, Unit
+from gnomon_schemas import subjects
+from gnomon_schemas.codec import encode
+from gnomon_schemas.gates import GateKind, Grant, Grants, Statements
+
+__all__ = ["GateDesk"]
+
+
+class GateDesk:
+    """The gates of one shard, under one leader."""
+
+    def __init__(self, bus: Bus, book: Book, partitions: int) -> None:
+        self._bus, self._book, self._partitions = bus, book, partitions
+        self.heard: deque[Statements] = deque()
+        """What shards said, to be taken in the next turn."""
+        self._gates: dict[tuple[GateKind, str], Gate] = {}
+        self._stirred: set[tuple[GateKind, str]] = set()
+        self._next: dict[tuple[GateKind, str], int] = {}
+        self._answers: dict[int, list[Grant]] = defaultdict(list)
+        for kind, gate in book.memory.gates:
+            if kind == "pool":
+                # Shards that have not stated since it was opened are to be asked.
+                self.stir(kind, gate)
+
+    def gate(self, kind: GateKind, gate: str) -> Gate:
+        """The gate of a pool or key; a new one where there is none yet."""
+        found = self._gates.get((kind, gate))
+        if found is None:
+            kept = self._book.memory.gates.get((kind, gate))
+            reg = GateRegister(gate=gate, kind=kind) if kept is None else kept.reg
+            found = self._gates[kind, gate] = Gate(reg, self._partitions)
+        return found
+
+    def settings(self, pool: str) -> GateRegister:
+        """What is set of a pool."""
+        return self.gate("pool", pool).settings
+
+    def set(self, reg: GateRegister) -> Unit:
+        """Give a pool other settings: the unit that stores them."""
+        gate = self.gate(reg.kind, reg.gate)
+        gate.set(reg)
+        self.stir(reg.kind, reg.gate)
+        return self._unit(gate)
+
+    def stir(self, kind: GateKind, gate: str) -> None:
+        """Have a gate looked at in the next turn."""
+        self._stirred.add((kind, gate))
+
+    @property
+    def next_ms(self) -> int | None:
+        """When some gate is to be looked at if nobody says anything; None: none is."""
+        if self.heard or self._stirred:
+            return 0
+        return min(self._next.values(), default=None)
+
+    def decide(self, now_ms: int) -> list[Unit]:
+        """Take what was said, and give what is free: the registers to store."""
+        while self.heard:
+            said = self.heard.popleft()
+            for statement in said.statements:
+                self.gate(statement.kind, statement.gate).hear(
+                    said.shard, said.epoch, statement, self._book.now_ms()
+                )
+                self.stir(statement.kind, statement.gate)
+        self._stirred |= {name for name, at_ms in self._next.items() if at_ms <= now_ms}
+        units = []
+        for name in sorted(self._stirred):
+            gate = self._gates.get(name) or self.gate(*name)
+            gate.give(now_ms)
+            if gate.changed:
+                units.append(self._unit(gate))
+            for shard, grant in gate.answers():
+                self._answers[shard].append(grant)
+            at_ms = gate.next_ms(now_ms)
+            if at_ms is None:
+                self._next.pop(name, None)
+            else:
+                self._next[name] = at_ms
+        self._stirred.clear()
+        return units
+
+    def _unit(self, gate: Gate) -> Unit:
+        gate.changed = False
+        reg = gate.register()
+        subject = subjects.gate_register(reg.kind, self._book.partition, reg.gate)
+        memory = self._book.memory
+        register = Outgoing(subject, encode(reg), rollup=True)
+        return Unit(others=[Note(register, lambda seq: memory.apply_gate(seq, reg))])
+
+    async def answer(self) -> None:
+        """Send what was granted, now that it is stored."""
+        if not self._answers:
+            return
+        answers, self._answers = self._answers, defaultdict(list)
+        partition = self._book.partition
+        await self._bus.send_all(
+            [
+                (subjects.gate_grants(shard), encode(Grants(partition=partition, grants=tuple(grants))))
+                for shard, grants in answers.items()
+            ]
+        )
+
+    def forget_idle(self, gate: str) -> None:
+        """A key's register was removed: start from nothing where it is used again. To be called inside a turn."""
+        self._book.memory.idle_keys.pop(gate, None)
+        kept = self._gates.get(("key", gate))
+        if kept is not None and kept.idle:
+            del self._gates["key", gate]
+            self._next.pop(("key", gate), None)
