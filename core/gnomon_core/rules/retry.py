@@ -26,22 +26,22 @@ def base_delay(policy: RetryPolicy, attempt: int) -> float:
     """
     if attempt < 1:
         raise ValueError(f"attempt={attempt}: attempts count from 1")
-    cap = min(policy.max_seconds, DURATION_MAX_SECONDS)
     if policy.initial_seconds <= 0:
         return 0.0
-    return min(policy.initial_seconds * _growth(policy, attempt), cap)
+    return min(policy.initial_seconds * _growth(policy, attempt), _longest(policy))
 
 
 def retry_delay(policy: RetryPolicy, attempt: int, draw: float) -> float:
     """Seconds between the end of `attempt` and the next one, jitter included.
 
     `draw` is a random number in [0, 1]: 0 gives the shortest delay, 0.5 the plain one, 1 the longest. Jitter never
-    lifts a delay over 24 h. Raises ValueError for an attempt below 1 or a draw outside [0, 1].
+    lifts a delay over the policy's `max_seconds`, nor over 24 h. Raises ValueError for an attempt below 1 or a draw
+    outside [0, 1].
     """
     if not 0.0 <= draw <= 1.0:
         raise ValueError(f"draw={draw}: a number from 0 to 1")
     spread = 1.0 + policy.jitter * (2.0 * draw - 1.0)
-    return min(base_delay(policy, attempt) * spread, DURATION_MAX_SECONDS)
+    return min(base_delay(policy, attempt) * spread, _longest(policy))
 
 
 def retry_at_ms(
@@ -69,6 +69,10 @@ def retry_at_ms(
     if deadline_ms is not None and at_ms >= deadline_ms:
         return None
     return at_ms
+
+
+def _longest(policy: RetryPolicy) -> float:
+    return min(policy.max_seconds, DURATION_MAX_SECONDS)
 
 
 def _growth(policy: RetryPolicy, attempt: int) -> float:

@@ -76,6 +76,8 @@ class Change:
     user_id: str | None
     fields: Mapping[str, tuple[Any, Any]]
     """Field to its values before and after."""
+    by_itself: bool = False
+    """No command asked for it: a pause ended at its time, or failures in a row began one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,9 @@ def explain(facts: Facts) -> Explanation:
     return _unrecorded(facts, past, facts.at_ms)
 
 
+_ENDED: Final = frozenset({TaskStatus.CANCELLED, TaskStatus.COMPLETED, TaskStatus.FAILED})
+
+
 class _Past:
     """The task as it was for slots of one second."""
 
@@ -151,8 +156,11 @@ class _Past:
             self.paused_by = change if change.fields["paused"][1] else None
         elif change.what == "created" and self._created_paused:
             self.paused_by = change
-        if change.what == "deleted" or change.fields.get("status", (None, None))[1] == "cancelled":
-            self.ended_by = self.ended_by or change
+        if change.what == "deleted":
+            self.ended_by = change
+        elif "status" in change.fields:
+            # Another schedule lets a task live again that was completed.
+            self.ended_by = change if change.fields["status"][1] in _ENDED else None
 
     def _undo(self, old: Any) -> None:
         if isinstance(old, Mapping) and "omitted_bytes" in old:
@@ -371,7 +379,7 @@ def _why_there_is_none(facts: Facts, past: _Past, at_ms: int) -> str | None:
     if at_ms // 1000 <= past.created_ms // 1000:
         return f"The task was created at {format_instant(past.created_ms)}, and had no slots before."
     if past.ended_by is not None:
-        verb = "deleted" if past.ended_by.what == "deleted" else "cancelled"
+        verb = _ending(past.ended_by)
         return f"The task was {verb} at {format_instant(past.ended_by.at_ms)}, and has no slots since."
     if not past.known:
         return "The schedule of that time is not kept: it was too large for the history."
@@ -387,7 +395,7 @@ def _no_slot(facts: Facts, past: _Past, at_ms: int, why: str | None = None) -> E
     schedule = past.step()
     steps = [schedule] if schedule else []
     if past.ended_by is not None:
-        verb = "deleted" if past.ended_by.what == "deleted" else "cancelled"
+        verb = _ending(past.ended_by)
         steps.append(_change_step(past.ended_by, verb))
     asked = format_instant(at_ms)
     if why is None and past.schedule is not None:
@@ -423,14 +431,17 @@ def _nothing(facts: Facts, reason: str) -> Explanation:
     return Explanation(slot=None, verdict="no_slot", reason=reason, steps=tuple(steps))
 
 
+def _ending(change: Change) -> str:
+    return "deleted" if change.what == "deleted" else str(change.fields["status"][1])
+
+
 def _change_step(change: Change, what: str) -> Step:
     who = f"by {change.user_id}" if change.user_id else "by nobody who is known"
-    return Step(
-        at=format_instant(change.at_ms),
-        what=what,
-        seq=change.seq,
-        detail=f"version {change.version} of the task, {who}",
-    )
+    detail = f"version {change.version} of the task, {who}"
+    if change.by_itself:
+        note = change.fields.get("pause_note", (None, None))[1]
+        detail = f"by itself: {note}" if note else "by itself"
+    return Step(at=format_instant(change.at_ms), what=what, seq=change.seq, detail=detail)
 
 
 # Words.

@@ -178,6 +178,7 @@ def _history(rows: Sequence[Row]) -> tuple[Change, ...]:
                 what=row["what"],
                 user_id=row["user_id"],
                 fields={one.field: (one.old, one.new) for one in changes},
+                by_itself=row["what"] == "updated" and row["command_id"] is None,
             )
         )
         if row["what"] == "created":

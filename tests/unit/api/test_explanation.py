@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -237,3 +238,15 @@ def test_a_task_without_schedule_and_runs_says_so() -> None:
 def test_verdicts_are_all_listed() -> None:
     assert len(set(verdicts)) == len(verdicts)
     assert {"completed", "planned", "pending", "no_slot"} <= set(verdicts)
+
+
+def test_a_pause_that_failures_began_and_a_task_that_was_called_done_are_told() -> None:
+    note = "3 executions in a row failed; max_consecutive_failures is 3"
+    pause = changed(2, SLOT_MS - 60_000, paused=(False, True), pause_note=(None, note))
+    itself = dataclasses.replace(pause, by_itself=True, user_id=None)
+    paused = asked(SLOT_MS, itself, task=a_task("T", paused=True))
+    assert [step.detail for step in paused.steps if step.what == "paused"] == [f"by itself: {note}"]
+    done = changed(3, SLOT_MS - 60_000, status=("scheduled", "completed"))
+    assert "was completed at" in asked(SLOT_MS, done).reason
+    revived = changed(4, SLOT_MS - 30_000, status=("completed", "scheduled"))
+    assert "was completed at" not in asked(SLOT_MS, done, revived).reason

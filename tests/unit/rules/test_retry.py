@@ -39,10 +39,10 @@ def test_each_backoff_grows_as_named(backoff: Backoff, expected: list[int]) -> N
 
 @given(policies, st.integers(1, 5000), st.floats(0, 1))
 def test_no_delay_leaves_zero_to_a_day(policy: RetryPolicy, attempt: int, draw: float) -> None:
-    """Whatever the policy, the delay is a finite number from 0 to 24 h."""
+    """Whatever the policy, the delay is a finite number from 0 to its longest one and to 24 h, jitter included."""
     delay = retry_delay(policy, attempt, draw)
     assert math.isfinite(delay)
-    assert 0 <= delay <= DURATION_MAX_SECONDS
+    assert 0 <= delay <= min(policy.max_seconds, DURATION_MAX_SECONDS)
 
 
 @given(policies, st.integers(1, 200), st.floats(0, 1))

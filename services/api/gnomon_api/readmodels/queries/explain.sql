@@ -14,7 +14,7 @@ where task_id = $1 and from_at <= $2::timestamptz and to_at > $2::timestamptz or
 
 -- name: changes_of_task
 -- The newest changes of a task, newest first.
-select seq, version, what, at, user_id, changes from task_history where task_id = $1 order by seq desc limit $2;
+select seq, version, what, at, user_id, command_id, changes from task_history where task_id = $1 order by seq desc limit $2;
 
 -- name: archived_chain
 -- The events of an execution that the stream has purged: by their subjects, from the day of the first one on.
