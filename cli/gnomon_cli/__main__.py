@@ -54,6 +54,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return events_command(options, Terminal())
+    if options.command == "pool":
+        from gnomon_cli.pool_commands import pool_command
+        from gnomon_cli.terminal import Terminal
+
+        return pool_command(options, Terminal())
     if options.command == "backfill":
         from gnomon_cli.backfill_command import backfill_command
         from gnomon_cli.terminal import Terminal

@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_events(commands)
     _add_audit(commands)
     _add_backfill(commands)
+    _add_pool(commands)
     _add_forecast(commands)
     _add_doctor(commands)
     return parser
@@ -163,6 +164,7 @@ def _add_task(commands: Any) -> None:
     upcoming = _verb(verbs, "next", "the next times at which a task runs")
     upcoming.add_argument("id", metavar="ID")
     upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
+    _add_catch_up(verbs)
     explain = _verb(verbs, "explain", "why a slot ran or did not")
     explain.add_argument(
         "id", metavar="ID", help="a task; or one of its executions, as hello.20260921T090000Z"
@@ -172,6 +174,13 @@ def _add_task(commands: Any) -> None:
         metavar="TIME",
         help="a slot, or any other instant, as 2026-09-21T09:00:00Z (latest execution)",
     )
+
+
+def _add_catch_up(verbs: Any) -> None:
+    late = _verb(verbs, "catch-up", "late runs that wait for a word: show them, let them run, or drop them")
+    word = late.add_mutually_exclusive_group()
+    word.add_argument("--approve", action="store_true", help="let those that are held run")
+    word.add_argument("--discard", action="store_true", help="record those that are held as missed")
 
 
 def _add_create(verbs: Any) -> None:
@@ -218,6 +227,7 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     when.add_argument("--timezone", metavar="ZONE", help="whose clock the schedule reads, as Europe/Berlin")
     when.add_argument("--start-at", metavar="TIME", help="not before")
     when.add_argument("--end-at", metavar="TIME", help="not from then on")
+    when.add_argument("--max-runs", type=int, metavar="N", help="no more than so many runs")
     when.add_argument("--jitter", type=seconds, metavar="DURATION", help="spread runs over so much time")
     how = create.add_argument_group("how it runs")
     how.add_argument(
@@ -354,6 +364,22 @@ def _add_forecast(commands: Any) -> None:
     )
     forecast.add_argument("--json", action="store_true", help="the forecast as JSON")
     _add_target_flags(forecast)
+
+
+def _add_pool(commands: Any) -> None:
+    pool = commands.add_parser("pool", help="list pools, set how much of one may be in flight, pause one")
+    verbs = pool.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    _verb(verbs, "list", "the pools there are, and what waits in them")
+    setting = _verb(verbs, "set", "set how much of a pool may be in flight at a time, over all executors")
+    setting.add_argument("pool", metavar="POOL")
+    limit = setting.add_mutually_exclusive_group()
+    limit.add_argument("--max-in-flight", type=int, metavar="N", help="no more than so many")
+    limit.add_argument("--no-limit", action="store_true", help="as many as executors take")
+    for name, what in (
+        ("pause", "hand out nothing of a pool; what runs goes on"),
+        ("resume", "hand out its work again"),
+    ):
+        _verb(verbs, name, what).add_argument("pool", metavar="POOL")
 
 
 def _add_doctor(commands: Any) -> None:

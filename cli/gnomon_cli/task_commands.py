@@ -12,6 +12,7 @@ import msgspec
 from gnomon_cli import shown, task_tables
 from gnomon_cli.answers import as_json, path_part
 from gnomon_cli.api_client import Answer, ApiClient, ApiProblem
+from gnomon_cli.catch_up_command import catch_up
 from gnomon_cli.errors import FAILED, OK, UsageError
 from gnomon_cli.plan_tables import show_plan
 from gnomon_cli.target import find_target
@@ -224,6 +225,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "cancel": _cancel,
     "delete": _delete,
     "next": _next,
+    "catch-up": catch_up,
     "explain": _explain,
 }
 

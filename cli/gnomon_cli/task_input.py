@@ -143,6 +143,7 @@ def _put_schedule(body: dict[str, Any], options: argparse.Namespace, *, merges: 
         "start_at": options.start_at,
         "end_at": options.end_at,
         "jitter_seconds": options.jitter,
+        "max_runs": options.max_runs,
     }
     common = {field: value for field, value in common.items() if value is not None}
     given = body.get("schedule")

@@ -159,6 +159,8 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     yield "schedule", shown.schedule(task.get("schedule"))
     if task.get("next_run_time"):
         yield "next run", f"{shown.instant(task['next_run_time'])} ({shown.relative(task['next_run_time'])})"
+    if task.get("runs_left") is not None:
+        yield "runs left", f"{task['runs_left']:,}"
     if task.get("last_run_time"):
         yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
     yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"

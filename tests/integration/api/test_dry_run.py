@@ -14,6 +14,7 @@ from gnomon_core.runtime.clock import SystemClock
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.creating import create as shard_create
 from gnomon_schemas.problems import Refused
+from gnomon_schemas.tasks import Trigger
 from tests.harness.fake_executor import announce_type
 from tests.harness.waiting import until
 from tests.integration.api.conftest import Running
@@ -91,6 +92,27 @@ async def test_a_change_is_compared_with_what_is_stored(running: Running) -> Non
     assert (read["version"], read["schedule"]["time"], read["priority"]) == (1, "09:00", "medium")
     same = await dry(running, "PUT", path, json=read)
     assert (same["changed_fields"], same["task"]["version"]) == ([], 1)
+
+
+async def test_a_plan_keeps_to_the_runs_that_are_left(running: Running) -> None:
+    task = await create(running, schedule={**DAILY, "max_runs": 3})
+    path = f"/tasks/{task['task_id']}"
+    stored = running.responder.tasks[task["task_id"]]
+    others: list[dict[str, Any]] = [{}, {"trigger": Trigger.MANUAL}, {"revision": 0}]
+    for day, fields in enumerate(others):
+        slot = f"2026-01-0{day + 1}T08:00:00.000Z"
+        common = {"trigger": Trigger.SCHEDULE, "scheduled_for": slot, **fields}
+        await running.responder.run_to_end(stored, f"2026010{day + 1}T080000Z", **common)
+    await running.api.services.projection.reached(running.responder.last_seq, within=5)
+    read = (await running.http.get(f"{API}{path}")).json()
+    assert read["runs_left"] == 2
+    assert len((await running.http.get(f"{API}{path}/next")).json()["fires"]) == 2
+    paused = await dry(running, "PATCH", path, json={"status": "paused"})
+    assert paused["plan"]["disappear_count"] == 2
+    more = await dry(running, "PATCH", path, json={"schedule": {"max_runs": 5}})
+    assert (more["task"]["runs_left"], more["plan"]["appear_count"]) == (5, 3)
+    shown = {"schedule": {**DAILY, "max_runs": 2}, "count": 9}
+    assert len((await running.http.post(f"{API}/schedules/preview", json=shown)).json()["fires"]) == 2
 
 
 async def test_a_status_in_a_change_is_planned_too(running: Running) -> None:

@@ -164,6 +164,14 @@ async def test_a_backfill_runs_the_gaps_and_leaves_none(shell: Shell) -> None:
     assert all("backfill" in line and "completed" in line for line in runs)
 
 
+async def test_what_is_late_is_told_and_decided(shell: Shell) -> None:
+    assert "nothing is late" in (await shell("task", "catch-up")).out
+    approved = await shell("task", "catch-up", "--approve")
+    assert (approved.code, "0 late runs may run now: decided by 8 shards" in approved.out) == (0, True), approved
+    both = await shell("task", "catch-up", "--approve", "--discard")
+    assert (both.code, "not allowed with" in both.err) == (2, True), both
+
+
 async def test_the_json_of_a_list_is_the_api_s_own(shell: Shell) -> None:
     await shell.create("listed")
     body = await shell.json("task", "list", "--limit", "1")

@@ -202,6 +202,7 @@ def _update(*flags: str) -> dict[str, object]:
     [
         (["--daily", "09:00"], {"schedule": {"kind": "daily", "time": "09:00"}}),
         (["--timezone", "Asia/Tokyo"], {"schedule": {"timezone": "Asia/Tokyo"}}),
+        (["--max-runs", "3"], {"schedule": {"max_runs": 3}}),
         (["--attempts", "3"], {"retry": {"max_attempts": 3}}),
         (["--on-demand", "--name", "By hand"], {"name": "By hand", "schedule": None}),
         (
