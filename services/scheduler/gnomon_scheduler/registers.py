@@ -38,6 +38,8 @@ __all__ = [
     "owes_change",
 ]
 
+_SLOT_CHARS = len("20260921T090000Z")
+
 RING_SIZE = 32
 """How many commands a register remembers, to answer their retries."""
 
@@ -136,9 +138,14 @@ class Backfilling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         """What its runs begin with."""
         return f"b-{self.backfill_id}-"
 
+    def owns(self, run: str) -> bool:
+        """Whether a run is its own: nothing but a slot follows its prefix, which may also begin the runs of another
+        backfill, whose id goes on where this one's ends."""
+        return run.startswith(self.prefix) and len(run) == len(self.prefix) + _SLOT_CHARS
+
     def in_flight(self, runs: Iterable[str]) -> int:
         """How many of these runs are its own."""
-        return sum(run.startswith(self.prefix) for run in runs)
+        return sum(self.owns(run) for run in runs)
 
 
 class KeptRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -190,6 +190,19 @@ def test_one_that_is_cancelled_hands_out_no_more() -> None:
     assert caught.value.problem.errors[0].pointer == "#/cancel"
 
 
+def test_one_whose_id_begins_as_anothers_leaves_the_other_alone() -> None:
+    """`c-backfill` is the beginning of `c-backfill-2`, and so is what their runs begin with."""
+    task = task_state()
+    first = begin(task, concurrency=2)
+    longer = msgspec.structs.replace(task.reg.backfills[0], backfill_id="c-backfill-2", left=8)
+    task.reg = msgspec.structs.replace(task.reg, backfills=(*task.reg.backfills, longer))
+    second = goes_on(task)
+    assert second == [run(offset, "c-backfill-2") for offset in (-8, -7)]
+    assert [record.in_flight(task.flights) for record in task.reg.backfills] == [2, 2]
+    decision = decide(task, [], command("backfill", cancel="c-backfill"), around(NOW_MS))
+    assert [item.run for item in decision.cancels] == first
+
+
 def test_one_of_which_nothing_is_in_flight_is_gone_when_it_is_cancelled() -> None:
     task = task_state()
     begin(task)

@@ -210,7 +210,7 @@ def _stop(task: TaskState, backfill_id: str, command: Command, around: Surroundi
             message,
             FieldError(pointer="#/cancel", code=Code.NOT_FOUND, message=message),
         )
-    runs = [run for run in task.flights if run.startswith(record.prefix)]
+    runs = [run for run in task.flights if record.owns(run)]
     cancels = [
         Cancelling(
             run=run,
