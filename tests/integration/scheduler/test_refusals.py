@@ -126,9 +126,10 @@ async def test_a_command_without_an_id_is_refused(led: Led) -> None:
     ("verb", "kind", "code"),
     [
         ("explode", "task", Code.UNKNOWN_VERB),
-        ("complete", "task", Code.UNKNOWN_VERB),
         ("create", "template", Code.UNSUPPORTED),
         ("create", "nonsense", Code.UNSUPPORTED),
+        ("explode", "shard", Code.UNKNOWN_VERB),
+        ("approve_catch_up", "shard", Code.NOT_FOUND),
     ],
 )
 async def test_a_verb_or_kind_that_is_not_taken_is_refused(
