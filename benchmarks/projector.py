@@ -72,7 +72,7 @@ async def measure(mode: Mode, options: Options) -> Result:
                 done = await rebuilding.rebuild(stage.database_url)
             rebuilt.append(done.events / (time.perf_counter() - begun))
             copied.append(await copy_ceiling(reader, len(events), archive=False))
-        differences = await rebuilding.check(stage.database_url)
+        differences = (await rebuilding.verify(stage.database_url)).differing
         alone = await one_by_one(writer, events[-1].seq, options.count(_SINGLE, least=20))
         rows = await reader.fetchval("select count(*) from event_archive where seq <= $1", events[-1].seq)
         await connection.close()

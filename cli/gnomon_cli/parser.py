@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_backfill(commands)
     _add_pool(commands)
+    _add_verify(commands)
     _add_forecast(commands)
     _add_doctor(commands)
     return parser
@@ -335,6 +336,21 @@ def _add_backfill(commands: Any) -> None:
     )
     backfill.add_argument("--json", action="store_true", help="the answer as JSON")
     _add_target_flags(backfill)
+
+
+def _add_verify(commands: Any) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="make the read models again from the archive, and compare them with the live ones",
+        description="Fold every archived event into tables aside, and compare their checksums with those of the live "
+        "tables, which are served meanwhile. Exit code 0: they are the same; 1: they differ. Postgres is found by "
+        "GNOMON_DATABASE_URL, else by the run.json of `gnomon up`.",
+    )
+    verify.add_argument(
+        "--swap", action="store_true", help="then put the rebuilt tables in the place of the live ones"
+    )
+    verify.add_argument("--json", action="store_true", help="the comparison as JSON")
+    verify.add_argument("--data", type=Path, metavar="DIR", help="data folder of a `gnomon up` (.gnomon)")
 
 
 def _add_forecast(commands: Any) -> None:

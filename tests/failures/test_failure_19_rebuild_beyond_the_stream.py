@@ -32,7 +32,7 @@ async def test_read_models_are_made_again_from_the_archive_when_the_stream_has_f
         assert before >= 3
         assert await world.bus.purge(EVENTS_STREAM, filter=EVENTS_FILTER) > 0
         assert await world.bus.last(EVENTS_STREAM, EVENTS_FILTER) is None
-        assert await rebuilding.check(postgres_url) == []
+        assert (await rebuilding.verify(postgres_url)).differing == []
         rebuilt = await rebuilding.replace(postgres_url)
         assert rebuilt.sequence == last
         assert before == await connection.fetchval(

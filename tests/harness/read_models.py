@@ -58,7 +58,7 @@ async def differences(world: World, dsn: str) -> list[str]:
         rows = await connection.fetch(f"select execution_id from executions where status in {_OUTCOMES}")  # noqa: S608
     finally:
         await connection.close()
-    found = await rebuild.check(dsn)
+    found = (await rebuild.verify(dsn)).differing
     if archived != [seen.seq for seen in world.events.all]:
         found.append(f"{len(archived)} events are archived, {len(world.events.all)} were stored")
     executed = sorted(f"{seen.task_id}.{seen.run}" for seen in world.events.of("executed"))

@@ -139,7 +139,7 @@ async def test_one_of_two_replicas_projects_and_both_know_the_position(place: Pl
             last = await place.tell(some_runs("handed-over", 3))
             assert await second.services.projection.reached(last, within=15, insist=True)
             assert await count(dsn, "select count(*) from executions where task_id = 'handed-over'") == 3
-            assert await rebuilding.check(dsn) == []
+            assert (await rebuilding.verify(dsn)).differing == []
 
 
 async def test_postgres_away_at_the_start_and_later_loses_nothing(place: Place) -> None:
@@ -181,7 +181,7 @@ async def test_postgres_away_at_the_start_and_later_loses_nothing(place: Place) 
             assert await api.services.projection.reached(last, within=30, insist=True)
             assert await count(dsn, "select count(*) from executions where task_id like 'load-%'") == 600
             assert await count(dsn, "select count(*) from tasks where run_count = 200") == 3
-            assert await rebuilding.check(dsn) == []
+            assert (await rebuilding.verify(dsn)).differing == []
         await responder.close()
         await responder_bus.close()
 
@@ -248,7 +248,7 @@ async def test_failure_19_a_rebuild_keeps_what_is_older_than_the_stream(place: P
         assert await count(dsn, "select count(*) from executions where task_id = 'old'") == 20
         assert await count(dsn, "select count(*) from executions where task_id = 'new'") == 50
         assert await count(dsn, "select count(*) from tasks where name = 'broken'") == 0
-        assert await rebuilding.check(dsn) == []
+        assert (await rebuilding.verify(dsn)).differing == []
     await place.bus.purge("KV_GNOMON_ACCOUNTS", filter=f"$KV.{ACCOUNTS_BUCKET}.{PURGE_FLOOR_KEY}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -317,7 +318,7 @@ async def test_rows_do_not_depend_on_where_batches_end_and_a_rebuild_gives_the_s
     for batch in (1, 7, SMALL + 1, 1000):
         await empty(connection)
         await project(connection, a_long_story(), batch=batch)
-        assert await rebuilding.check(postgres_url) == []
+        assert (await rebuilding.verify(postgres_url)).differing == []
         seen.append(await checksums(connection, "public"))
     assert all(one.rows > 0 for one in seen[0].values())
     assert all(one == seen[0] for one in seen)
@@ -328,8 +329,29 @@ async def test_a_rebuild_tells_a_row_that_was_tampered_with(
 ) -> None:
     await project(connection, a_long_story())
     await connection.execute("update tasks set run_count = run_count + 1 where task_id = 'T1'")
-    differences = await rebuilding.check(postgres_url)
-    assert [text.split(":")[0] for text in differences] == ["tasks"]
+    found = await rebuilding.verify(postgres_url)
+    assert found.differing == ["tasks"]
+    assert not found.same
+    assert found.tables["tasks"].live.rows == found.tables["tasks"].rebuilt.rows
+
+
+async def test_read_models_are_verified_while_they_are_written_and_read(
+    connection: Connection, postgres_url: str
+) -> None:
+    """A projector that goes on meanwhile is held for the comparison, and neither is wrong for it."""
+    events = a_long_story()
+    half = len(events) // 2
+    await project(connection, events[:half])
+    other = await asyncpg.connect(postgres_url)
+    writing = asyncio.create_task(project(other, events[half:], batch=3))
+    try:
+        found = [await rebuilding.verify(postgres_url) for _ in range(3)]
+        await writing
+        found.append(await rebuilding.verify(postgres_url))
+    finally:
+        await other.close()
+    assert [one.differing for one in found] == [[], [], [], []]
+    assert found[-1].sequence == events[-1].seq
 
 
 async def test_a_rebuild_takes_the_place_of_the_live_tables(

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from gnomon_api.readmodels.writer import Connection
 
-__all__ = ["READ_MODELS", "Checksum", "checksums"]
+__all__ = ["READ_MODELS", "Checksum", "checksums", "sums"]
 
 READ_MODELS: Final = (
     "tasks",
@@ -34,22 +34,27 @@ class Checksum(NamedTuple):
 
 async def checksums(connection: Connection, schema: str) -> dict[str, Checksum]:
     """The checksum of every read model in a schema, all of the same moment. Raises asyncpg's errors."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await sums(connection, schema)
+
+
+async def sums(connection: Connection, schema: str) -> dict[str, Checksum]:
+    """The same inside a transaction of the caller's, who sees to it that nothing changes meanwhile."""
     found: dict[str, Checksum] = {}
     # Text of times and numbers must not depend on who asks.
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute("set local timezone to 'UTC'")
-        for table in READ_MODELS:
-            row = await connection.fetchrow(
-                # The table is one of the list above; an identifier cannot be a parameter.
-                f"""
-                select count(*) as rows,
-                       coalesce(sum(('x' || left(digest, 15))::bit(60)::bigint), 0)::text || '-'
-                       || coalesce(sum(('x' || right(digest, 15))::bit(60)::bigint), 0)::text as digest
-                from (select md5(t::text) as digest from {_quoted(schema)}.{table} as t) as hashed
-                """  # noqa: S608
-            )
-            assert row is not None, "an aggregate always answers"
-            found[table] = Checksum(row["rows"], row["digest"])
+    await connection.execute("set local timezone to 'UTC'")
+    for table in READ_MODELS:
+        row = await connection.fetchrow(
+            # The table is one of the list above; an identifier cannot be a parameter.
+            f"""
+            select count(*) as rows,
+                   coalesce(sum(('x' || left(digest, 15))::bit(60)::bigint), 0)::text || '-'
+                   || coalesce(sum(('x' || right(digest, 15))::bit(60)::bigint), 0)::text as digest
+            from (select md5(t::text) as digest from {_quoted(schema)}.{table} as t) as hashed
+            """  # noqa: S608
+        )
+        assert row is not None, "an aggregate always answers"
+        found[table] = Checksum(row["rows"], row["digest"])
     return found
 
 

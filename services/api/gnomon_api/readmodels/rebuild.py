@@ -5,21 +5,19 @@ position. The archive is written in the same transaction as the rows, so at any 
 event that the rows stand on; what is newer is in the stream, and the projector goes on from the same
 position whether the tables were replaced or not.
 
+`verify` compares the copy with the live tables while those are served: it holds the projector's position for as long
+as it folds what was archived meanwhile and adds up the checksums; readers notice nothing.
+
 `replace` takes the place of the live tables: it locks the position, so that no projector writes meanwhile,
 folds what was archived since, and swaps the tables in one transaction. A crash before its commit leaves
 everything as it was.
 
-    python -m gnomon_api.readmodels.rebuild --check      # rebuild aside, compare checksums, drop the copy
-    python -m gnomon_api.readmodels.rebuild --replace    # rebuild and take the place of the live tables
+Both are behind `gnomon verify`.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
 import re
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -28,7 +26,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from gnomon_api.readmodels.checksum import READ_MODELS, checksums
+from gnomon_api.readmodels.checksum import READ_MODELS, Checksum, sums
 from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.statements import schema_sql, statement
 from gnomon_api.readmodels.writer import (
@@ -39,9 +37,8 @@ from gnomon_api.readmodels.writer import (
     Unreadable,
 )
 from gnomon_core.runtime.messages import Stored
-from gnomon_core.runtime.supervisor import collect_seldom
 
-__all__ = ["RebuildError", "Rebuilt", "check", "rebuild", "replace"]
+__all__ = ["Compared", "RebuildError", "Rebuilt", "Verified", "rebuild", "replace", "verify"]
 
 SCHEMA: Final = "gnomon_rebuild"
 """Where the copy is made."""
@@ -63,6 +60,38 @@ class Rebuilt(msgspec.Struct, frozen=True):
     sequence: int
     """Position of the copy."""
     unreadable: tuple[Unreadable, ...]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One read model, live and rebuilt."""
+
+    live: Checksum
+    rebuilt: Checksum
+
+    @property
+    def same(self) -> bool:
+        """Whether both hold the same rows."""
+        return self.live == self.rebuilt
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a comparison came to."""
+
+    events: int
+    sequence: int
+    """Position at which both were compared."""
+    tables: dict[str, Compared]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether every read model is what the events make of it."""
+        return all(table.same for table in self.tables.values())
+
+    @property
+    def differing(self) -> list[str]:
+        """The read models that are not."""
+        return [name for name, table in self.tables.items() if not table.same]
 
 
 async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
@@ -96,27 +125,29 @@ async def _connect(dsn: str, ending: AsyncExitStack, settings: dict[str, str] | 
     return connection
 
 
-async def check(dsn: str, *, schema: str = SCHEMA) -> list[str]:
-    """Rebuild aside and compare with the live tables; the differences, in words. The copy is dropped.
+async def verify(dsn: str, *, schema: str = SCHEMA) -> Verified:
+    """Rebuild aside and compare with the live tables at one position, while they are served. The copy is dropped.
 
-    Nothing may be projected between the two: the caller stops the projector, or waits until all is quiet. A
-    difference of positions is told as one.
+    Raises as `rebuild`.
     """
-    rebuilt = await rebuild(dsn, schema=schema)
+    aside = await rebuild(dsn, schema=schema)
     connection = await asyncpg.connect(dsn)
     try:
         home = await connection.fetchval("select current_schema()")
-        live, copy = await checksums(connection, home), await checksums(connection, schema)
-        found = [
-            f"{table}: live {live[table]}, rebuilt {copy[table]}"
-            for table in READ_MODELS
-            if live[table] != copy[table]
-        ]
-        now = await connection.fetchval("select sequence from projector_position")
-        if now != rebuilt.sequence:
-            found.append(f"the live position moved from {rebuilt.sequence} to {now} meanwhile")
-        await connection.execute(f"drop schema {schema} cascade")
-        return found
+        async with connection.transaction():
+            # The row alone: whoever only reads it does not wait, and a projector that wants to write does.
+            row = await connection.fetchrow(statement("hold_position"))
+            assert row is not None, "it was there when the rebuild began, and is never deleted"
+            again = await _catch_up(connection, schema, home, row["stream_created"], row["sequence"])
+            live = await sums(connection, home)
+            copy = await sums(connection, schema)
+            await connection.execute(f"drop schema {schema} cascade")
+        return Verified(
+            aside.events + again.events,
+            again.sequence,
+            {table: Compared(live[table], copy[table]) for table in READ_MODELS},
+            (*aside.unreadable, *again.unreadable),
+        )
     finally:
         await connection.close()
 
@@ -124,7 +155,6 @@ async def check(dsn: str, *, schema: str = SCHEMA) -> list[str]:
 async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
     """Rebuild and put the result in the place of the live tables. Raises as `rebuild`."""
     aside = await rebuild(dsn, schema=schema)
-    events, unreadable = aside.events, list(aside.unreadable)
     connection = await asyncpg.connect(dsn)
     try:
         home = await connection.fetchval("select current_schema()")
@@ -133,21 +163,30 @@ async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
             await connection.execute(f'lock table "{home}".projector_position in access exclusive mode')
             row = await connection.fetchrow(statement("read_position"))
             assert row is not None, "it was there when the rebuild began, and is never deleted"
-            await connection.execute(f'set local search_path to {schema}, "{home}"')
-            begun = await _begin(connection, row["stream_created"])
-            writer = ReadModelWriter(connection, begun, archive=False)
-
-            async def put(batch: Sequence[Stored]) -> None:
-                unreadable.extend(await writer.write(batch))
-
-            events += await _read_archive(connection, begun.sequence, row["sequence"], put)
+            again = await _catch_up(connection, schema, home, row["stream_created"], row["sequence"])
             for table in _TABLES:
                 await connection.execute(f'drop table "{home}".{table}')
                 await connection.execute(f'alter table {schema}.{table} set schema "{home}"')
             await connection.execute(f"drop schema {schema}")
-        return Rebuilt(events, writer.position.sequence, tuple(unreadable))
+        return Rebuilt(aside.events + again.events, again.sequence, (*aside.unreadable, *again.unreadable))
     finally:
         await connection.close()
+
+
+async def _catch_up(
+    connection: Connection, schema: str, home: str, stream_created: str, until: int
+) -> Rebuilt:
+    """Fold what was archived since the copy was made, in the transaction that holds the position."""
+    await connection.execute(f'set local search_path to {schema}, "{home}"')
+    begun = await _begin(connection, stream_created)
+    writer = ReadModelWriter(connection, begun, archive=False)
+    unreadable: list[Unreadable] = []
+
+    async def put(batch: Sequence[Stored]) -> None:
+        unreadable.extend(await writer.write(batch))
+
+    events = await _read_archive(connection, begun.sequence, until, put)
+    return Rebuilt(events, writer.position.sequence, tuple(unreadable))
 
 
 async def _fresh_schema(connection: Connection, schema: str) -> None:
@@ -200,28 +239,3 @@ def _stored(row: asyncpg.Record) -> Stored:
         _decode_headers(row["headers"]),
         row["payload"],
     )
-
-
-def _main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m gnomon_api.readmodels.rebuild", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--check", action="store_true", help="compare with the live tables")
-    what.add_argument("--replace", action="store_true", help="take the place of the live tables")
-    parser.add_argument(
-        "--database", default=os.environ.get("GNOMON_DATABASE_URL"), help="GNOMON_DATABASE_URL"
-    )
-    given = parser.parse_args()
-    if not given.database:
-        parser.error("GNOMON_DATABASE_URL is not set, and there is no --database")
-    collect_seldom()
-    if given.replace:
-        done = asyncio.run(replace(given.database))
-        sys.stdout.write(f"rebuilt from {done.events} events up to {done.sequence}\n")
-        return 0
-    differences = asyncio.run(check(given.database))
-    sys.stdout.write("\n".join(differences or ["live and rebuilt are the same"]) + "\n")
-    return 1 if differences else 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -7,6 +7,10 @@ on conflict (only_row) do nothing;
 -- How far the read models are.
 select stream_created, sequence, event_time from projector_position;
 
+-- name: hold_position
+-- How far the read models are, held: until the transaction ends no projector writes.
+select stream_created, sequence, event_time from projector_position for update;
+
 -- name: move_position
 -- Compare and set: takes the row's lock first, so that a deposed projector waits here and then changes nothing.
 update projector_position set sequence = $3, event_time = $4 where stream_created = $1 and sequence = $2;
