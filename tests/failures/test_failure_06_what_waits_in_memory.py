@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from gnomon_scheduler import units
 from tests.harness.fake_executor import Work
 from tests.harness.ledger import Audit
 from tests.harness.stage import Stage, at_every_write
+from tests.harness.waiting import until_async
 from tests.harness.world import World
 
 JITTERED = {"kind": "interval", "every_seconds": 2, "jitter_seconds": 8}
@@ -85,3 +89,37 @@ async def test_a_slot_queued_behind_another_survives_every_crash(world: World) -
         assert world.events.chain(stage.task, queued.run) == ["queued", "started", "executed"]
 
     assert await at_every_write(world, scene, prepare=prepare, check=check) >= 4
+
+
+async def test_a_slot_in_a_register_that_is_stored_before_its_watermark_is_looked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one turn decides may take several batches, and only the last has the watermark behind its slots."""
+    monkeypatch.setattr(units, "_MESSAGES_MAX", 1)
+    fake = await world.fake_executor()
+
+    async def prepare(stage: Stage) -> None:
+        await fake.announce()
+        await stage.commands.create(stage.task, schedule=EVERY_SECOND, overlap="skip")
+        await fake.announce(task_types=())  # nobody runs its type: its slots are written ahead
+
+        async def gone() -> bool:
+            return not stage.leader.types.is_live("default", "echo")
+
+        await until_async(gone)
+
+    async def scene(stage: Stage) -> None:
+        async def ahead() -> bool:
+            return len((await world.task_register(stage.task))[1].entries) == 1
+
+        stage.advance(4)
+        await until_async(ahead)
+        await fake.announce()
+
+    fake.run()
+
+    def check(stage: Stage, audit: Audit) -> None:
+        assert audit.outcomes["executed"] >= 1, audit
+        assert set(audit.outcomes) <= {"executed", "skipped(overlap)"}, audit
+
+    assert await at_every_write(world, scene, prepare=prepare, check=check, subject="state.shard.*") >= 4
