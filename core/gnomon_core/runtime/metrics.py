@@ -191,6 +191,18 @@ class Metric(Enum):
         "Executions that the shards led here wait for.",
         processes=_SCHEDULER,
     )
+    CATCH_UP_WAITING = MetricSpec(
+        "gnomon_catch_up_waiting",
+        "gauge",
+        "Late slots of the shards led here that are to run and were not handed out yet.",
+        processes=_SCHEDULER,
+    )
+    CATCH_UP_HELD = MetricSpec(
+        "gnomon_catch_up_held",
+        "gauge",
+        "Those of them that wait for an operator's word.",
+        processes=_SCHEDULER,
+    )
     SHARD_TAKEOVERS = MetricSpec(
         "gnomon_shard_takeovers_total", "counter", "Shards taken over.", processes=_SCHEDULER
     )

@@ -125,6 +125,8 @@ class Leading(Service):
             tasks += len(memory.tasks)
             in_flight += sum(len(task.flights) for task in memory.in_flight.values())
         self._measures.stand(late_ms / 1000, tasks, in_flight)
+        backlogs = [shard.late for shard in self._shards.values()]
+        self._measures.backlog(sum(late.waiting for late in backlogs), sum(late.held for late in backlogs))
 
     def _alive(self, partition: int) -> bool:
         shard = self._shards.get(partition)

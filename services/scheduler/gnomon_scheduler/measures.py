@@ -137,6 +137,11 @@ class ShardMeasures:
         self._meter.set(Metric.SHARD_TASKS, tasks)
         self._meter.set(Metric.SHARD_IN_FLIGHT, in_flight)
 
+    def backlog(self, waiting: int, held: int) -> None:
+        """How many late slots of the shards that are led here wait to be handed out, and how many are held."""
+        self._meter.set(Metric.CATCH_UP_WAITING, waiting)
+        self._meter.set(Metric.CATCH_UP_HELD, held)
+
     def stored(self, seconds: float, messages: int) -> None:
         """A batch was stored."""
         self._meter.record(Metric.COMMIT_SECONDS, seconds)

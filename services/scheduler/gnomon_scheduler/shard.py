@@ -49,6 +49,7 @@ from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.gate_desk import GateDesk
 from gnomon_scheduler.gate_lines import GateLines
 from gnomon_scheduler.intake import STRAYS, Intake, Received
+from gnomon_scheduler.late_runs import LateRuns
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.own_desk import OwnDesk
@@ -219,6 +220,11 @@ class Shard(Service):
         """Where executions are ended: to be used inside a turn."""
         return self._endings
 
+    @property
+    def late(self) -> LateRuns:
+        """Its late slots that wait to be handed out: to be read."""
+        return self._departures.late
+
     def status(self) -> ShardStatus:
         """The shard as it is now."""
         memory, now_ms = self._book.memory, self._clock.now_ms()
@@ -233,8 +239,8 @@ class Shard(Service):
             tasks=len(memory.tasks) - sum(over.deleted for over in memory.over.values()),
             in_flight=sum(len(task.flights) for task in memory.in_flight.values()),
             next_fire=None if due_ms is None else format_instant(due_ms),
-            catch_up_waiting=self._departures.late.waiting,
-            catch_up_held=self._departures.late.held,
+            catch_up_waiting=self.late.waiting,
+            catch_up_held=self.late.held,
         )
 
     def _set_up(self, taken: takeover.Taken) -> None:
