@@ -253,6 +253,38 @@ async def test_where_nothing_was_kept_nothing_is_re_planned_and_all_is_kept(worl
         await deploy.close()
 
 
+async def test_a_new_holiday_re_plans_who_has_no_slots_on_holidays(world: World) -> None:
+    """The calendar that was kept knew nothing of one holiday of next year."""
+    await world.fake_executor()
+    deploy = _Deploy(world)
+    working = {"kind": "daily", "time": "09:00", "timezone": "Europe/Berlin", "exclude": [{"holidays": "DE"}]}
+    other = world.task_in(0, "other-")
+    await deploy.lead("before")
+    await world.commands.create(deploy.task, schedule=working)
+    await world.commands.create(other, schedule={**working, "exclude": [{"holidays": "FR"}]})
+    await deploy.stage.leader.stop()
+    subject = subjects.calendar_register(0, "holidays-DE")
+    last = await world.bus.last(EVENTS_STREAM, subject)
+    assert last is not None
+    register = decode(last.data, CalendarRegister)
+    days = msgspec.json.decode(register.kept[0].rules, type=dict[str, list[int]])
+    year = str(datetime.fromtimestamp(deploy.stage.clock.now_ms() / 1000, UTC).year + 1)
+    gone = days[year][-1]
+    without = {**days, year: [day for day in days[year] if day != gone]}
+    rules = msgspec.structs.replace(register.kept[0], rules=msgspec.json.encode(without))
+    fake = encode(msgspec.structs.replace(register, kept=(rules,)))
+    await world.bus.publish_batch([Outgoing(subject, fake, None, None, None, rollup=True)])
+    await deploy.lead("after")
+    told = (await world.events.one("replanned", deploy.task)).event
+    assert isinstance(told, Replanned)
+    assert told.changed == ("holidays-DE",)
+    assert (told.appeared, told.disappeared) == (0, 1)
+    assert instant_ms(told.first_difference or "") // 86_400_000 == gone
+    await world.commands.ok("update", other, {"description": "it leads"})
+    assert not world.events.of("replanned", other)
+    await deploy.stage.leader.stop()
+
+
 async def test_what_was_handed_out_and_not_stored_is_of_the_old_revision(world: World) -> None:
     """A leader dies between the dues of a backlog's last slots and the decision about the backlog itself."""
     (await world.fake_executor()).run()

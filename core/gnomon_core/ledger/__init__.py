@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from gnomon_core.ledger.audit import ExpectedSlot, Recorded, RecordedSpan, TaskAudit, audit_task
+from gnomon_core.ledger.calendars import InForce, Pasts, under_calendars
 from gnomon_core.ledger.counting import LimitedRuns, limited_runs, until_exhausted
-from gnomon_core.ledger.stretches import Mark, State, Stretch, stretches
+from gnomon_core.ledger.stretches import ENDLESS_MS, Mark, State, Stretch, stretches
 
 __all__ = [
+    "ENDLESS_MS",
     "ExpectedSlot",
+    "InForce",
     "LimitedRuns",
     "Mark",
+    "Pasts",
     "Recorded",
     "RecordedSpan",
     "State",
@@ -18,5 +22,6 @@ __all__ = [
     "audit_task",
     "limited_runs",
     "stretches",
+    "under_calendars",
     "until_exhausted",
 ]

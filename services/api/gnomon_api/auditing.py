@@ -21,12 +21,22 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gnomon_api.calendar_pasts import read_pasts
 from gnomon_api.database import Database, Row
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.rows import ACTIVE
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.run_counts import Runs, counted_runs, marks_of
-from gnomon_core.ledger import Mark, Recorded, RecordedSpan, TaskAudit, audit_task, stretches
+from gnomon_core.ledger import (
+    Mark,
+    Pasts,
+    Recorded,
+    RecordedSpan,
+    TaskAudit,
+    audit_task,
+    stretches,
+    under_calendars,
+)
 from gnomon_core.runtime.bus import Bus
 from gnomon_schemas.clock_text import EPOCH, format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import decode
@@ -188,8 +198,9 @@ class Auditing:
         Raises Refused while the read models are behind; DatabaseAway; BusError while NATS does not answer.
         """
         watermarks = await self._watermarks()
+        pasts = await read_pasts(self._bus, self._partitions, until.year)
         await self._projection.catch_up(within=_BEHIND_SECONDS)
-        found = await self._look(since, until, watermarks, task_id, user_id)
+        found = await self._look(since, until, watermarks, pasts, task_id, user_id)
         recorded = await self._look_again(found.missing)
         missing = [slot for slot in found.missing if slot not in recorded]
         return AuditReport(
@@ -226,6 +237,7 @@ class Auditing:
         since: datetime,
         until: datetime,
         watermarks: dict[int, int],
+        pasts: list[Pasts],
         task_id: str | None,
         user_id: str | None,
     ) -> _Found:
@@ -254,7 +266,7 @@ class Auditing:
                         await counted_runs(connection.fetch, marks),
                     )
                     # Beside the event loop: a page may have a million slots.
-                    await asyncio.to_thread(_audit_page, found, facts, since, until, watermarks)
+                    await asyncio.to_thread(_audit_page, found, facts, since, until, watermarks, pasts)
 
     async def _look_again(self, suspects: Sequence[_Suspect]) -> set[_Suspect]:
         """Which slots without a record have one after all, or are on their way to one."""
@@ -300,15 +312,21 @@ class Auditing:
 
 
 def _audit_page(
-    found: _Found, facts: _Facts, since: datetime, until: datetime, watermarks: dict[int, int]
+    found: _Found,
+    facts: _Facts,
+    since: datetime,
+    until: datetime,
+    watermarks: dict[int, int],
+    pasts: list[Pasts],
 ) -> None:
     recorded = _recorded(facts)
     spans = _spans(facts.spans)
     for row in facts.tasks:
         task_id, partition = row["task_id"], row["partition"]
+        pieces = facts.runs.shorten(task_id, stretches(facts.marks[task_id]))
         audited = audit_task(
             task_id,
-            facts.runs.shorten(task_id, stretches(facts.marks[task_id])),
+            under_calendars(pieces, pasts[partition] if partition < len(pasts) else {}),
             recorded[task_id],
             spans[task_id],
             since_s=_seconds(since),

@@ -175,6 +175,25 @@ class Story:
             )
         )
 
+    def replanned(self, task: Task, at_ms: int) -> Stored:
+        """`task` as it is after it; its revision began at an instant before now."""
+        return self.tell(
+            ev.Replanned(
+                **self.common(task),
+                replanned_at=format_instant(at_ms),
+                revision=task.revision,
+                old_calendar=ev.CalendarName(fingerprint="old", versions={"tzdata": "2025.1"}),
+                new_calendar=ev.CalendarName(fingerprint="new", versions={"tzdata": "2025.2"}),
+                changed=("zone-Asia/Beirut",),
+                first_difference=format_instant(at_ms + 60_000),
+                old_next=format_instant(at_ms + 60_000),
+                new_next=None,
+                appeared=0,
+                disappeared=1,
+                task=task,
+            )
+        )
+
     def deleted(self, task: Task, *, command_id: str | None = None) -> Stored:
         return self.tell(
             ev.Deleted(**self.common(task, command_id), deleted_at=self.now, version=task.version + 1)

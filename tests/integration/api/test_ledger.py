@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from gnomon_core.timing import own_rules
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant, slot_run
+from gnomon_schemas.schedules import AnyOf, Cron
 from gnomon_schemas.subjects import (
     DUE_STREAM,
     EVENTS_STREAM,
+    calendar_register,
     chain,
     due,
     partition_of,
@@ -19,6 +22,7 @@ from gnomon_schemas.subjects import (
     task_register,
 )
 from gnomon_schemas.tasks import Task
+from tests.harness.zone_rules import made_rules
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_explain import store
@@ -83,6 +87,49 @@ async def test_a_task_of_which_every_slot_ran_is_sound(running: Running) -> None
     assert found["sound"] is True
     assert (found["tasks"], found["expected"], found["outcomes"]["executed"]) == (1, 6, 6)
     assert found["missing"] == found["duplicate"] == found["misplaced"] == found["miscounted"] == []
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_slots_before_a_new_calendar_are_those_of_the_old_one(running: Running) -> None:
+    """By the rules that the shard has kept: minutes that Beirut's clock showed by them, and shows by the new ones."""
+    minute = minutes(a_task("any"))[0] // 60_000 % 60
+
+    def cron(ahead: int) -> Cron:
+        listed = ",".join(str(each) for each in sorted({(minute + ahead + more) % 60 for more in range(10)}))
+        return Cron(expression=f"{listed} * * * *", timezone="Asia/Beirut")
+
+    # By the old rules, half an hour ahead of the present ones, it has every minute; by these every second one.
+    every_other = Cron(
+        expression="*/2 * * * *", timezone="UTC", start_at=format_instant(minutes(a_task("any"))[3])
+    )
+    task = a_task("moved", schedule=AnyOf(schedules=(cron(30), every_other), timezone="UTC"))
+    partition = partition_of(task.task_id, PARTITIONS)
+    story = Story(at_ms=START_MS)
+    story.created(task)
+    first_three, others = minutes(task)[:3], [ms for ms in minutes(task)[3:] if ms // 60_000 % 2 == 0]
+    for at_ms in first_three:
+        story.now_ms = at_ms
+        story.started(task, slot_run(at_ms // 1000))
+        story.executed(task, slot_run(at_ms // 1000))
+    story.now_ms = minutes(task)[5]
+    moved = msgspec.structs.replace(task, revision=2)
+    story.replanned(moved, first_three[-1] + 500)
+    for at_ms in others:
+        story.started(moved, slot_run(at_ms // 1000))
+        story.executed(moved, slot_run(at_ms // 1000))
+    old = {"rules": made_rules("<+0330>-3:30"), "until_ms": story.now_ms}
+    register = {
+        "name": "zone-Asia/Beirut",
+        "kept": [{"rules": own_rules("zone-Asia/Beirut", 2026)}],
+        "past": [old],
+    }
+    subject = calendar_register(partition, "zone-Asia/Beirut")
+    await running.api.services.bus.store(subject, msgspec.json.encode(register), {"Nats-Rollup": "sub"})
+    await handed_out(running, task)
+    await store(running, story)
+    found = await audited(running, task)
+    assert found["sound"] is True, found
+    assert found["expected"] == found["outcomes"]["executed"] == 3 + len(others)
 
 
 @pytest.mark.asyncio(loop_scope="module")

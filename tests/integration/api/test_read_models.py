@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -210,6 +210,26 @@ async def test_updates_keep_what_runs_have_told_and_leave_history(connection: Co
         (3, "deleted", "u1"),
     ]
     assert msgspec.json.decode(history[1]["changes"]) == [{"field": "name", "old": "Task T", "new": "New"}]
+
+
+async def test_a_new_calendar_is_in_the_history_and_changes_no_version(connection: Connection) -> None:
+    story = Story()
+    task = a_task("T")
+    story.created(task)
+    story.started(task, "r1")
+    story.executed(task, "r1")
+    story.replanned(msgspec.structs.replace(task, revision=2), START_MS + 500)
+    await project(connection, story.stored)
+    row = await task_row(connection)
+    assert (row["version"], row["run_count"]) == (1, 1)
+    assert msgspec.json.decode(row["task"])["revision"] == 2
+    [_, told] = await connection.fetch("select * from task_history order by seq")
+    assert (told["version"], told["what"], told["user_id"]) == (1, "updated", None)
+    [change] = msgspec.json.decode(told["changes"])
+    assert (change["field"], change["new"]["versions"]) == ("calendar", {"tzdata": "2025.2"})
+    marks = await connection.fetch("select at, revision, state from slot_marks order by seq")
+    assert [tuple(mark)[1:] for mark in marks] == [(1, "active"), (2, "active")]
+    assert marks[1]["at"] == datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(milliseconds=500)
 
 
 async def test_a_paused_task_has_no_next_run_until_it_is_resumed(connection: Connection) -> None:
