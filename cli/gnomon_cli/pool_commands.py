@@ -68,7 +68,7 @@ def _row(pool: Mapping[str, Any]) -> tuple[str | Text, ...]:
         str(pool["pool"]),
         "-" if limit is None else f"{limit:,}",
         Text("paused", style="yellow") if pool["paused"] else Text("open", style="green"),
-        *(f"{pool[name]:,}" for name in ("in_flight", "pending", "executors", "capacity")),
+        *(f"{pool[name]:,}" for name in ("in_flight", "waiting", "executors", "capacity")),
     )
 
 

@@ -221,7 +221,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 """Bodies by operation, each with a name."""
 
 _POOL: Final = {"pool": "mail", "max_in_flight": 20, "paused": False, "version": 2, "updated_at": _AT}
-_POOL_WORK: Final = {"executors": 2, "capacity": 40, "pending": 0, "in_flight": 20}
+_POOL_WORK: Final = {"executors": 2, "capacity": 40, "waiting": 7, "pending": 0, "in_flight": 20}
 _SHARD: Final = {
     "partition": 0,
     "leader": "s-1",

@@ -8,6 +8,7 @@ from gnomon_api.cluster import Cluster
 from gnomon_api.database import Database
 from gnomon_api.queries import shown_instant
 from gnomon_api.readmodels.statements import statement
+from gnomon_core.rules.task_type import DEFAULT_POOL
 from gnomon_schemas.pools import Pool
 
 __all__ = ["PoolView", "PoolViews"]
@@ -28,6 +29,8 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     """Live executors that work for it."""
     capacity: int
     """What they run at a time, all together and for all of their pools."""
+    waiting: int
+    """Executions that are queued: for room in the pool, for a key, or for an earlier one of their task."""
     pending: int
     """Executions handed out that no executor has taken yet."""
     in_flight: int
@@ -35,7 +38,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolViews:
-    """Reads pools: those that are set, that an executor works for, or that a task type names."""
+    """Reads pools: the default one, and those that are set, that an executor works for, or that a task type names."""
 
     def __init__(self, database: Database, cluster: Cluster) -> None:
         self._database = database
@@ -54,8 +57,11 @@ class PoolViews:
             )
             for row in rows
         }
+        waiting = {
+            row["pool"]: row["waiting"] for row in await self._database.fetch(statement("pools_waiting"))
+        }
         told = await self._cluster.executors()
-        names = {*is_set, *(entry.pool for entry in told.pools)}
+        names = {DEFAULT_POOL, *is_set, *waiting, *(entry.pool for entry in told.pools)}
         names |= {known.announcement.pool for known in self._cluster.known_types.values()}
         names |= {pool for member in told.items for pool in member.pools}
         found = []
@@ -74,6 +80,7 @@ class PoolViews:
                     updated_at=one.updated_at,
                     executors=len(members),
                     capacity=sum(member.capacity for member in members),
+                    waiting=waiting.get(name, 0),
                     pending=sum(lane.pending for lane in lanes),
                     in_flight=sum(lane.in_flight for lane in lanes),
                 )

@@ -10,7 +10,7 @@ from gnomon_schemas import headers as h
 from tests.harness.fake_executor import announce_type
 from tests.harness.waiting import until
 from tests.integration.api.conftest import Running
-from tests.integration.api.test_http_tasks import API, fresh_id, is_problem
+from tests.integration.api.test_http_tasks import API, create, fresh_id, is_problem
 
 
 async def listed(running: Running) -> dict[str, dict[str, Any]]:
@@ -30,7 +30,7 @@ async def test_a_pool_is_set_and_shown_at_once(running: Running) -> None:
     assert (verb, pool, headers[h.USER]) == ("update", name, "local")
     shown = (await listed(running))[name]
     assert (shown["max_in_flight"], shown["paused"], shown["version"]) == (3, False, 1)
-    assert (shown["executors"], shown["capacity"], shown["pending"], shown["in_flight"]) == (0, 0, 0, 0)
+    assert all(shown[name] == 0 for name in ("executors", "capacity", "waiting", "pending", "in_flight"))
     await running.http.patch(f"{API}/pools/{name}", json={"paused": True})
     shown = (await listed(running))[name]
     assert (shown["max_in_flight"], shown["paused"], shown["version"]) == (3, True, 2)
@@ -45,6 +45,14 @@ async def test_a_pool_that_only_a_type_names_is_listed_with_nothing_set(running:
     await until(lambda: "post" in services.cluster.known_types)
     shown = (await listed(running))["letters"]
     assert (shown["version"], shown["updated_at"], shown["max_in_flight"]) == (0, None, None)
+
+
+async def test_what_is_queued_in_a_pool_is_counted(running: Running) -> None:
+    task = await create(running, schedule=None)
+    before = (await listed(running))["default"]["waiting"]
+    for _ in range(3):
+        await running.http.post(f"{API}/tasks/{task['task_id']}/execute")
+    assert (await listed(running))["default"]["waiting"] == before + 3
 
 
 async def test_what_became_of_a_pool_s_command_can_be_looked_up(running: Running) -> None:
