@@ -101,10 +101,11 @@ class Leave:
         if self._asked or self._started:
             return 0
         lacking = wanting - self.room
+        if self.held > self.used + min(wanting, self.room):
+            # Also where this shard waits for more itself: the gate can give only what it is told of.
+            return 0 if self.contended or self.kind == "key" else self._stated_ms + GIVE_BACK_MS
         if lacking > 0:
             return 0 if lacking > self._unmet else self._stated_ms + REPEAT_MS
-        if self.held > self.used + min(wanting, self.room):
-            return 0 if self.contended or self.kind == "key" else self._stated_ms + GIVE_BACK_MS
         return None
 
     def state(
