@@ -34,6 +34,7 @@ _SPEC_FIELDS: Final = TaskSpec.__struct_fields__
 _FIRING: Final = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
 _ENDED: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 _PAUSES: Final = {"pause": True, "resume": False}
+_ENDINGS: Final = {"cancel": TaskStatus.CANCELLED, "complete": TaskStatus.COMPLETED}
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,14 +94,14 @@ class Planner:
         if verb in _PAUSES:
             new = msgspec.structs.replace(new, paused=_PAUSES[verb])
         fields = changed_fields(spec, new)
-        if fields and task.status is TaskStatus.CANCELLED:
+        if (fields or verb == "complete") and task.status is TaskStatus.CANCELLED:
             raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
         if "config" in fields:
             check_type(new, self._cluster.known_types)
         if "schedule" in fields:
             check_jitter(new.schedule, now_ms // 1000)
         changed = self._changed_task(task, new, fields, verb, now_ms)
-        if changed.status is not task.status and verb == "cancel":
+        if changed.status is not task.status and verb in _ENDINGS:
             fields = (*fields, "status")
         return await self._planned(_course(task), changed, fields, now_ms)
 
@@ -163,12 +164,12 @@ class Planner:
     def _changed_task(
         self, task: Task, spec: TaskSpec, fields: tuple[str, ...], verb: str | None, now_ms: int
     ) -> Task:
-        ended = task.status if task.status in _ENDED else None
-        if verb == "cancel":
-            ended = TaskStatus.CANCELLED
+        ended: TaskStatus | None = task.status if task.status in _ENDED else None
         moved = "schedule" in fields
         if moved and spec.schedule is not None and ended is not TaskStatus.CANCELLED:
             ended = None  # a new schedule revives what had run out
+        if verb is not None:
+            ended = _ENDINGS.get(verb, ended)
         if not fields and ended is (task.status if task.status in _ENDED else None):
             return task
         at = format_instant(now_ms)

@@ -118,7 +118,7 @@ async def test_a_plan_keeps_to_the_runs_that_are_left(running: Running) -> None:
 async def test_a_status_in_a_change_is_planned_too(running: Running) -> None:
     task = await create(running, schedule=DAILY)
     path = f"/tasks/{task['task_id']}"
-    for status in ("paused", "cancelled"):
+    for status in ("paused", "cancelled", "completed"):
         answer = await dry(running, "PATCH", path, json={"status": status})
         assert (answer["task"]["status"], answer["task"]["next_run_time"]) == (status, None)
         assert (answer["plan"]["appear_count"], answer["plan"]["disappear_count"]) == (0, 7)
@@ -126,6 +126,11 @@ async def test_a_status_in_a_change_is_planned_too(running: Running) -> None:
     answer = await dry(running, "PATCH", path, json={"status": "scheduled", "name": "Again"})
     assert (answer["task"]["status"], answer["plan"]["appear_count"]) == ("scheduled", 7)
     assert set(answer["changed_fields"]) == {"name", "paused"}
+    both = {"status": "completed", "schedule": {**DAILY, "time": "05:00"}}
+    assert (await dry(running, "PATCH", path, json=both))["task"]["status"] == "completed"
+    await running.http.post(f"{API}{path}/cancel")
+    refused = await running.http.patch(f"{API}{path}", params=DRY, json={"status": "completed"})
+    is_problem(refused, 409, "invalid_state")
 
 
 async def test_the_version_is_checked_and_a_stranger_hears_not_found(running: Running) -> None:
