@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
+    arithmetic,
     executions,
     fires,
     http_requests,
@@ -30,6 +31,7 @@ QUESTIONS = [
     schedules.QUESTION,
     projector.QUESTION,
     startup.QUESTION,
+    arithmetic.QUESTION,
 ]
 
 if __name__ == "__main__":

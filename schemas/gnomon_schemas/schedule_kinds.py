@@ -69,6 +69,7 @@ class _Bounded(
     forbid_unknown_fields=True,
     omit_defaults=True,
     tag_field="kind",
+    cache_hash=True,  # timetables are remembered by schedule, and a list of excluded days may be long
     gc=False,  # only scalars in here, so no cycle can begin; spares the collector a million objects
 ):
     """What every kind takes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Final, Protocol
 
-from gnomon_core.timing.month_days import month_days
+from gnomon_core.timing.month_days import MonthDays, month_days
 from gnomon_schemas.cron_grammar import CronRule
 
 __all__ = ["CalendarSlots", "Days", "cron_slots"]
@@ -32,13 +32,14 @@ class Days(Protocol):
 class CalendarSlots:
     """All wall times of some days at some times. Days and times of day are reckoned apart, so no step is a search."""
 
-    __slots__ = ("_days", "_first", "_hours", "_last", "_minutes", "_per_day", "_seconds")
+    __slots__ = ("_daily", "_days", "_first", "_hours", "_last", "_minutes", "_per_day", "_seconds")
 
     def __init__(
         self, days: Days, hours: tuple[int, ...], minutes: tuple[int, ...], seconds: tuple[int, ...]
     ) -> None:
         """Every hour of `hours` with every minute and second; each ascending, and not empty."""
         self._days = days
+        self._daily = isinstance(days, MonthDays) and days.every
         self._hours, self._minutes, self._seconds = hours, minutes, seconds
         self._first = _time(hours[0], minutes[0], seconds[0])
         self._last = _time(hours[-1], minutes[-1], seconds[-1])
@@ -47,11 +48,11 @@ class CalendarSlots:
     def next(self, wall: int) -> int | None:
         """The first slot at or after a wall time; None when there is none for fifty years."""
         day, time = divmod(wall, DAY)
-        found = self._days.next(day)
+        found = day if self._daily else self._days.next(day)
         if found == day:
             if time <= self._last:
                 return day * DAY + self._time_from(time)
-            found = self._days.next(day + 1)
+            found = day + 1 if self._daily else self._days.next(day + 1)
         return None if found is None else found * DAY + self._first
 
     def prev(self, wall: int) -> int | None:
@@ -103,18 +104,18 @@ class CalendarSlots:
 
     def _time_from(self, time: int) -> int:
         """The first time of the day that is not before `time`; there is one."""
-        hour, minute, second = _split(time)
+        hour, rest = divmod(time, 3600)
         hours, minutes, seconds = self._hours, self._minutes, self._seconds
         at_hour = bisect_left(hours, hour)
         if hours[at_hour] == hour:
+            minute, second = divmod(rest, 60)
+            if second > seconds[-1]:
+                minute, second = minute + 1, 0
             at_minute = bisect_left(minutes, minute)
-            if at_minute < len(minutes) and minutes[at_minute] == minute:
-                at_second = bisect_left(seconds, second)
-                if at_second < len(seconds):
-                    return time - second + seconds[at_second]
-                at_minute += 1
             if at_minute < len(minutes):
-                return _time(hour, minutes[at_minute], seconds[0])
+                found = minutes[at_minute]
+                of_minute = seconds[0] if found > minute else seconds[bisect_left(seconds, second)]
+                return hour * 3600 + found * 60 + of_minute
             at_hour += 1
         return _time(hours[at_hour], minutes[0], seconds[0])
 

@@ -50,6 +50,9 @@ slot that was found is due within as much of its wall time taken for UTC. In bet
 decades may pass there.
 """
 
+_NO_SHOWING: Final = Showing(0, 0, range(0), ())
+"""Before anything was asked: it holds no instant."""
+
 Note = Literal["dst_gap", "dst_overlap"]
 """What a change of the clock does to a slot: moved out of a gap, or at a time that the clock shows twice."""
 
@@ -70,7 +73,7 @@ class WallSlots(Protocol):
 class Timeline:
     """The fires of one rule on one zone's clock, without bounds. Instants are whole seconds since 1970."""
 
-    __slots__ = ("_asked", "_policy", "_slots", "_zone", "clock")
+    __slots__ = ("_asked", "_policy", "_showing", "_slots", "_zone", "clock")
 
     def __init__(self, slots: WallSlots, zone_name: str, policy: DstPolicy) -> None:
         """Raises ValueError where `zone_name` is no zone."""
@@ -81,6 +84,7 @@ class Timeline:
         # (from, fire): between the two there is no fire, so whoever asks from there gets that fire. One pair
         # in one attribute, so that a thread never sees halves of two.
         self._asked = (0, 0)
+        self._showing = _NO_SHOWING
 
     def next(self, after: int) -> int | None:
         """The first fire after an instant, or None when there is none up to `LAST_INSTANT`.
@@ -90,6 +94,20 @@ class Timeline:
         since, fire = self._asked
         if since <= after < fire:
             return fire
+        found: int | None
+        at, showing = after + 1, self._showing
+        if showing.start < at < showing.end and len(showing.stretches) == 1:
+            # So it mostly is: one showing lasts for months, and nothing is odd inside of it.
+            first, beyond, offset = showing.stretches[0]
+            found = self._slots.next(at + offset if at + offset > first else first)
+            if found is not None and found < beyond:
+                found -= offset
+                self._asked = (after, found)
+                return found
+        elif FIRST_INSTANT <= at <= LAST_INSTANT:
+            showing = showing_at(self._zone, self._policy, at)
+            if showing.end <= LAST_INSTANT:
+                self._showing = showing
         found = next(self._walk(after), None)
         if found is not None:
             self._asked = (after, found)

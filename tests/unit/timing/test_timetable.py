@@ -18,7 +18,7 @@ from gnomon_core.timing import (
     timetable,
     zone_clock,
 )
-from gnomon_core.timing import timeline as timeline_module
+from gnomon_core.timing.calendar_slots import CalendarSlots
 from gnomon_schemas.schedules import Cron, Interval, Once, Schedule
 
 NOON = datetime(2026, 9, 21, 12, tzinfo=UTC)
@@ -168,15 +168,18 @@ def test_datetimes_of_any_zone_are_taken() -> None:
 
 def test_tasks_that_share_an_expression_pay_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Schedules that differ in jitter share one timeline; only the first asker starts a search."""
+    next_fire(
+        Cron(expression="*/7 3-20 * * *", timezone="UTC"), T - 1
+    )  # from here on the clock's piece is known
     searches = 0
-    walk = timeline_module.Timeline._walk
+    search = CalendarSlots.next
 
-    def counted(line: timeline_module.Timeline, after: int) -> Iterator[int]:
+    def counted(slots: CalendarSlots, wall: int) -> int | None:
         nonlocal searches
         searches += 1
-        return walk(line, after)
+        return search(slots, wall)
 
-    monkeypatch.setattr(timeline_module.Timeline, "_walk", counted)
+    monkeypatch.setattr(CalendarSlots, "next", counted)
     for minute in range(10):
         after = T + minute * 420
         for jitter in range(50):
