@@ -18,9 +18,9 @@ import pytest
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_scheduler.registers import CalendarRegister
 from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import decode, encode
-from gnomon_schemas.events import Replanned
+from gnomon_schemas.events import Replanned, StatusChanged
 from gnomon_schemas.subjects import EVENTS_STREAM
 from tests.harness.calendars import kept_rules, other_rules
 from tests.harness.leading import Leader
@@ -123,8 +123,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("successor", ["new", "old"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "successor"),
+    [*((shape, "new") for shape in SHAPES), *((shape, "old") for shape in ("plain", "jitter", "paused"))],
+)
 async def test_whatever_write_it_dies_at_every_slot_has_one_outcome(
     world: World, shape: str, successor: str
 ) -> None:
@@ -312,4 +314,61 @@ async def test_what_was_handed_out_and_not_stored_is_of_the_old_revision(world: 
         assert told.revision == 2
         audit = stage.audit()
         assert audit.executed() >= 3
+        await deploy.close()
+
+
+async def test_a_pause_that_was_over_and_not_stored_ends_under_the_old_rules(world: World) -> None:
+    """The leader had ended it and handed out the slots after it when it died."""
+    (await world.fake_executor()).run()
+    deploy = _Deploy(world)
+    stage = deploy.stage
+    with other_rules(ZONE, RULES["old"]):
+        await deploy.lead("old")
+        await stage.commands.create(deploy.task, schedule=_schedule(stage), overlap="allow")
+        stage.advance(4)
+        await world.events.some(1, "executed", deploy.task)
+        until_ms = stage.clock.now_ms() + 8_000
+        await stage.commands.ok("pause", deploy.task, {"until": format_instant(until_ms)})
+        trap = Trap(subject="state.shard.*", on="batch", do="hold", when="before")
+        stage.leader.bus.traps.append(trap)
+        stage.advance(16)
+        async with asyncio.timeout(20):
+            await trap.reached.wait()
+        assert await world.dues(deploy.task) or len(world.events.of("started", deploy.task)) > 1
+        await stage.leader.die()
+    with other_rules(ZONE, RULES["new"]):
+        await deploy.lead("new")
+        stage.advance(4)
+        await deploy.over()
+        [told] = deploy.replanned()
+        assert instant_ms(told.replanned_at) >= until_ms
+        assert not told.task.paused
+        [over] = world.events.of("status_changed", deploy.task)[1:]
+        assert isinstance(over.event, StatusChanged)
+        assert (over.event.reason, instant_ms(over.event.changed_at)) == ("pause_over", until_ms)
+        await deploy.close()
+
+
+async def test_leaders_with_two_calendars_take_turns_until_all_have_one(world: World) -> None:
+    """One event for each time that the shard went to another calendar, and none any more when it does not."""
+    (await world.fake_executor()).run()
+    deploy = _Deploy(world)
+    stage = deploy.stage
+    turns = ("old", "new", "old", "new", "new", "new")
+    for number, calendar in enumerate(turns):
+        with other_rules(ZONE, RULES[calendar]):
+            await deploy.lead(calendar)
+            if number == 0:
+                await stage.commands.create(deploy.task, schedule=_schedule(stage), overlap="allow")
+            stage.advance(7)
+            await deploy.over()
+            await stage.leader.stop()
+    told = [(event.old_calendar.fingerprint, event.new_calendar.fingerprint) for event in deploy.replanned()]
+    assert told == [("old", "new"), ("new", "old"), ("old", "new")]
+    kept = await _kept(world)
+    assert [rules.fingerprint for rules in kept.past] == ["old", "new", "old"]
+    untils = [rules.until_ms or 0 for rules in kept.past]
+    assert untils == sorted(untils)
+    with other_rules(ZONE, RULES["new"]):
+        await deploy.lead("new")
         await deploy.close()

@@ -119,10 +119,10 @@ async def _keep_what_is_in_use(book: Book) -> None:
         if schedule is not None:
             names |= names_of(schedule)
     missing = sorted(names - book.memory.calendars.keys())
-    book.calendars_kept = True
     await _keep(
         book, [CalendarRegister(name=name, kept=(own,)) for name in missing if (own := book.own(name))]
     )
+    book.calendars_kept = True
     if missing:
         _log.info(LogEvent.CALENDAR_KEPT, partition=book.partition, names=missing)
 
@@ -146,7 +146,8 @@ def _readable(name: str, register: CalendarRegister) -> bytes | None:
 
 async def _keep(book: Book, registers: list[CalendarRegister]) -> None:
     if registers:
-        await _store(book, [Unit(others=[book.calendar_register(register) for register in registers])])
+        # Each stands for itself, so they need not fit into one batch.
+        await _store(book, [Unit(others=[book.calendar_register(register)]) for register in registers])
 
 
 async def _store(book: Book, units: list[Unit]) -> None:
