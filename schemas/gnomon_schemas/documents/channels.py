@@ -304,8 +304,8 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "prefix off. Permissions keep everyone else out.",
     "state.task.<p>.<task_id>": "In `TASKS`: a task's register, its newest state. The scheduler's own.",
     "state.shard.<p>": "In `TASKS`: a shard's register. The scheduler's own.",
-    "state.calendar.<p>.<name>": "In `TASKS`: rules of a zone, or holidays of a place, by which a shard makes its slots. "
-    "The scheduler's own.",
+    "state.calendar.<p>.<name>": "In `TASKS`: rules of a zone, or holidays of a place, by which a shard makes its "
+    "slots. The scheduler's own.",
     "state.pool.<p>.<pool>": "In `TASKS`: what is set of a pool, and which shard holds how many of its units.",
     "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "
