@@ -19,10 +19,13 @@ __all__ = [
     "ERROR_TEXT_MAX",
     "FACTOR_MAX",
     "ID_PATTERN",
+    "KEY_LIMIT_MAX",
+    "KEY_MAX_CHARS",
     "MAX_PARTITIONS",
     "METADATA_MAX",
     "NAME_MAX_CHARS",
     "NOT_YET",
+    "RATE_COUNT_MAX",
     "REFUSAL_TEXT_MAX_CHARS",
     "RESERVED_IDS",
     "RESULT_MAX",
@@ -31,6 +34,7 @@ __all__ = [
     "TAGS_MAX",
     "TAG_MAX_CHARS",
     "TRIGGER_DATA_MAX",
+    "UNIQUE_RUNS",
     "USER_ID_MAX_CHARS",
     "is_id",
     "is_run",
@@ -76,6 +80,14 @@ BACKFILLS_PER_TASK = 10
 """Backfills of one task that may be under way at a time."""
 ENTRIES_PER_TASK = 1000
 """Executions of one task that may wait at a time; a further one is `skipped(limit)`."""
+KEY_MAX_CHARS = 255
+"""Longest `concurrency_key`."""
+KEY_LIMIT_MAX = 10_000
+"""Largest `concurrency_limit`."""
+RATE_COUNT_MAX = 1000
+"""Largest `count` of a rate limit: the register of its gate holds the instant of every start that counts."""
+UNIQUE_RUNS = 32
+"""Of how many runs on demand a task remembers the input, the newest, to tell equal ones (`unique_for_seconds`)."""
 MAX_PARTITIONS = 40
 """Each shard leader may hold one of the 50 atomic batches that a stream can have open."""
 
@@ -86,10 +98,6 @@ RESERVED_IDS = frozenset({"analytics", "bulk"})
 
 NOT_YET = {
     "template_id": None,
-    "concurrency_key": None,
-    "concurrency_limit": 1,
-    "rate_limit": None,
-    "unique_for_seconds": None,
     "lateness_slo_seconds": None,
     "notify": (),
 }

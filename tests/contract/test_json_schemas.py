@@ -135,6 +135,14 @@ REFUSED: list[dict[str, Any]] = [
     {"catch_up": {"limit": 0}},
     {"catch_up": {"grace_seconds": 366 * 86_400 + 1}},
     {"expires_seconds": 0},
+    {"concurrency_key": ""},
+    {"concurrency_key": "x" * 256},
+    {"concurrency_limit": 0},
+    {"rate_limit": {"count": 0, "per_seconds": 1}},
+    {"rate_limit": {"count": 1001, "per_seconds": 1}},
+    {"rate_limit": {"count": 1, "per_seconds": 0}},
+    {"rate_limit": {"count": 1}},
+    {"unique_for_seconds": 0},
     {"paused": "yes"},
     {"schedule": {"kind": "yearly"}},
     {"schedule": {"kind": "cron", "expresion": "* * * * *"}},
@@ -198,6 +206,8 @@ TAKEN: list[dict[str, Any]] = [
     },
     {"schedule": {"kind": "daily", "time": "09:00", "exclude": None, "max_runs": None}},
     {"schedule": None, "status": "running", "version": 7},
+    {"concurrency_key": "account 7", "concurrency_limit": 3, "unique_for_seconds": 0.5},
+    {"rate_limit": {"count": 1000, "per_seconds": 0.1}},
     dict(NOT_YET.items()),
 ]
 

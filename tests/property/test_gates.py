@@ -91,6 +91,19 @@ class Gates(RuleBasedStateMachine):
         """Executions wait for a unit."""
         self.waiting[shard] += count
 
+    @rule(shard=st.integers(0, SHARDS - 1), count=st.integers(1, 3))
+    def start_and_end_and_go_on(self, shard: int, count: int) -> None:
+        """What a leader knows to be out starts and ends, and it hands out more, as far as it may."""
+        self.waiting[shard] += count
+        leader = self.leaders[shard]
+        for number in leader.known:
+            attempt = self.attempts[number]
+            if attempt.started_ms is None and not attempt.ended:
+                self._start(number)
+            attempt.ended = True
+        self._fold(leader)
+        self.hand_out_of(leader)
+
     @rule(shard=st.integers(0, SHARDS - 1))
     def hand_out(self, shard: int) -> None:
         """A leader hands out what it may."""
@@ -286,7 +299,7 @@ class Gates(RuleBasedStateMachine):
             assert self.gate.idle, self.gate.register()
 
     def _calm_round(self) -> None:
-        self.now_ms += 1000
+        self.now_ms += 7000 if self.rated else 1000
         for leader in self.leaders:
             self.hand_out_of(leader)
             at_ms = leader.leave.next_ms(self.waiting[leader.shard])

@@ -24,16 +24,19 @@ from gnomon_schemas.limits import (
     DURATION_MAX_SECONDS,
     FACTOR_MAX,
     FAILURES_MAX,
+    KEY_LIMIT_MAX,
+    KEY_MAX_CHARS,
     METADATA_MAX,
     NAME_MAX_CHARS,
     NOT_YET,
+    RATE_COUNT_MAX,
     SPAN_MAX_SECONDS,
     TAG_MAX_CHARS,
     TAGS_MAX,
     is_id,
 )
 from gnomon_schemas.problems import Code, FieldError
-from gnomon_schemas.tasks import CatchUp, RetryPolicy
+from gnomon_schemas.tasks import CatchUp, RateLimit, RetryPolicy
 
 __all__ = [
     "CHECKS",
@@ -164,6 +167,23 @@ def _failures(value: int | None, at: str) -> list[FieldError]:
     return _number(value, at, least=1, most=FAILURES_MAX)
 
 
+def _key(text: str | None, at: str) -> list[FieldError]:
+    return [] if text is None else check_text(text, at, shortest=1, longest=KEY_MAX_CHARS)
+
+
+def _key_limit(value: int, at: str) -> list[FieldError]:
+    return _number(value, at, least=1, most=KEY_LIMIT_MAX)
+
+
+def _rate(rate: RateLimit | None, at: str) -> list[FieldError]:
+    if rate is None:
+        return []
+    return [
+        *_number(rate.count, f"{at}/count", least=1, most=RATE_COUNT_MAX),
+        *_number(rate.per_seconds, f"{at}/per_seconds", least=0, most=SPAN_MAX_SECONDS, above=True),
+    ]
+
+
 def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
     return [
         *_number(catch_up.after_seconds, f"{at}/after_seconds", least=0, most=SPAN_MAX_SECONDS),
@@ -203,6 +223,10 @@ CHECKS: Final[dict[str, Check]] = {
     "catch_up": _catch_up,
     "expires_seconds": _expires,
     "max_consecutive_failures": _failures,
+    "concurrency_key": _key,
+    "concurrency_limit": _key_limit,
+    "rate_limit": _rate,
+    "unique_for_seconds": _expires,
     **{name: _only(default) for name, default in NOT_YET.items()},
 }
 """Field of a TaskSpec to its check. A field without one is right as soon as its type is."""

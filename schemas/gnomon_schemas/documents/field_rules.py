@@ -129,7 +129,9 @@ _TASK: Final[Mapping[str, Rule]] = {
     "timeout_seconds": _TIMEOUT,
     "total_timeout_seconds": _TIMEOUT,
     "expires_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
-    "concurrency_limit": _FROM_1,
+    "concurrency_key": {"minLength": 1, "maxLength": limits.KEY_MAX_CHARS},
+    "concurrency_limit": _between(1, limits.KEY_LIMIT_MAX),
+    "unique_for_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
     "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
 }
 _DATE: Final[Rule] = {"format": "date", "pattern": DATE_PATTERN}
@@ -171,7 +173,10 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "grace_seconds": _between(0, limits.SPAN_MAX_SECONDS),
         "limit": _between(1, limits.CATCH_UP_LIMIT_MAX),
     },
-    RateLimit: {"count": _FROM_1, "per_seconds": {"exclusiveMinimum": 0}},
+    RateLimit: {
+        "count": _between(1, limits.RATE_COUNT_MAX),
+        "per_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
+    },
     Cron: {**_WINDOW, "expression": {"minLength": 1, "examples": ["*/5 9-17 * * mon-fri", "@daily"]}},
     Interval: {
         **_WINDOW,

@@ -13,6 +13,7 @@ from gnomon_scheduler.decisions.command import Decision
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_scheduler.units import Unit
+from gnomon_schemas.subjects import TASK_RUN
 
 __all__ = ["Applier", "closing_instant"]
 
@@ -39,6 +40,10 @@ class Applier:
         book = self.book
         task.reg = decision.reg
         notes = [book.note(event, traceparent=traceparent) for event in decision.events]
+        notes += [
+            book.note(event, run=event.run or TASK_RUN, expected=0, traceparent=traceparent)
+            for event in decision.refused
+        ]
         for flight in decision.waiting:
             book.take_off(task, flight)
         for flight, event in decision.queued:

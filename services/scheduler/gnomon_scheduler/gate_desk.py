@@ -116,9 +116,14 @@ class GateDesk:
             ]
         )
 
-    def forget_idle(self, gate: str) -> None:
-        """A key's register was removed: start from nothing where it is used again. To be called inside a turn."""
-        self._book.memory.idle_keys.pop(gate, None)
+    def forget_idle(self, gate: str, seq: int) -> None:
+        """A key's register was removed, as stored at `seq`: start from nothing where the key is used again.
+
+        To be called inside a turn.
+        """
+        if self._book.memory.idle_keys.get(gate) != seq:
+            return
+        del self._book.memory.idle_keys[gate]
         kept = self._gates.get(("key", gate))
         if kept is not None and kept.idle:
             del self._gates["key", gate]

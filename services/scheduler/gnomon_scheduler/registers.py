@@ -101,6 +101,15 @@ class CatchUpOrder(NamedTuple):
     discarded_ms: int = 0
 
 
+class UniqueRun(NamedTuple):
+    """A run on demand whose input is remembered, to tell equal ones."""
+
+    digest: str
+    run: str
+    until_ms: int
+    """Before this instant an equal run is `skipped(unique)`."""
+
+
 class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was folded from execution events."""
 
@@ -219,6 +228,8 @@ class TaskRegister(
     entries: tuple[Entry, ...] = ()
     cancelling: tuple[Cancelling, ...] = ()
     ring: tuple[RingEntry, ...] = ()
+    unique: tuple[UniqueRun, ...] = ()
+    """The newest runs on demand whose input may not come again yet."""
     traceparent: str | None = None
     """Trace of the command that made the schedule: fires link to it."""
     fired: int = 0

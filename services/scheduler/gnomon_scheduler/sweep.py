@@ -5,6 +5,7 @@
 * An execution that is written ahead and was handed out, whose due is gone and whose chain has nothing newer than its
   cause, or ends in `started`: its due is published again.
 * One whose chain has ended, and which memory still holds: forgotten, or it would block its task for ever.
+* The register of a key that nobody uses: removed.
 * A tombstone, or the register of a task that ended, older than both retention times and without any chain left: its
   register is removed, exactly (`STREAM.PURGE` up to its sequence), so that a create of the same id meanwhile stays.
 
@@ -76,6 +77,7 @@ class Sweep(Service):
         self._expire()
         await self._mend_dues()
         await self._remove_registers()
+        await self._remove_keys()
 
     def _expire(self) -> None:
         now_ms = self._clock.now_ms()
@@ -157,6 +159,17 @@ class Sweep(Service):
             register = subjects.task_register(self._shard.partition, task_id)
             await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
             self._shard.request(self._forgetting(task_id, seq))
+
+    async def _remove_keys(self) -> None:
+        """Remove the registers of keys that nobody uses: exactly, so that one written meanwhile stays."""
+        book = self._shard.book
+        for gate, seq in list(book.memory.idle_keys.items())[:_REMOVED_A_SWEEP]:
+            register = subjects.gate_register("key", self._shard.partition, gate)
+            await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
+            self._shard.request(self._forgetting_key(gate, seq))
+
+    def _forgetting_key(self, gate: str, seq: int) -> Callable[[], None]:
+        return lambda: self._shard.gates.forget_idle(gate, seq)
 
     def _forgetting(self, task_id: str, seq: int) -> Callable[[], None]:
         def forget() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gnomon_core.rules.task_type import KnownType
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.registers import Cancelling, TaskRegister
-from gnomon_schemas.events import Event, Queued
+from gnomon_schemas.events import Event, Queued, Skipped
 
 __all__ = ["Command", "Decision", "Surroundings"]
 
@@ -54,6 +54,8 @@ class Decision:
     """Events of the task itself; the first answers the command."""
     queued: list[tuple[Flight, Queued]] = field(default_factory=list)
     """Executions to write ahead, with the event at the head of their chain."""
+    refused: list[Skipped] = field(default_factory=list)
+    """Executions that do not run after all, each the only event of its chain."""
     waiting: list[Flight] = field(default_factory=list)
     """Executions to write ahead without an event: slots that wait for their jitter."""
     cancels: list[Cancelling] = field(default_factory=list)

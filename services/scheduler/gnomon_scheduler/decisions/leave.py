@@ -64,10 +64,14 @@ class Leave:
             self._started.append(at_ms)
 
     def release(self, *, started: bool) -> None:
-        """An attempt has ended, or was never handed out after all. Where others wait its unit is not used again."""
+        """An attempt has ended, or was never handed out after all.
+
+        Where others wait its unit is not used again. Nor is it under a rate, once the attempt has started: a unit is
+        leave for one start there.
+        """
         self.used -= 1
         self.unstarted -= not started
-        if self.contended:
+        if self.contended or (self.rate is not None and started):
             self.allowed = max(self.used, self.allowed - 1)
 
     def ask(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -15,15 +16,15 @@ from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, replaced, way_past
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.memory import Flight, Slot, TaskState
-from gnomon_scheduler.registers import Cancelling
+from gnomon_scheduler.registers import Cancelling, TaskRegister, UniqueRun
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import (
     CancelExecution,
     RunTask,
 )
-from gnomon_schemas.events import TERMINAL, ExecutionEvent, Queued, SlotOutcome, event_name
-from gnomon_schemas.limits import ENTRIES_PER_TASK
+from gnomon_schemas.events import TERMINAL, ExecutionEvent, Queued, Skipped, SlotOutcome, event_name
+from gnomon_schemas.limits import ENTRIES_PER_TASK, UNIQUE_RUNS
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import NULL, Overlap, Trigger
 
@@ -39,9 +40,51 @@ def run_now(
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
     payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
+    digest = None if reg.spec.unique_for_seconds is None else _digest(payload)
+    if digest is not None and (equal := _equal_run(reg, digest, around.now_ms)) is not None:
+        return _not_again(task, equal, command, around)
     _check_run(task, payload, around)
     given = _Given(payload.trigger_data, NULL if overrides is None else msgspec.Raw(overrides))
-    return _put_in_flight(task, command, around, payload.overlap or reg.spec.overlap, given)
+    decision = _put_in_flight(task, command, around, payload.overlap or reg.spec.overlap, given)
+    if digest is not None:
+        decision.reg = _remembering(decision.reg, digest, decision.run or "", around.now_ms)
+    return decision
+
+
+def _digest(payload: RunTask) -> str:
+    """Of what a run is given: equal for equal JSON, however it is written."""
+    given = [msgspec.json.decode(payload.trigger_data), payload.config or None]
+    return blake2b(msgspec.json.encode(given, order="sorted"), digest_size=12).hexdigest()
+
+
+def _equal_run(reg: TaskRegister, digest: str, now_ms: int) -> UniqueRun | None:
+    """The run with this input that is too young for another."""
+    return next((one for one in reg.unique if one.digest == digest and now_ms < one.until_ms), None)
+
+
+def _remembering(reg: TaskRegister, digest: str, run: str, now_ms: int) -> TaskRegister:
+    until_ms = now_ms + int((reg.spec.unique_for_seconds or 0) * 1000)
+    kept = [one for one in reg.unique if one.until_ms > now_ms]
+    return msgspec.structs.replace(reg, unique=(*kept, UniqueRun(digest, run, until_ms))[-UNIQUE_RUNS:])
+
+
+def _not_again(task: TaskState, equal: UniqueRun, command: Command, around: Surroundings) -> Decision:
+    """A run with the same input as one shortly before: recorded, and not run."""
+    reg, run, at = task.reg, f"r-{command.command_id}", format_instant(around.now_ms)
+    skipped = Skipped(
+        **about(reg, around),
+        command_id=command_id(command),
+        execution_id=f"{reg.task_id}.{run}",
+        run=run,
+        task_type=reg.spec.task_type,
+        attempt=1,
+        trigger=Trigger.MANUAL,
+        scheduled_for=at,
+        due_at=at,
+        revision=reg.revision,
+        reason="unique",
+    )
+    return Decision(reg, refused=[skipped], run=run)
 
 
 class _Given(NamedTuple):
