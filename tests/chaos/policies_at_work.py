@@ -21,8 +21,10 @@ from tests.harness.ledger import audit
 from tests.harness.recorded import most_at_once
 from tests.harness.world import World, now_ms
 
-__all__ = ["PARTS", "Part"]
+__all__ = ["NARROW_POOL", "PARTS", "Part"]
 
+NARROW_POOL: Final = "narrow"
+"""Executors have to serve it besides the default one."""
 EVERY_SECOND: Final = {"kind": "interval", "every_seconds": 1}
 
 
@@ -347,6 +349,48 @@ class MaxRuns(Part):
             (event,) = (seen.event for seen in self.world.events.of("status_changed", task))
             assert isinstance(event, StatusChanged)
             assert (event.new_status, event.reason) == ("completed", "no_slot_left"), task
+
+
+class Pools(Part):
+    """A pool with a limit, contended by slots and runs of several shards, paused and resumed."""
+
+    name = "pools"
+    LIMIT: Final = 3
+
+    async def begin(self) -> None:
+        """Its limit, then tasks that want more of it than there is."""
+        await self._set(max_in_flight=self.LIMIT)
+        self.tasks = [f"pooled-{number}" for number in range(6)]
+        for task in self.tasks:
+            await self.create(
+                task,
+                task_type="sleep",
+                config={"seconds": 0.4},
+                pool=NARROW_POOL,
+                priority=self.random.choice(("urgent", "high", "medium", "low")),
+                schedule={"kind": "interval", "every_seconds": self.random.randrange(1, 4)},
+                overlap="allow",
+            )
+
+    async def _set(self, **settings: Any) -> None:
+        outcome = await self.world.commands.decided("update", NARROW_POOL, settings, kind="pool")
+        assert outcome["ok"], outcome
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Pause it now and then, for a while, and run more."""
+        while await self.pause(over, 0.5, 3):
+            if self.random.random() < 0.3:
+                await self._set(paused=True)
+                await self.pause(over, 0.5, 3)
+                await self._set(paused=False)
+            task = self.random.choice(self.tasks)
+            outcome = await self.world.commands.decided("run", task, {})
+            assert outcome["ok"], outcome
+
+    def check(self) -> None:
+        """Never more of all of them at a time than the pool allows."""
+        events = [seen for seen in self.world.events.all if seen.task_id in set(self.tasks)]
+        assert most_at_once(events) <= self.LIMIT, f"{most_at_once(events)} at a time in the pool"
 
 
 class Backfills(Part):

@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from tests.chaos.policies_at_work import PARTS
+from tests.chaos.policies_at_work import NARROW_POOL, PARTS
 from tests.harness.fixtures import BOTH
 from tests.harness.hand import ALL, Hand
 from tests.harness.processes import Process
@@ -30,7 +30,8 @@ async def test_all_policies_while_everything_is_killed(world: World, postgres_ur
     tell(f"seed {seed}")
 
     async def executor() -> Process:
-        return await world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES)
+        pools = f"default,{NARROW_POOL}"
+        return await world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES, GNOMON_EXECUTOR_POOLS=pools)
 
     hand = Hand(world, seed, executor=executor, acts=ALL, pause_ms=(500, 4000))
     await hand.start()
