@@ -111,6 +111,28 @@ async def test_a_run_beside_the_slots_of_its_task(running: World, target: Target
     assert found.sound, found
 
 
+async def test_an_execution_is_repeated_with_what_it_was_given_and_a_task_is_called_done(
+    running: World, http: OverHttp
+) -> None:
+    """By its owner, over HTTP: another run that names the one it repeats; a task that is done fires no more."""
+    task = fresh_id("t")
+    await running.commands.create(
+        task, task_type="policy_told", config={"a": 1}, schedule={"kind": "interval", "every_seconds": 86400}
+    )
+    body = {"trigger_data": {"order": 7}, "config": {"a": 2}}
+    first = (await http.post(f"/tasks/{task}/execute", body))["execution_id"]
+    before = await _result(running, task, first.partition(".")[2])
+    again = await http.post(f"/executions/{first}/retry")
+    event = (await running.events.one("executed", task, run=again["run"])).event
+    assert isinstance(event, Executed)
+    assert (event.retry_of, event.trigger) == (first, "retry")
+    after = await _result(running, task, again["run"])
+    assert (after["config"], after["trigger_data"]) == (before["config"], before["trigger_data"])
+    assert after["key"] != before["key"], "another execution has a key of its own"
+    done = await http.post(f"/tasks/{task}/complete", {})
+    assert (done["status"], done["next_run_time"]) == ("completed", None)
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("task_type", ["policy_patient", "policy_patient_thread"])
 async def test_a_cancel_reaches_the_handler_within_a_second(
