@@ -352,40 +352,70 @@ class MaxRuns(Part):
 
 
 class Pools(Part):
-    """A pool with a limit, contended by slots and runs of several shards, paused and resumed."""
+    """A pool with a limit, contended by slots and runs of several shards and of every overlap policy; it is paused and
+    resumed, and so are its tasks, which also come and go."""
 
     name = "pools"
     LIMIT: Final = 3
+    SHAPES: Final[tuple[dict[str, Any], ...]] = (
+        {"overlap": "allow", "task_type": "sleep", "config": {"seconds": 0.4}},
+        {"overlap": "queue_all", "task_type": "sleep", "config": {"seconds": 0.4}},
+        {"overlap": "cancel_running", "task_type": "sleep", "config": {"seconds": 1.5}},
+        {
+            "overlap": "allow",
+            "task_type": "policy_scripted",
+            "config": {"steps": ["fail", "ok"]},
+            "retry": {"max_attempts": 2, "backoff": "constant", "initial_seconds": 0.5},
+        },
+    )
 
     async def begin(self) -> None:
         """Its limit, then tasks that want more of it than there is."""
         await self._set(max_in_flight=self.LIMIT)
-        self.tasks = [f"pooled-{number}" for number in range(6)]
-        for task in self.tasks:
-            await self.create(
-                task,
-                task_type="sleep",
-                config={"seconds": 0.4},
-                pool=NARROW_POOL,
-                priority=self.random.choice(("urgent", "high", "medium", "low")),
-                schedule={"kind": "interval", "every_seconds": self.random.randrange(1, 4)},
-                overlap="allow",
-            )
+        self.tasks: list[str] = []
+        self.over: set[str] = set()
+        """Tasks that were deleted."""
+        for number in range(6):
+            await self._make(self.SHAPES[number % len(self.SHAPES)])
+
+    async def _make(self, shape: dict[str, Any]) -> None:
+        task = f"pooled-{len(self.tasks)}"
+        await self.create(
+            task,
+            pool=NARROW_POOL,
+            priority=self.random.choice(("urgent", "high", "medium", "low")),
+            schedule={"kind": "interval", "every_seconds": self.random.randrange(1, 4)},
+            **shape,
+        )
+        self.tasks.append(task)
 
     async def _set(self, **settings: Any) -> None:
         outcome = await self.world.commands.decided("update", NARROW_POOL, settings, kind="pool")
         assert outcome["ok"], outcome
 
     async def go_on(self, over: asyncio.Event) -> None:
-        """Pause it now and then, for a while, and run more."""
+        """Pause the pool or a task now and then, for a while; run one; delete one, with another in its place."""
         while await self.pause(over, 0.5, 3):
-            if self.random.random() < 0.3:
+            task = self.random.choice([task for task in self.tasks if task not in self.over])
+            act = self.random.choice(("pool", "pause", "run", "run", "delete"))
+            if act == "pool":
                 await self._set(paused=True)
                 await self.pause(over, 0.5, 3)
                 await self._set(paused=False)
-            task = self.random.choice(self.tasks)
-            outcome = await self.world.commands.decided("run", task, {})
-            assert outcome["ok"], outcome
+            elif act == "pause":
+                await self._decided("pause", task)
+                await self.pause(over, 0.5, 2)
+                await self._decided("resume", task)
+            elif act == "delete":
+                self.over.add(task)
+                await self._decided("delete", task)
+                await self._make(self.random.choice(self.SHAPES))
+            else:
+                await self._decided(act, task)
+
+    async def _decided(self, verb: str, task: str) -> None:
+        outcome = await self.world.commands.decided(verb, task, {})
+        assert outcome["ok"], outcome
 
     def check(self) -> None:
         """Never more of all of them at a time than the pool allows."""
