@@ -13,10 +13,22 @@ from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.task_limits import wrong
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.commands import BackfillTask
-from gnomon_schemas.limits import BACKFILL_CONCURRENCY_MAX, BACKFILL_SLOTS_MAX, is_id
+from gnomon_schemas.limits import (
+    BACKFILL_CONCURRENCY_MAX,
+    BACKFILL_SLOTS_MAX,
+    BACKFILL_TOTAL_MAX,
+    is_id,
+)
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["check_can_backfill", "check_concurrency", "check_slot_count", "parse_backfill", "read_span"]
+__all__ = [
+    "check_can_backfill",
+    "check_concurrency",
+    "check_slot_count",
+    "check_total",
+    "parse_backfill",
+    "read_span",
+]
 
 _ABOUT_A_SPAN: Final = ("from", "to", "slots")
 
@@ -69,6 +81,16 @@ def check_slot_count(count: int) -> list[FieldError]:
     if 1 <= count <= BACKFILL_SLOTS_MAX:
         return []
     return wrong("#/slots", f"has {count:,} slots; allowed: 1 to {BACKFILL_SLOTS_MAX:,}")
+
+
+def check_total(total: int) -> list[FieldError]:
+    """How many slots may lie in the span of a backfill, or in its list."""
+    if total == 0:
+        return wrong("#/from", "the task's schedule has no slot between `from` and `to`")
+    if total > BACKFILL_TOTAL_MAX:
+        message = f"{total:,} slots lie between `from` and `to`; allowed: up to {BACKFILL_TOTAL_MAX:,}"
+        return wrong("#/from", message, Code.LIMIT)
+    return []
 
 
 def check_can_backfill(*, scheduled: bool, cancelled: bool) -> None:

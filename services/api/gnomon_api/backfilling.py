@@ -20,7 +20,7 @@ from gnomon_api.identity import Caller
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import TaskViews
-from gnomon_core.rules.backfill_input import check_can_backfill, check_concurrency, read_span
+from gnomon_core.rules.backfill_input import check_can_backfill, check_concurrency, check_total, read_span
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.timing import count_fires, fires
 from gnomon_schemas.clock_text import format_instant
@@ -34,8 +34,6 @@ __all__ = ["BackfillAnswer", "BackfillInput", "Backfilling", "Selection"]
 
 LISTED_MAX: Final = 50
 """Slots that an answer names; how many there are is told besides."""
-_WALKED_MAX: Final = 200_000
-"""Slots of a span that are compared with what has run."""
 _BEHIND_SECONDS: Final = 5.0
 """How long the read models may take to have what has ended just now."""
 
@@ -132,18 +130,15 @@ class Backfilling:
         task = await self._tasks.get(task_id, caller)
         check_can_backfill(scheduled=task.schedule is not None, cancelled=task.status is TaskStatus.CANCELLED)
         assert task.schedule is not None, "a task without a schedule has been refused"
+        total = await asyncio.to_thread(_count, task.schedule, span)
+        refuse(check_total(total))
         if wanted.only == "all":
-            count = await asyncio.to_thread(_count, task.schedule, span)
             slots = tuple(islice(_slots(task.schedule, span), LISTED_MAX))
-            return Selection(task, span, count, slots, "all")
+            return Selection(task, span, total, slots, "all")
         gaps = await self._gaps(task, task.schedule, span)
         return Selection(task, span, len(gaps), tuple(gaps[:BACKFILL_SLOTS_MAX]), "gaps")
 
     async def _gaps(self, task: Task, schedule: Schedule, span: tuple[int, int]) -> list[int]:
-        total = await asyncio.to_thread(_count, schedule, span)
-        if total > _WALKED_MAX:
-            message = f"the span has {total:,} slots; allowed under 'gaps': {_WALKED_MAX:,}, so choose a shorter one"
-            refuse([FieldError(pointer="#/from", code=Code.INVALID, message=message)])
         # What ended a moment ago must not be taken for a gap.
         await self._projection.catch_up(within=_BEHIND_SECONDS)
         start, end = (datetime.fromtimestamp(second, UTC) for second in span)

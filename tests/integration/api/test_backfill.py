@@ -86,8 +86,9 @@ async def test_all_of_a_span_is_left_to_the_shard(running: Running) -> None:
 
 async def test_nothing_to_run_is_no_backfill(running: Running) -> None:
     task_id = (await hourly(running))["task_id"]
+    await run_slot(running, task_id, NOON)
     before = len(running.responder.heard)
-    answer = await told(running, task_id, **{"from": text(NOON + 1), "to": text(NOON + HOUR)})
+    answer = await told(running, task_id, **{"from": text(NOON), "to": text(NOON + HOUR)})
     assert (answer["count"], answer["backfill_id"], answer["dry_run"]) == (0, None, False)
     assert len(running.responder.heard) == before
 
@@ -155,6 +156,7 @@ async def test_sent_again_with_its_key_it_is_the_same_backfill(running: Running)
         ({"from": "noon", "to": text(NOON)}, "#/from"),
         ({"from": text(NOON), "to": "2999-01-01T00:00:00Z"}, "#/to"),
         ({"from": text(NOON), "to": text(NOON)}, "#/to"),
+        ({"from": text(NOON + 1), "to": text(NOON + HOUR), "only": "all"}, "#/from"),
         ({"from": text(NOON), "to": text(NOON + HOUR), "concurrency": 101}, "#/concurrency"),
         ({"from": text(NOON), "to": text(NOON + HOUR), "slots": []}, "#/slots"),
         ({"from": text(NOON - 1001 * HOUR), "to": text(NOON)}, "#/to"),
@@ -178,6 +180,6 @@ async def test_a_task_without_slots_and_a_stranger_s(running: Running) -> None:
     is_problem(await ask(running, "nobody", **span), 404, "not_found")
     seconds = await create(running, schedule={"kind": "interval", "every_seconds": 1})
     year = {"from": text(NOON - 365 * 86_400), "to": text(NOON), "dry_run": True}
-    problem = is_problem(await ask(running, seconds["task_id"], **year), 422, "invalid")
-    assert "31,536,000 slots" in problem["errors"][0]["message"]
-    assert (await told(running, seconds["task_id"], **year, only="all"))["count"] == 31_536_000
+    for only in ("gaps", "all"):
+        problem = is_problem(await ask(running, seconds["task_id"], **year, only=only), 429, "limit")
+        assert "31,536,000 slots" in problem["errors"][0]["message"]

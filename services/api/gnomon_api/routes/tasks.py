@@ -24,6 +24,7 @@ from gnomon_api.http_io import (
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_core.rules.decoding import parse_body, read_object
 from gnomon_core.rules.task_input import check_patch, parse_create
+from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_schemas.commands import CancelTask, CompleteTask, DeleteTask, Outcome, PauseTask, ResumeTask
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import Task, TaskStatus
@@ -47,6 +48,7 @@ async def create_task(request: HttpRequest) -> HttpResponse:
     no_params(request, "dry_run")
     dry_run = flag(request, "dry_run")
     api, body = services(request), body_of(await request.body())
+    await holidays_at_hand([body])
     now_ms = api.clock.now_ms()
     # Whether a `once` lies in the past is for the shard's clock to say, not for this one.
     parse_create(body, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone)
@@ -141,6 +143,7 @@ async def _change(request: HttpRequest, task_id: str) -> HttpResponse:
     no_params(request, "dry_run")
     dry_run = flag(request, "dry_run")
     body = body_of(await request.body())
+    await holidays_at_hand([body])
     fields = check_patch(body)
     verb = await _status_verb(request, task_id, body)
     if dry_run:

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from gnomon_core.rules.backfill_input import check_can_backfill, parse_backfill, read_span
+from gnomon_core.rules.backfill_input import check_can_backfill, check_total, parse_backfill, read_span
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.task_limits import wrong
@@ -33,7 +33,7 @@ from gnomon_scheduler.registers import Backfilling, Cancelling, TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
 from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.events import Queued
-from gnomon_schemas.limits import BACKFILL_TOTAL_MAX, BACKFILLS_PER_TASK, ENTRIES_PER_TASK
+from gnomon_schemas.limits import BACKFILLS_PER_TASK, ENTRIES_PER_TASK
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import Trigger
@@ -90,11 +90,7 @@ def _record(backfill_id: str, asked: BackfillTask, reg: TaskRegister, around: Su
     from_s, to_s = span
     slots = None if asked.slots is None else _listed(schedule, asked.slots)
     total = count_fires(schedule, from_s - 1, to_s - 1) if slots is None else len(slots)
-    if total == 0:
-        refuse(wrong("#/from", "the task's schedule has no slot between `from` and `to`"))
-    if total > BACKFILL_TOTAL_MAX:
-        message = f"{total:,} slots lie between `from` and `to`; allowed: up to {BACKFILL_TOTAL_MAX:,}"
-        refuse(wrong("#/from", message, Code.LIMIT))
+    refuse(check_total(total))
     return Backfilling(
         backfill_id=backfill_id,
         from_s=from_s,
