@@ -157,11 +157,14 @@ def _add_task(commands: Any) -> None:
     )
     for name, what in (
         ("resume", "let a paused task run again"),
+        ("complete", "call tasks done; what runs goes on"),
         ("cancel", "end tasks for good; what runs is cancelled"),
         ("delete", "delete tasks; their history stays"),
     ):
         verb = _verb(verbs, name, what)
         verb.add_argument("ids", nargs="+", metavar="ID")
+    again = _verb(verbs, "retry", "run executions that have ended once more")
+    again.add_argument("ids", nargs="+", metavar="EXECUTION", help="an execution, as hello.20260921T090000Z")
     upcoming = _verb(verbs, "next", "the next times at which a task runs")
     upcoming.add_argument("id", metavar="ID")
     upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")

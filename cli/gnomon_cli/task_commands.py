@@ -147,6 +147,21 @@ def _cancel(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
     return _each(options, api, terminal, "cancel", {})
 
 
+def _complete(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    return _each(options, api, terminal, "complete", {})
+
+
+def _retry(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    """Run executions that have ended once more; one that is refused does not keep the others."""
+
+    def again(execution_id: str) -> None:
+        answer = api.post(f"/executions/{path_part(execution_id)}/retry", {})
+        if not as_json(options, terminal, answer):
+            terminal.line((execution_id, "bold"), " runs again as ", (str(answer.body["run"]), "bold"))
+
+    return _for_each(options, terminal, again)
+
+
 def _each(
     options: argparse.Namespace, api: ApiClient, terminal: Terminal, verb: str, body: dict[str, Any]
 ) -> int:
@@ -222,7 +237,9 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "run": _run,
     "pause": _pause,
     "resume": _resume,
+    "complete": _complete,
     "cancel": _cancel,
+    "retry": _retry,
     "delete": _delete,
     "next": _next,
     "catch-up": catch_up,

@@ -31,6 +31,7 @@ from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.commands import (
     AcceptedExecution,
+    BackfillTask,
     CancelExecution,
     CancelTask,
     CompleteTask,
@@ -260,6 +261,38 @@ class Client:
         return await self._command(
             "cancel_execution", task_id, CancelExecution(run=run, reason=reason), command_id
         )
+
+    async def backfill(
+        self,
+        task_id: str,
+        start: datetime,
+        end: datetime,
+        *,
+        slots: Sequence[datetime] | None = None,
+        concurrency: int = 1,
+        command_id: str | None = None,
+    ) -> str:
+        """Run the slots of a span of the past, [start, end), and return the id of the backfill.
+
+        All times are aware. `slots` narrows it to these nominal times; without, every slot of the span is run,
+        also one that has run. `concurrency` of them may be in flight at a time. Raises ValueError for a time
+        without an offset, GnomonError, NotAnswered.
+        """
+        body = BackfillTask(
+            from_=format_instant(start),
+            to=format_instant(end),
+            only="all",
+            slots=None if slots is None else tuple(map(format_instant, slots)),
+            concurrency=concurrency,
+        )
+        outcome = await self._command("backfill", task_id, body, command_id)
+        return outcome.command_id
+
+    async def cancel_backfill(self, task_id: str, backfill_id: str, *, command_id: str | None = None) -> Task:
+        """Stop a backfill: what it has not begun does not run, what runs is cancelled. Raises GnomonError,
+        NotAnswered."""
+        body = BackfillTask(cancel=backfill_id)
+        return _task_of(await self._command("backfill", task_id, body, command_id))
 
     async def retry_execution(
         self, task_id: str, run: str, *, command_id: str | None = None

@@ -203,11 +203,21 @@ async def test_a_run_that_fails_ends_with_1_and_says_why(shell: Shell) -> None:
     assert "failed" in said.out
 
 
+async def test_a_task_is_called_done(shell: Shell) -> None:
+    assert (
+        await shell("task", "create", "--id", "done", "--name", "D", "--type", "echo", "--every", "1h")
+    ).code == 0
+    assert "done is completed" in (await shell("task", "complete", "done")).out
+
+
 async def test_pause_resume_cancel_and_delete_say_what_became_of_the_task(shell: Shell) -> None:
     await shell.create("life", "--every", "1h")
     assert "life is paused" in (await shell("task", "pause", "life", "--note", "holidays")).out
     assert "paused (holidays)" in (await shell("task", "show", "life")).out
     assert "life is scheduled: runs in" in (await shell("task", "resume", "life")).out
+    made = await shell("task", "run", "life", "--wait", "--json")
+    execution_id = json.loads(made.out)["execution_id"]
+    assert f"{execution_id} runs again as r-" in (await shell("task", "retry", execution_id)).out
     assert "life is cancelled" in (await shell("task", "cancel", "life")).out
     assert "life is deleted" in (await shell("task", "delete", "life")).out
     gone = await shell("task", "show", "life")

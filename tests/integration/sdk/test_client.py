@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from nats.aio.client import Client as Nats
 
 from gnomon import Client, GnomonError, NotAnswered, cron, interval, new_id
 from gnomon.client import RESEND_AFTER_SECONDS
+from gnomon_schemas.clock_text import instant_ms, slot_run
 from gnomon_schemas.events import Created, Executed
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import TaskStatus
@@ -34,6 +36,24 @@ async def test_a_task_from_creation_to_its_events(client: Client) -> None:
     assert events.position is not None
 
 
+async def test_slots_of_the_past_and_an_execution_once_more(client: Client) -> None:
+    task = await client.create_task(name="B", task_type="echo", config={}, schedule=cron("0 * * * *"))
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [end - timedelta(hours=back) for back in (3, 2, 1)]
+    async with client.events("executed", task_id=task.task_id) as events:
+        backfill_id = await client.backfill(task.task_id, hours[0], end, slots=hours[1:])
+        ran = [await asyncio.wait_for(anext(events), 15) for _ in range(2)]
+        runs = [event.run for event in ran if isinstance(event, Executed)]
+        assert runs == [f"b-{backfill_id}-{slot_run(hour)}" for hour in hours[1:]]
+        again = await client.retry_execution(task.task_id, runs[0])
+        repeated = await asyncio.wait_for(anext(events), 15)
+    assert isinstance(repeated, Executed)
+    assert (repeated.run, repeated.retry_of) == (again.run, f"{task.task_id}.{runs[0]}")
+    with pytest.raises(GnomonError) as caught:
+        await client.cancel_backfill(task.task_id, backfill_id)
+    assert caught.value.problem.code == Code.NOT_FOUND
+
+
 async def test_every_verb(client: Client) -> None:
     task = await client.create_task(name="N", task_type="echo", schedule=interval(3600), task_id=new_id())
     task = await client.update(task.task_id, {"name": "M", "tags": ["x"]})
@@ -42,6 +62,12 @@ async def test_every_verb(client: Client) -> None:
     assert (task.status, task.pause_note) == (TaskStatus.PAUSED, "later")
     task = await client.resume(task.task_id)
     assert task.status == TaskStatus.SCHEDULED
+    until = datetime.now(UTC) + timedelta(hours=1)
+    task = await client.pause(task.task_id, until=until)
+    assert task.paused_until is not None
+    assert abs(instant_ms(task.paused_until) - until.timestamp() * 1000) < 2
+    other = await client.create_task(name="D", task_type="echo", schedule=interval(3600), task_id=new_id())
+    assert (await client.complete(other.task_id, note="done")).status == TaskStatus.COMPLETED
     task = await client.cancel(task.task_id, reason="enough")
     assert task.status == TaskStatus.CANCELLED
     outcome = await client.delete(task.task_id)
