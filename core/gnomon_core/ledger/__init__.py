@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gnomon_core.ledger.audit import ExpectedSlot, Recorded, RecordedSpan, TaskAudit, audit_task
-from gnomon_core.ledger.calendars import InForce, Pasts, under_calendars
+from gnomon_core.ledger.calendars import InForce, Pasts, schedule_at, under_calendars
 from gnomon_core.ledger.counting import LimitedRuns, limited_runs, until_exhausted
 from gnomon_core.ledger.stretches import ENDLESS_MS, Mark, State, Stretch, stretches
 
@@ -21,6 +21,7 @@ __all__ = [
     "TaskAudit",
     "audit_task",
     "limited_runs",
+    "schedule_at",
     "stretches",
     "under_calendars",
     "until_exhausted",

@@ -20,7 +20,7 @@ from gnomon_core.timing import keep, own_rules, same_rules
 from gnomon_schemas.codec import decode
 from gnomon_schemas.subjects import EVENTS_STREAM, calendar_register
 
-__all__ = ["read_pasts"]
+__all__ = ["read_past", "read_pasts"]
 
 _log = structlog.get_logger(__name__)
 
@@ -41,14 +41,14 @@ async def read_pasts(bus: Bus, partitions: int, year: int) -> list[Pasts]:
 
     `year`: the present one. Raises BusError.
     """
-    kept = await asyncio.gather(
-        *(
-            bus.multi_last(EVENTS_STREAM, [calendar_register(partition, "*")])
-            for partition in range(partitions)
-        )
-    )
+    return await asyncio.gather(*(read_past(bus, partition, year) for partition in range(partitions)))
+
+
+async def read_past(bus: Bus, partition: int, year: int) -> Pasts:
+    """The same of one partition."""
+    stored = await bus.multi_last(EVENTS_STREAM, [calendar_register(partition, "*")])
     # Beside the loop: of holidays the own ones are asked for, and their library takes a second to come.
-    return [await asyncio.to_thread(_pasts_of, stored, year) if stored else {} for stored in kept]
+    return await asyncio.to_thread(_pasts_of, stored, year) if stored else {}
 
 
 def _pasts_of(registers: Sequence[Stored], year: int) -> Pasts:

@@ -15,12 +15,13 @@ that was handed out in time, say) is seen by its result alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from gnomon_api.readmodels.rows import ExecutionRow
+from gnomon_core.ledger import Pasts, schedule_at
 from gnomon_core.timing import LAST_INSTANT, describe, emission_ms, timetable
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -111,6 +112,8 @@ class Facts:
     execution: ExecutionRow | None = None
     """What the chain makes."""
     span: Span | None = None
+    pasts: Pasts = field(default_factory=dict)
+    """Rules of zones and holidays by which the task's shard made slots, where they are not this process's own."""
 
 
 def explain(facts: Facts) -> Explanation:
@@ -135,6 +138,9 @@ class _Past:
         self.schedule: Schedule | None = facts.task.schedule
         self.known = True
         """Whether the schedule of that time is known: the history keeps large values by their size alone."""
+        self._pasts = facts.pasts
+        self._replanned_ms: int | None = None
+        """Since when newer rules of zones or holidays decide its slots."""
         self.paused_by: Change | None = None
         self.ended_by: Change | None = None
         self.scheduled_by: Change | None = None
@@ -152,6 +158,8 @@ class _Past:
         """A change that was in force."""
         if change.what == "created" or "schedule" in change.fields:
             self.scheduled_by = change
+        if "calendar" in change.fields:
+            self._replanned_ms = change.at_ms
         if "paused" in change.fields:
             self.paused_by = change if change.fields["paused"][1] else None
         elif change.what == "created" and self._created_paused:
@@ -169,11 +177,13 @@ class _Past:
         self.known = True
         self.schedule = None if old is None else msgspec.convert(old, Schedule)
 
-    def is_slot(self, at_ms: int) -> bool:
-        """Whether the schedule of that time names this instant."""
+    def is_slot(self, at_ms: int, counted_ms: int | None = None) -> bool:
+        """Whether the schedule of that time names this instant, by the rules of that time or of `counted_ms`."""
         if self.schedule is None or at_ms % 1000 or self.scheduled_by is None:
             return False
-        return timetable(self.schedule).last(at_ms // 1000) == at_ms // 1000
+        by_ms = at_ms if counted_ms is None else counted_ms
+        schedule = schedule_at(self.schedule, self._pasts, by_ms, self._replanned_ms)
+        return timetable(schedule).last(at_ms // 1000) == at_ms // 1000
 
     def step(self) -> Step | None:
         """The schedule in force, as a step; None before the task was there."""
@@ -309,7 +319,9 @@ def _passed_over(facts: Facts, past: _Past, span: Span) -> Explanation:
         detail=words + (f"; run {span.into} stood in for them" if span.into else ""),
     )
     assert facts.at_ms is not None, "a span is of slots"
-    if not past.is_slot(facts.at_ms):
+    # Slots of a pause are counted when it ends, by the rules of that time.
+    counted_ms = instant_ms(span.to_at) - 1000 if span.reason == "paused" else None
+    if not past.is_slot(facts.at_ms, counted_ms):
         return _no_slot(facts, past, facts.at_ms)
     return Explanation(
         slot=format_instant(facts.at_ms),

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from gnomon_api.calendar_pasts import read_past
 from gnomon_api.database import Database, Row
 from gnomon_api.explanation import Change, Facts, Span
 from gnomon_api.identity import Caller
@@ -98,7 +99,13 @@ class ExplanationFacts:
 
     async def _facts(self, task: Task, at_ms: int | None) -> Facts:
         rows = await self._database.fetch(statement("changes_of_task"), task.task_id, _MOST_CHANGES)
-        return Facts(task=task, history=_history(rows), now_ms=self._clock.now_ms(), at_ms=at_ms)
+        now_ms = self._clock.now_ms()
+        try:
+            year = datetime.fromtimestamp(now_ms / 1000, UTC).year
+            pasts = await read_past(self._bus, partition_of(task.task_id, self._partitions), year)
+        except BusError:
+            pasts = {}  # what is told then is told by this process's own calendar
+        return Facts(task=task, history=_history(rows), now_ms=now_ms, at_ms=at_ms, pasts=pasts)
 
     async def _with_chain(self, task: Task, run: str, row: Row) -> Facts:
         slot = parse_slot_run(run)

@@ -10,11 +10,14 @@ import pytest
 
 from gnomon_api.explanation import Change, Explanation, Facts, Span, explain, verdicts
 from gnomon_api.readmodels.fold import fold_chain
+from gnomon_core.ledger import ENDLESS_MS, InForce
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.timing import keep
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import decode_event
-from gnomon_schemas.schedules import Interval, Once
+from gnomon_schemas.schedules import Daily, Interval, Once
 from gnomon_schemas.tasks import TaskStatus
+from tests.harness.zone_rules import made_rules
 from tests.integration.api.stories import START_MS, Story, a_task
 
 MINUTE = 60_000
@@ -250,3 +253,22 @@ def test_a_pause_that_failures_began_and_a_task_that_was_called_done_are_told() 
     assert "was completed at" in asked(SLOT_MS, done).reason
     revived = changed(4, SLOT_MS - 30_000, status=("completed", "scheduled"))
     assert "was completed at" not in asked(SLOT_MS, done, revived).reason
+
+
+def test_a_slot_before_a_new_calendar_is_one_by_the_rules_of_its_time() -> None:
+    """Nine o'clock in Beirut is at 7 UTC by the rules that were kept, and at 6 by those of now."""
+    part = "zone-Asia/Beirut"
+    old, new = (keep(part, made_rules(words)) for words in ("EET-2", "<+03>-3"))
+    day = 86_400_000
+    first = START_MS // day * day + 2 * day
+    nine_before, nine_now = first + 7 * 3_600_000, first + 6 * 3_600_000
+    changed_ms = first + 3 * day
+    task = a_task("T", schedule=Daily(time="09:00", timezone="Asia/Beirut"))
+    pasts = {part: (InForce(changed_ms, old), InForce(ENDLESS_MS, new))}
+    replanned = changed(2, changed_ms - 60_000, calendar=({"fingerprint": "a"}, {"fingerprint": "b"}))
+
+    def verdict(at_ms: int) -> str:
+        return asked(at_ms, replanned, now_ms=first + 9 * day, task=task, pasts=pasts).verdict
+
+    assert (verdict(nine_before), verdict(nine_now)) == ("pending", "no_slot")
+    assert (verdict(nine_before + 5 * day), verdict(nine_now + 5 * day)) == ("no_slot", "pending")
