@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
 from typing import Final, Protocol
 
 from gnomon_core.timing.month_days import MonthDays, month_days
@@ -32,7 +34,17 @@ class Days(Protocol):
 class CalendarSlots:
     """All wall times of some days at some times. Days and times of day are reckoned apart, so no step is a search."""
 
-    __slots__ = ("_daily", "_days", "_first", "_hours", "_last", "_minutes", "_per_day", "_seconds")
+    __slots__ = (
+        "_daily",
+        "_days",
+        "_first",
+        "_hours",
+        "_last",
+        "_minutes",
+        "_of_hour",
+        "_per_day",
+        "_seconds",
+    )
 
     def __init__(
         self, days: Days, hours: tuple[int, ...], minutes: tuple[int, ...], seconds: tuple[int, ...]
@@ -41,9 +53,10 @@ class CalendarSlots:
         self._days = days
         self._daily = isinstance(days, MonthDays) and days.every
         self._hours, self._minutes, self._seconds = hours, minutes, seconds
-        self._first = _time(hours[0], minutes[0], seconds[0])
-        self._last = _time(hours[-1], minutes[-1], seconds[-1])
-        self._per_day = len(hours) * len(minutes) * len(seconds)
+        self._of_hour = _times_of_hour(minutes, seconds)
+        self._first = hours[0] * 3600 + self._of_hour[0]
+        self._last = hours[-1] * 3600 + self._of_hour[-1]
+        self._per_day = len(hours) * len(self._of_hour)
 
     def next(self, wall: int) -> int | None:
         """The first slot at or after a wall time; None when there is none for fifty years."""
@@ -51,7 +64,14 @@ class CalendarSlots:
         found = day if self._daily else self._days.next(day)
         if found == day:
             if time <= self._last:
-                return day * DAY + self._time_from(time)
+                hour, rest = divmod(time, 3600)
+                hours, of_hour = self._hours, self._of_hour
+                at_hour = bisect_left(hours, hour)
+                if hours[at_hour] == hour:
+                    if rest <= of_hour[-1]:
+                        return wall - rest + of_hour[bisect_left(of_hour, rest)]
+                    at_hour += 1
+                return day * DAY + hours[at_hour] * 3600 + of_hour[0]
             found = day + 1 if self._daily else self._days.next(day + 1)
         return None if found is None else found * DAY + self._first
 
@@ -102,51 +122,24 @@ class CalendarSlots:
             before = total
         return counts
 
-    def _time_from(self, time: int) -> int:
-        """The first time of the day that is not before `time`; there is one."""
-        hour, rest = divmod(time, 3600)
-        hours, minutes, seconds = self._hours, self._minutes, self._seconds
-        at_hour = bisect_left(hours, hour)
-        if hours[at_hour] == hour:
-            minute, second = divmod(rest, 60)
-            if second > seconds[-1]:
-                minute, second = minute + 1, 0
-            at_minute = bisect_left(minutes, minute)
-            if at_minute < len(minutes):
-                found = minutes[at_minute]
-                of_minute = seconds[0] if found > minute else seconds[bisect_left(seconds, second)]
-                return hour * 3600 + found * 60 + of_minute
-            at_hour += 1
-        return _time(hours[at_hour], minutes[0], seconds[0])
-
     def _time_to(self, time: int) -> int:
         """The last time of the day that is not after `time`; there is one."""
-        hour, minute, second = _split(time)
-        hours, minutes, seconds = self._hours, self._minutes, self._seconds
-        at_hour = bisect_right(hours, hour) - 1
-        if hours[at_hour] == hour:
-            at_minute = bisect_right(minutes, minute) - 1
-            if at_minute >= 0 and minutes[at_minute] == minute:
-                at_second = bisect_right(seconds, second) - 1
-                if at_second >= 0:
-                    return time - second + seconds[at_second]
-                at_minute -= 1
-            if at_minute >= 0:
-                return _time(hour, minutes[at_minute], seconds[-1])
+        hour, rest = divmod(time, 3600)
+        at_hour = bisect_right(self._hours, hour) - 1
+        if self._hours[at_hour] == hour:
+            at = bisect_right(self._of_hour, rest) - 1
+            if at >= 0:
+                return time - rest + self._of_hour[at]
             at_hour -= 1
-        return _time(hours[at_hour], minutes[-1], seconds[-1])
+        return self._hours[at_hour] * 3600 + self._of_hour[-1]
 
     def _rank(self, time: int) -> int:
         """How many times of the day are before `time`."""
-        hour, minute, second = _split(time)
-        hours, minutes, seconds = self._hours, self._minutes, self._seconds
-        at_hour = bisect_left(hours, hour)
-        rank = at_hour * len(minutes) * len(seconds)
-        if at_hour < len(hours) and hours[at_hour] == hour:
-            at_minute = bisect_left(minutes, minute)
-            rank += at_minute * len(seconds)
-            if at_minute < len(minutes) and minutes[at_minute] == minute:
-                rank += bisect_left(seconds, second)
+        hour, rest = divmod(time, 3600)
+        at_hour = bisect_left(self._hours, hour)
+        rank = at_hour * len(self._of_hour)
+        if at_hour < len(self._hours) and self._hours[at_hour] == hour:
+            rank += bisect_left(self._of_hour, rest)
         return rank
 
 
@@ -155,10 +148,7 @@ def cron_slots(rule: CronRule) -> CalendarSlots:
     return CalendarSlots(month_days(rule.months, rule.days), rule.hours, rule.minutes, rule.seconds)
 
 
-def _time(hour: int, minute: int, second: int) -> int:
-    return hour * 3600 + minute * 60 + second
-
-
-def _split(time: int) -> tuple[int, int, int]:
-    minutes, second = divmod(time, 60)
-    return minutes // 60, minutes % 60, second
+@lru_cache(maxsize=1024)
+def _times_of_hour(minutes: tuple[int, ...], seconds: tuple[int, ...]) -> array[int]:
+    """The seconds in an hour of all minutes with all seconds; two bytes each, since there may be 3,600 of them."""
+    return array("H", [minute * 60 + second for minute in minutes for second in seconds])
