@@ -10,6 +10,7 @@ import pytest
 from gnomon_cli.event_lines import Line, TaskNames, event_lines
 from gnomon_schemas import events
 from gnomon_schemas.problems import Code, FieldError, problem
+from gnomon_schemas.samples import samples
 from gnomon_schemas.schedules import Interval
 from gnomon_schemas.tasks import TaskStatus, Trigger
 
@@ -177,3 +178,12 @@ def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
 def test_an_event_with_hardly_anything_in_it_is_a_line_too() -> None:
     (line,) = event_lines("executed", {}, TaskNames())
     assert _text(line).startswith("--:--")
+
+
+def test_a_new_calendar_tells_what_changed_and_how_many_slots_move() -> None:
+    event = samples()["task.replanned"]
+    assert isinstance(event, events.Replanned)
+    line = _line(event)
+    assert "zone-Asia/Manila changed" in line
+    assert "217 slots gone, 217 new" in line
+    assert line.split()[-1] == "on"
