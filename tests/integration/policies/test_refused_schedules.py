@@ -1,8 +1,12 @@
-"""Schedules that cannot be: refused over HTTP and over NATS with the same problem, and nothing is left of them."""
+"""Schedules that cannot be: refused over HTTP and over NATS with the same problem, and nothing is left of them.
+
+A dry run is refused with that problem, too; and what it tells of a schedule that can be is what then comes of it.
+"""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from gnomon_schemas.events import Rejected
 from tests.harness.commands import fresh_id
 from tests.harness.over_http import OverHttp
+from tests.harness.waiting import until_async
 from tests.harness.world import World
 
 DAILY: dict[str, Any] = {"kind": "daily", "time": "09:00"}
@@ -79,25 +84,60 @@ async def test_a_bad_schedule_is_refused_alike_over_http_and_nats(
 ) -> None:
     """The same status, code, pointer and reason; a task that was there keeps its schedule."""
     schedule, pointer, word = BAD[name]
-    over_http, over_nats = await _refused(running, http, verb, schedule)
-    assert over_http == over_nats
+    over_http, over_nats, dry = await _refused(running, http, verb, schedule)
+    assert over_http == over_nats == dry
     assert (over_http["status"], over_http["code"]) == (422, "invalid_schedule")
     assert [error["pointer"] for error in over_http["errors"]] == [pointer]
     assert word in over_http["errors"][0]["message"]
 
 
+async def test_what_a_dry_run_tells_is_what_comes_of_it(running: World, http: OverHttp) -> None:
+    """Of a create, of a change and of a pause: the task as it is then, and its next fires."""
+    task, dry = fresh_id("t"), {"dry_run": "true"}
+    body = {"task_id": task, "name": task, "task_type": "echo", "schedule": {**DAILY, "max_runs": 3}}
+    told = (await http.client.post("/tasks", json=body, params=dry)).json()
+    await running.events.catch_up()
+    assert not running.events.of(task_id=task), "a dry run has made a task"
+    await _is_as_told(http, task, told, (await http.client.post("/tasks", json=body)).json())
+    for change in (
+        {"schedule": {"time": "10:00", "exclude": ["sat"]}, "priority": "high"},
+        {"status": "paused"},
+        {"schedule": {"kind": "weekly", "time": "02:30", "days": ["sun"], "timezone": "Europe/Berlin"}},
+        {"status": "scheduled", "schedule": None},
+    ):
+        told = (await http.client.patch(f"/tasks/{task}", json=change, params=dry)).json()
+        made = (await http.client.patch(f"/tasks/{task}", json=change)).json()
+        await _is_as_told(http, task, told, made)
+
+
+async def _is_as_told(http: OverHttp, task: str, told: dict[str, Any], made: dict[str, Any]) -> None:
+    by_the_clock = ("created_at", "updated_at", "revision_from")
+    # A change of the status is a command of its own, after the one for the fields.
+    expected = {name: value for name, value in told["task"].items() if name not in (*by_the_clock, "version")}
+    assert {name: made[name] for name in expected} == expected
+    assert (await http.get(f"/tasks/{task}/next"))["fires"] == told["plan"]["fires"]
+
+
+async def _is_readable(http: OverHttp, task: str) -> bool:
+    return (await http.client.get(f"/tasks/{task}")).status_code == 200
+
+
 async def _refused(
     world: World, http: OverHttp, verb: str, schedule: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two problems, without what differs by nature: the trace."""
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The problems over HTTP, over NATS and of a dry run, without what differs by nature: the trace."""
     task = fresh_id("t")
     body: dict[str, Any] = {"schedule": schedule}
     if verb == "create":
         body |= {"task_id": task, "name": task, "task_type": "echo"}
+        dry = await http.client.post("/tasks", json=body, params={"dry_run": "true"})
         answer = await http.client.post("/tasks", json=body)
     else:
         await world.commands.create(task, schedule=HOURLY)
         answer = await http.client.patch(f"/tasks/{task}", json=body)
+        # A dry run knows the task from the read models, which hear of it a moment later.
+        await until_async(partial(_is_readable, http, task))
+        dry = await http.client.patch(f"/tasks/{task}", json=body, params={"dry_run": "true"})
     body.pop("task_id", None)
     outcome = await world.commands.send(verb, task, body)
     assert not outcome["ok"]
@@ -106,7 +146,7 @@ async def _refused(
     assert all(isinstance(seen.event, Rejected) for seen in told), told
     if verb == "update":
         assert (await world.task_register(task))[1].version == 1
-    problems = [answer.json(), outcome["error"]]
+    problems = [answer.json(), outcome["error"], dry.json()]
     for problem in problems:
         problem.pop("trace_id", None)
-    return problems[0], problems[1]
+    return problems[0], problems[1], problems[2]
