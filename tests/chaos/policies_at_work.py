@@ -14,11 +14,11 @@ from collections import defaultdict
 from functools import partial
 from typing import Any, Final
 
-from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.events import Executed, Queued, Retrying, Started, StatusChanged, Updated
 from tests.harness.events import Seen
 from tests.harness.ledger import audit
-from tests.harness.recorded import most_at_once
+from tests.harness.recorded import most_at_once, most_in_any
 from tests.harness.world import World, now_ms
 
 __all__ = ["NARROW_POOL", "PARTS", "Part"]
@@ -421,6 +421,60 @@ class Pools(Part):
         """Never more of all of them at a time than the pool allows."""
         events = [seen for seen in self.world.events.all if seen.task_id in set(self.tasks)]
         assert most_at_once(events) <= self.LIMIT, f"{most_at_once(events)} at a time in the pool"
+
+
+class Keys(Part):
+    """Tasks of several shards that share a key, tasks with a rate, and runs that are not to be repeated too soon."""
+
+    name = "keys"
+    RATE: Final = {"count": 3, "per_seconds": 4}
+    UNIQUE_SECONDS: Final = 3600
+    INPUTS: Final = 4
+
+    async def begin(self) -> None:
+        """Two keys, each of tasks of both partitions; two tasks with a rate of their own."""
+        self.keyed: dict[str, list[str]] = {}
+        for key, limit in (("one", 1), ("pair", 2)):
+            self.keyed[key] = [self.world.task_in(partition, f"key-{key}-") for partition in (0, 1)]
+            for task in self.keyed[key]:
+                await self.create(
+                    task,
+                    task_type="policy_scripted",
+                    config={"steps": ["fail", "ok"]},
+                    retry={"max_attempts": 2, "backoff": "constant", "initial_seconds": 0.5},
+                    schedule={"kind": "interval", "every_seconds": 2},
+                    overlap="queue_all",
+                    concurrency_key=key,
+                    concurrency_limit=limit,
+                )
+        self.rated = [self.world.task_in(partition, "rated-") for partition in (0, 1)]
+        for task in self.rated:
+            await self.create(
+                task, overlap="allow", concurrency_key="rate", rate_limit=self.RATE, concurrency_limit=9
+            )
+        await self.create("unique", overlap="allow", unique_for_seconds=self.UNIQUE_SECONDS)
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Run what has a rate now and then, and the same few inputs again and again."""
+        while await self.pause(over, 1, 3):
+            task = self.random.choice((*self.rated, "unique"))
+            body = {"trigger_data": self.random.randrange(self.INPUTS)} if task == "unique" else {}
+            outcome = await self.world.commands.decided("run", task, body)
+            assert outcome["ok"], outcome
+
+    def check(self) -> None:
+        """Never more of a key at a time than its limit, nor starts in any span than its rate; each input once."""
+        for key, limit in (("one", 1), ("pair", 2)):
+            events = [seen for seen in self.world.events.all if seen.task_id in self.keyed[key]]
+            assert most_at_once(events) <= limit, f"{most_at_once(events)} at a time of key {key}"
+        starts = [
+            instant_ms(seen.event.started_at)
+            for seen in self.world.events.all
+            if seen.task_id in self.rated and isinstance(seen.event, Started)
+        ]
+        most = most_in_any(self.RATE["per_seconds"] * 1000, starts)
+        assert most <= self.RATE["count"], f"{most} starts within {self.RATE['per_seconds']} s"
+        assert len(self.ended("unique")) <= self.INPUTS
 
 
 class Backfills(Part):

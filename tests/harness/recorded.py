@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tests.harness.events import Seen
 
-__all__ = ["most_at_once"]
+__all__ = ["most_at_once", "most_in_any"]
 
 
 def most_at_once(events: Iterable[Seen]) -> int:
@@ -22,3 +22,9 @@ def most_at_once(events: Iterable[Seen]) -> int:
             under_way.discard((seen.task_id, seen.run))
         most = max(most, len(under_way))
     return most
+
+
+def most_in_any(span_ms: int, at_ms: Iterable[int]) -> int:
+    """The most of these instants that lie within any half-open span of such a length."""
+    found = sorted(at_ms)
+    return max((sum(one <= other < one + span_ms for other in found) for one in found), default=0)
