@@ -24,7 +24,7 @@ RUNS: Final = 4
 
 async def test_keys_and_rates_hold_though_schedulers_are_killed(world: World) -> None:
     """Two tasks in two shards share a key, two others a rate. Two of three schedulers are killed, one after the other,
-    while runs wait: never are two of the key in flight, nor do more start than the rate allows, and all are executed."""
+    while runs wait: never are two of the key in flight, nor do more start than the rate allows, and all have run."""
     *schedulers, _, _ = await asyncio.gather(
         *(world.scheduler() for _ in range(3)), world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES)
     )
