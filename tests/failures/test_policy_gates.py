@@ -112,7 +112,7 @@ async def test_units_are_kept_when_schedulers_are_killed_with_them_in_use(world:
         )
     for task in free:
         await world.commands.create(task, pool=pool, overlap="allow", schedule=EVERY_SECOND)
-    for limit in (2, 3, 2):
+    for limit in (2, 3):
         done = watched.done
         await until(lambda done=done: watched.done >= done + 4, within=20)  # type: ignore[misc] # bound now
         await alive.pop(0).kill()
