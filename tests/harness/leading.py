@@ -96,6 +96,7 @@ class Leader:
     async def lead(self) -> Leader:
         """Take the shard over. Raises Deposed."""
         await self.shard.start()
+        self.shard.pools_changed()
         return self
 
     async def die(self) -> None:

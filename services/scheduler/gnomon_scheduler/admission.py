@@ -162,6 +162,7 @@ class Admission:
     def _let_go_of(self, name: str, door: _Door) -> None:
         if door.leave is None and not door.queue.waiting:
             self._pools.pop(name, None)
+            self._out.pop((name, None), None)
 
     def _share(self, pool: str) -> int:
         """How much of one user this shard may have out in a pool."""
@@ -182,7 +183,10 @@ class Admission:
 
     def _pool_hindrance(self, user: str | None, pool: str) -> str | None:
         door = self._pools.get(pool)
-        if user is not None and self._out.get((pool, user), 0) >= self._share(pool):
+        if user is None:
+            if door is None:
+                return None
+        elif self._out.get((pool, user), 0) >= self._share(pool):
             return "fair"
         if door is None:
             return None
@@ -284,31 +288,39 @@ class Admission:
 
     def release(self, task: TaskState, flight: Flight) -> None:
         """An attempt has ended, or is not to be handed out after all: what it held, or waited for, is free."""
-        user = task.reg.user_id
-        name = (task.task_id, flight.run)
-        if flight.pool is not None:
-            pool, flight.pool = flight.pool, None
-            left = self._out.get((pool, user), 0) - 1
-            if left > 0:
-                self._out[pool, user] = left
-            else:
-                self._out.pop((pool, user), None)
-            door = self._pools.get(pool)
-            if door is not None:
-                if door.leave is not None:
-                    door.leave.release(started=True)
-                    self._stirred.add(door)
-                door.queue.refresh(user)
-        if self._waiting and name in self._waiting:
-            door, item = self._waiting.pop(name)
-            door.queue.remove(item)
-            door.members.pop(name, None)
-            self._stirred.add(door)
+        pool = flight.pool
+        if pool is not None:
+            flight.pool = None
+            user, door = task.reg.user_id, self._pools.get(pool)
+            if user is not None or door is not None:
+                self._count_in(pool, user, door)
+        if self._waiting:
+            self._stop_waiting(task, flight)
         if flight.key is not None:
             door = self._key_door(flight.key)
             flight.key = None
-            door.members.pop(name, None)
+            door.members.pop((task.task_id, flight.run), None)
             self._leave(door).release(started=flight.begun)
+            self._stirred.add(door)
+
+    def _count_in(self, pool: str, user: str | None, door: _Door | None) -> None:
+        left = self._out.get((pool, user), 0) - 1
+        if left > 0:
+            self._out[pool, user] = left
+        else:
+            self._out.pop((pool, user), None)
+        if door is not None:
+            if door.leave is not None:
+                door.leave.release(started=True)
+                self._stirred.add(door)
+            door.queue.refresh(user)
+
+    def _stop_waiting(self, task: TaskState, flight: Flight) -> None:
+        name = (task.task_id, flight.run)
+        door, item = self._waiting.pop(name, (None, None))
+        if door is not None and item is not None:
+            door.queue.remove(item)
+            door.members.pop(name, None)
             self._stirred.add(door)
 
     def started(self, flight: Flight, at_ms: int) -> None:

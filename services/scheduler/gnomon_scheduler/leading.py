@@ -153,6 +153,9 @@ class Leading(Service):
             self._reload(partition)
             raise
         self._shards[partition] = shard
+        # What changed while it started was told to the others only.
+        shard.pools_changed()
+        shard.executors_changed()
         sweep = Sweep(
             self._bus,
             shard,

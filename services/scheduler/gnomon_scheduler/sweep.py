@@ -39,6 +39,7 @@ __all__ = ["Sweep"]
 
 _log = structlog.get_logger(__name__)
 _REMOVED_A_SWEEP = 200
+_KEYS_A_SWEEP = 5000
 
 
 class _DueKey(msgspec.Struct, frozen=True, gc=False):
@@ -163,7 +164,7 @@ class Sweep(Service):
     async def _remove_keys(self) -> None:
         """Remove the registers of keys that nobody uses: exactly, so that one written meanwhile stays."""
         book = self._shard.book
-        for gate, seq in list(book.memory.idle_keys.items())[:_REMOVED_A_SWEEP]:
+        for gate, seq in list(book.memory.idle_keys.items())[:_KEYS_A_SWEEP]:
             register = subjects.gate_register("key", self._shard.partition, gate)
             await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
             self._shard.request(self._forgetting_key(gate, seq))
