@@ -20,6 +20,7 @@ from math import ceil
 from gnomon_scheduler.decisions.gates import strictest
 from gnomon_scheduler.decisions.leave import Leave
 from gnomon_scheduler.decisions.queue import Item, Queue
+from gnomon_scheduler.dues import priority_of
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -31,6 +32,7 @@ __all__ = ["Admission", "key_of"]
 
 _LEAST_SHARE = 2
 _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+_RANK_OF_LATE = len(PRIORITIES)
 
 
 def key_of(task_id: str, spec: TaskSpec) -> str | None:
@@ -223,31 +225,40 @@ class Admission:
         return False
 
     def _wait(self, door: _Door, task: TaskState, flight: Flight, pool: str) -> None:
-        spec = task.reg.spec
-        item = Item(task, flight, task.reg.user_id, _RANKS[spec.priority], flight.emit_ms, pool)
+        # Late ones go after everything live, by when they were found late: most are older than what is live.
+        rank = _RANK_OF_LATE if flight.waits_late else _RANKS[priority_of(task, flight)]
+        since_ms = flight.late_ms if flight.waits_late else flight.emit_ms
+        item = Item(task, flight, task.reg.user_id, rank, since_ms, pool)
         self._waiting[task.task_id, flight.run] = (door, item)
         door.queue.add(item)
         self._stirred.add(door)
 
-    def ready(self, may_go: Callable[[TaskState, Flight], bool], limit: int) -> list[Item]:
-        """Those of the waiting that go now, their units taken. `may_go` is asked of each first."""
-        going: list[Item] = []
+    def let_go(
+        self, may_go: Callable[[TaskState, Flight], bool], go: Callable[[Item], None], limit: int
+    ) -> None:
+        """Let those of the waiting `go` that can now, their units taken, up to so many.
+
+        `may_go` is asked of each when those before it are gone: of one task one may be in another's way.
+        """
+        left = limit
         for door in [door for door in self._stirred if door.kind == "key"]:
-            while self._leave(door).room and len(going) < limit:
+            while self._leave(door).room and left > 0:
                 item = self._next(door, may_go)
                 if item is None:
                     break
-                self._with_key(door, item, going)
+                if self._with_key(door, item):
+                    go(item)
+                    left -= 1
         for name, door in list(self._pools.items()):
-            while door.queue.wanting and len(going) < limit:
+            while door.queue.wanting and left > 0:
                 if door.leave is not None and (not door.leave.room or self._paused(name)):
                     break
                 item = self._next(door, may_go)
                 if item is not None:
                     self.take(item.task, item.flight, name)
-                    going.append(item)
+                    go(item)
+                    left -= 1
             self._let_go_of(name, door)
-        return going
 
     def _next(self, door: _Door, may_go: Callable[[TaskState, Flight], bool]) -> Item | None:
         """The first of a queue that may go; those before it that may not wait no more."""
@@ -260,16 +271,16 @@ class Admission:
             self.release(task, flight)
         return None
 
-    def _with_key(self, door: _Door, item: Item, going: list[Item]) -> None:
-        """An execution has its key: on to its pool."""
+    def _with_key(self, door: _Door, item: Item) -> bool:
+        """An execution has its key: on to its pool. Whether it goes; if not, it waits there."""
         task, flight = item.task, item.flight
         flight.key, flight.begun = door.gate, False
         self._leave(door).take()
         if self._pool_hindrance(task.reg.user_id, item.pool) is None:
             self.take(task, flight, item.pool)
-            going.append(item)
-        else:
-            self._wait(self._pools.get(item.pool) or self._pool_door(item.pool), task, flight, item.pool)
+            return True
+        self._wait(self._pools.get(item.pool) or self._pool_door(item.pool), task, flight, item.pool)
+        return False
 
     def turned_away(self) -> list[Item]:
         """Slots that may not wait for their key, which is busy: they wait no more. See `Overlap.SKIP`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -74,11 +75,13 @@ class CommandDesk:
         applier: Applier,
         surroundings: Callable[[int], Surroundings],
         look_at: Callable[[TaskState], None],
+        spec_changed: Callable[[TaskState], None],
         obey: Callable[[CatchUpOrder], None],
         gates: GateDesk,
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
         self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
+        self._spec_changed = spec_changed
         self._obey, self._gates = obey, gates
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
@@ -240,8 +243,11 @@ class CommandDesk:
             task = TaskState(reg, 0)
             self._book.memory.tasks[reg.task_id] = task
         decision.reg = reg
+        spec_changed = reg.spec is not task.reg.spec
         unit = self._applier.apply(task, decision, command_seq=command.seq, traceparent=command.traceparent)
         self._look_at(task)
+        if spec_changed:
+            unit.when_stored(partial(self._spec_changed, task))
         first = decision.events[0] if decision.events else None
         # The event that answers shows the task as it is after the change: as the answer does.
         shown = first.task if isinstance(first, Created | Updated) else None

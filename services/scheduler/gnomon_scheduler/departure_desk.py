@@ -16,6 +16,7 @@ from gnomon_core.rules.task_type import resolve
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.departing import Departure, departure
+from gnomon_scheduler.decisions.queue import Item
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.late_runs import LateKey, LateRuns
@@ -99,6 +100,13 @@ class DepartureDesk:
                 self._book.arm(task_id, flight)
         self._parked.clear()
 
+    def look_again(self, task: TaskState) -> None:
+        """The task has changed: what of it waits for an executor, a pool or a key may need another one now."""
+        for flight in task.flights.values():
+            if flight.written and not flight.emitted:
+                self._admission.release(task, flight)
+                self._book.arm(task.task_id, flight)
+
     async def publish_armed(self, now_ms: int) -> None:
         """Publish the dues of what is written ahead and may go now. Raises Deposed."""
         ready: list[Ready] = []
@@ -125,14 +133,19 @@ class DepartureDesk:
         self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready], units: list[Unit]
     ) -> None:
         """Decide about one execution whose time has come: `ready` are those that go."""
-        if self._may_go(task, flight, now_ms, units) and self._admission.admit(task, flight, self.pool(task)):
+        if not self._may_go(task, flight, now_ms, units):
+            return
+        if flight.waits_late:
+            # Also where it has to wait for its pool: what is let go from there is bounded by the pool alone.
+            self.late.let_go()
+        if self._admission.admit(task, flight, self.pool(task)):
             self._go(task, flight, now_ms, ready)
 
     def _go(self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready]) -> None:
         if flight.waits_late:
             # Late as it is, it has as long to be claimed as one that came on time.
             flight.expires_ms = now_ms + int(task.reg.spec.expires_after_seconds * 1000)
-            self.late.handed_out(LateKey(task.task_id, flight.run))
+            self.late.over(LateKey(task.task_id, flight.run))
         flight.gated, flight.emitted = False, True
         ready.append((task, flight))
 
@@ -156,8 +169,10 @@ class DepartureDesk:
             _, waiting = self._waiting(task.task_id, flight.run)
             return waiting is flight and self._may_go(task, flight, now_ms, units)
 
-        for item in self._admission.ready(may_go, max(0, _DUES_A_TURN - len(ready))):
+        def go(item: Item) -> None:
             self._go(item.task, item.flight, now_ms, ready)
+
+        self._admission.let_go(may_go, go, max(0, _DUES_A_TURN - len(ready)))
         units += [
             self._drop(item.task, item.flight, Skipped, "key", now_ms)
             for item in self._admission.turned_away()

@@ -15,7 +15,12 @@ from gnomon_schemas.dues import Due
 from gnomon_schemas.headers import GATE, TRACEPARENT
 from gnomon_schemas.tasks import Priority, Trigger
 
-__all__ = ["due_of"]
+__all__ = ["due_of", "priority_of"]
+
+
+def priority_of(task: TaskState, flight: Flight) -> Priority:
+    """The priority of an execution: its task's, but the lowest for a backfill's."""
+    return Priority.LOW if flight.trigger is Trigger.BACKFILL else task.reg.spec.priority
 
 
 def due_of(
@@ -30,7 +35,7 @@ def due_of(
     """The due of the flight's present attempt. The config is the task's as it is now."""
     reg = task.reg
     spec, resolved = reg.spec, resolve(reg.spec, types)
-    priority = Priority.LOW if flight.trigger is Trigger.BACKFILL else spec.priority
+    priority = priority_of(task, flight)
     # What it was counted in, should its type have another one since.
     pool = flight.pool or resolved.pool
     deadline_ms = None

@@ -118,10 +118,9 @@ class LateRuns:
                 return key
         return None
 
-    def handed_out(self, key: LateKey) -> None:
-        """Its due is published."""
+    def let_go(self) -> None:
+        """One that was taken goes: its due is published, or it waits for nothing but its pool or key."""
         self._tokens = max(0.0, self._tokens - 1)
-        self.over(key)
 
     def over(self, key: LateKey) -> None:
         """It does not wait any more."""

@@ -294,6 +294,7 @@ class Shard(Service):
             self._applier,
             self._surroundings,
             self._own.look_at,
+            self._departures.look_again,
             self._departures.late.obey,
             self._gates,
         )

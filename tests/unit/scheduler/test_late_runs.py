@@ -38,7 +38,8 @@ class Late:
         gone = []
         while (key := self.runs.take(now_ms)) is not None:
             self.flights.pop(key).emitted = True
-            self.runs.handed_out(key)
+            self.runs.let_go()
+            self.runs.over(key)
             gone.append(key.task_id)
         return gone
 
