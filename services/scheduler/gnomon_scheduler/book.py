@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import count
 from typing import NamedTuple
 
@@ -50,6 +50,9 @@ _log = structlog.get_logger(__name__)
 
 _FLUSH_AFTER_SECONDS = 0.1
 _FLUSH_A_TURN = 600
+_NOT_YET_MS = 1 << 62
+_DERIVED_A_UNIT = 100
+"""Events that follow from folding, of one task: each may hold an error of some 30 KiB, and a batch some MiB."""
 _FLUSH_BYTES = 3 * 1024 * 1024
 _HEARTBEAT_SECONDS = 1.0
 """While slots are handed out the stored watermark is at most this old: what a successor has to look through again."""
@@ -88,8 +91,8 @@ class Book:
         """Every plain slot with an emission time up to here has a stored outcome."""
         self.last_command = committer.current.last_command
         self.ring = committer.current.ring
-        self.handled_until_ms = 0
-        """Once the watermark is here, what a predecessor handed out matters no more."""
+        self.handled_until_ms = _NOT_YET_MS
+        """Once the watermark is here, what a predecessor handed out matters no more. Set by the take-over."""
         self.armed: list[Armed] = []
         """Heap of executions by the time that their due is to be published."""
         self._bus, self._clock, self._committer = bus, clock, committer
@@ -99,6 +102,8 @@ class Book:
         """Every part of a calendar that a task of the shard depends on has its register."""
         self._to_arm: dict[str, list[Flight]] = {}
         self._derived: dict[str, list[Event]] = {}
+        self._full: set[str] = set()
+        """Tasks with so many of these that nothing more is to be folded before they are stored."""
         self._flush_at: float | None = None
         self._stored_at = clock.monotonic()
         self._oldest, self._oldest_at = 0, float("-inf")
@@ -144,7 +149,16 @@ class Book:
 
     def derive(self, task_id: str, events: Iterable[Event]) -> None:
         """Events that follow from folding, to be stored with the task's register."""
-        self._derived.setdefault(task_id, []).extend(events)
+        waiting = self._derived.setdefault(task_id, [])
+        waiting.extend(events)
+        if len(waiting) >= _DERIVED_A_UNIT:
+            self._full.add(task_id)
+            self._flush_at = self._clock.monotonic()
+
+    @property
+    def full(self) -> bool:
+        """Whether what was folded is to be stored before more is: a task's events have to fit into one batch."""
+        return bool(self._full)
 
     def take_off(self, task: TaskState, flight: Flight) -> None:
         """The execution is in flight from now on."""
@@ -180,6 +194,7 @@ class Book:
 
     def unit(self, task: TaskState, notes: Iterable[Note] = (), *, command_seq: int = 0) -> Unit:
         """A unit with the task's register as it is now, what follows from folding, and what is armed once stored."""
+        self._full.discard(task.task_id)
         derived = [self.note(event, run=_run_of(event)) for event in self._derived.pop(task.task_id, ())]
         unit = Unit(
             task=task, notes=[*notes, *derived], others=self.keep_rules(task), command_seq=command_seq
@@ -293,7 +308,7 @@ class Book:
         register = msgspec.structs.replace(
             self._committer.current,
             watermark_ms=self.watermark_ms,
-            fold_position=self.memory.fold_position(),
+            fold_position=self._fold_position(self.watermark_ms),
         )
         await self._committer.store(register, [note.message for note in notes])
 
@@ -318,7 +333,7 @@ class Book:
             epoch=self.epoch,
             owner=self.owner,
             watermark_ms=watermark_ms,
-            fold_position=memory.fold_position(batch.registers.keys()),
+            fold_position=self._fold_position(watermark_ms, batch.registers.keys()),
             oldest_unfinished=self._oldest_unfinished(),
             last_command=last_command,
             due_fence=self.emitter.fence,
@@ -338,6 +353,13 @@ class Book:
         for offset, note in enumerate([*batch.others.values(), *batch.notes]):
             if note.on_seq is not None:
                 note.on_seq(first_other + offset)
+
+    def _fold_position(self, watermark_ms: int, written: Container[str] = ()) -> int:
+        """Up to where nobody has to fold again, to be stored with a watermark."""
+        if watermark_ms < self.handled_until_ms:
+            # By the events behind it a successor finds which slots after the watermark a predecessor handed out.
+            return self._committer.current.fold_position
+        return self.memory.fold_position(written)
 
     def _oldest_unfinished(self) -> int:
         """Looked up at most once a second: an old answer stays true, and with many in flight it is not free."""

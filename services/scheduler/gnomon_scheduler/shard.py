@@ -325,6 +325,9 @@ class Shard(Service):
             seq, run, event = memory.recent.popleft()
             takeover.note_handled(memory, event.task_id, run)
             self._fold(seq, run, event)
+            if book.full:
+                # A crash in between has all of it folded again: what is in registers is folded only once.
+                await book.store(book.flush(everything=True), book.watermark_ms)
         wanted = {(found.due.task_id, found.due.run) for found in taken.dues}
         wanted |= {(task_id, run) for task_id, task in memory.in_flight.items() for run in task.flights}
         for task_id, run in wanted:
@@ -432,7 +435,7 @@ class Shard(Service):
 
     def _fold_inbox(self) -> None:
         inbox, memory = self._inbox, self._book.memory
-        while inbox:
+        while inbox and not self._book.full:
             message = inbox.popleft()
             # Registers, and events of tasks themselves, are this leader's own, since all came here that was before
             # the barrier; a higher epoch's shows at the next batch.
