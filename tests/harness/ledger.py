@@ -195,8 +195,9 @@ def _audit_task(result: Audit, task_id: str, events: list[Seen], until_ms: int, 
             result.strange.append(f"{task_id}.{slot_run(slot)} is no slot and has {found}")
 
 
-_NEVER_TO_RUN = frozenset({"overlap", "limit", "key"})
-"""Reasons of slots that were skipped when they came due: they do not count as runs of their schedule."""
+_NEVER_TO_RUN = frozenset({"overlap", "limit"})
+"""Reasons of slots that were skipped when they came due: they do not count as runs of their schedule. One that was
+skipped because its key was taken had been written ahead and counted."""
 
 
 def _until_exhausted(

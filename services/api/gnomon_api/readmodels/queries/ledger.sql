@@ -18,7 +18,7 @@ where task_id = any($1::text[]) and trigger = 'schedule' and scheduled_for >= $2
 -- How many slots of some revisions, [first, last], counted as runs of their schedule, and the last of which anything is
 -- recorded.
 select wanted.task_id, wanted.first,
-       count(*) filter (where not (status = 'skipped' and reason in ('overlap', 'limit', 'key'))) as counted,
+       count(*) filter (where not (status = 'skipped' and reason in ('overlap', 'limit'))) as counted,
        max(scheduled_for) as last
 from unnest($1::text[], $2::integer[], $3::integer[]) as wanted (task_id, first, last)
 join executions on executions.task_id = wanted.task_id and trigger = 'schedule'
