@@ -59,10 +59,9 @@ async def test_a_backfill_runs_what_is_missing_once_whoever_dies_meanwhile(
         await _through(world, gaps["backfill_id"], 3)
         await _cancelled(world, http)
         found = await world.settled()
-        assert (found.expected, found.outcomes["executed"]) == (
-            0,
-            found.runs - found.outcomes["skipped(cancelled)"],
-        )
+        # A minute may have begun meanwhile: its slot is live.
+        ended = found.executed() + found.outcomes["skipped(cancelled)"]
+        assert ended == found.expected + found.runs, found
         await until_async(lambda: _nothing_under_way(http))
 
 
