@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.limits import BACKFILL_CONCURRENCY_MAX, BACKFILLS_PER_TASK
+from gnomon_schemas.limits import BACKFILL_CONCURRENCY_MAX
 from tests.harness.fake_executor import Work
 from tests.harness.world import World, now_ms
 
@@ -23,11 +23,13 @@ async def test_a_thousand_executions_of_a_task_fail_while_nobody_leads(world: Wo
         retry={"max_attempts": 1},
     )
     span = {"from": format_instant(at_ms - 100 * 86_400_000), "to": format_instant(at_ms)}
-    for _ in range(BACKFILLS_PER_TASK):
+    for _ in range(5):
         await world.commands.ok(
             "backfill", task, {**span, "only": "all", "concurrency": BACKFILL_CONCURRENCY_MAX}
         )
-    works = [await fake.next(task_id=task) for _ in range(BACKFILLS_PER_TASK * BACKFILL_CONCURRENCY_MAX)]
+    for _ in range(10):
+        await asyncio.gather(*(world.commands.ok("run", task) for _ in range(50)))
+    works = [await fake.next(task_id=task) for _ in range(1000)]
     await first.die()
 
     async def fail(some: list[Work]) -> None:

@@ -296,3 +296,32 @@ def test_a_task_that_has_no_slots_takes_none(change: dict[str, Any], code: Code)
 def test_a_completed_task_can_still_be_backfilled() -> None:
     task = TaskState(msgspec.structs.replace(register(), ended="completed", ended_ms=NOW_MS), 1)
     assert begin(task) == [run(-10)]
+
+
+def test_backfills_leave_room_for_everything_else_of_their_task() -> None:
+    """Ten of a hundred at a time would fill the register, and every live slot would be `skipped(limit)`."""
+    task = task_state(overlap="allow")
+    for number in range(BACKFILLS_PER_TASK):
+        asked = command("backfill", **{"from": at(-500), "to": at(0), "only": "all", "concurrency": 100})
+        decision = decide(task, [], asked._replace(command_id=f"c-{number}"), around(NOW_MS))
+        task.reg = decision.reg
+        for flight, _ in decision.queued:
+            task.take_off(flight)
+    while goes_on(task):
+        pass
+    assert course_of(task, NOW_MS, NOW_MS, runnable=True) is Course.EMIT
+
+
+def test_a_backfill_is_through_when_it_has_no_slot_left_whatever_was_counted() -> None:
+    """Another calendar's rules may give its span fewer slots, or more, than there were when it began."""
+    for counted in (9, 11):
+        task = task_state()
+        begin(task, concurrency=10)
+        (record,) = task.reg.backfills
+        task.reg = msgspec.structs.replace(
+            task.reg, backfills=(msgspec.structs.replace(record, left=counted - 10),)
+        )
+        for number, name in enumerate(list(task.flights)):
+            folded(task, _result(name), seq=10 + number)
+        goes_on(task)
+        assert task.reg.backfills == ()

@@ -43,6 +43,9 @@ __all__ = ["backfill", "go_on"]
 _BEGUN_AT_ONCE = 400
 """Executions that one decision puts in flight: they have to fit into one batch, each with an event."""
 
+_IN_FLIGHT_MAX = ENTRIES_PER_TASK // 2
+"""Of all backfills of a task together: what else it runs has to find room in its register."""
+
 
 def backfill(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
@@ -127,7 +130,8 @@ def _filled(
 
     The very same register where nothing changes. `runs` are the runs of the task that are in flight.
     """
-    room = min(_BEGUN_AT_ONCE, ENTRIES_PER_TASK - len(runs))
+    own = sum(record.in_flight(runs) for record in reg.backfills)
+    room = min(_BEGUN_AT_ONCE, _IN_FLIGHT_MAX - own, ENTRIES_PER_TASK - len(runs))
     queued: list[tuple[Flight, Queued]] = []
     kept: list[Backfilling] = []
     for record in reg.backfills:
@@ -139,7 +143,8 @@ def _filled(
             begun.append(slot)
         queued += [_execution(reg, record.prefix, slot, around) for slot in begun]
         after = _behind(record, begun)
-        if after.left or in_flight or begun:
+        # Not by what was counted: another calendar's rules may give the span other slots than it had then.
+        if in_flight or begun or next(_slots_left(after), None) is not None:
             kept.append(after)
     if not queued and len(kept) == len(reg.backfills):
         return reg, []
@@ -163,7 +168,7 @@ def _behind(record: Backfilling, begun: list[int]) -> Backfilling:
     return msgspec.structs.replace(
         record,
         cursor_s=begun[-1],
-        left=record.left - len(begun),
+        left=max(0, record.left - len(begun)),
         slots=None if record.slots is None else record.slots[len(begun) :],
     )
 
