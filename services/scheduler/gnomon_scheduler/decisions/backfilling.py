@@ -16,7 +16,7 @@ end of the task holds it up; cancelling and deleting the task end it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -27,6 +27,7 @@ from gnomon_core.rules.task_limits import wrong
 from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.overlapping import room_for
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged, updated
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Backfilling, Cancelling, TaskRegister
@@ -68,7 +69,7 @@ def backfill(
         backfills=(*old.backfills, record),
     )
     decision = Decision(begun)
-    decision.reg, decision.queued = _filled(begun, task.flights, around)
+    decision.reg, decision.queued = _filled(begun, task, around)
     runs = [*task.flights, *(flight.run for flight, _ in decision.queued)]
     decision.events.append(updated(old, decision.reg, command, around, running=task.running, runs=runs))
     return decision
@@ -79,7 +80,7 @@ def go_on(task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings)
     old = task.reg
     if not old.backfills:
         return None
-    reg, queued = _filled(old, task.flights, around)
+    reg, queued = _filled(old, task, around)
     return None if reg is old else Decision(reg, queued=queued)
 
 
@@ -124,14 +125,15 @@ def _listed(schedule: Schedule, texts: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _filled(
-    reg: TaskRegister, runs: Collection[str], around: Surroundings
+    reg: TaskRegister, task: TaskState, around: Surroundings
 ) -> tuple[TaskRegister, list[tuple[Flight, Queued]]]:
     """The register after its backfills have handed out what they may, and the executions that begin.
 
-    The very same register where nothing changes. `runs` are the runs of the task that are in flight.
+    The very same register where nothing changes.
     """
+    runs = task.flights
     own = sum(record.in_flight(runs) for record in reg.backfills)
-    room = min(_BEGUN_AT_ONCE, _IN_FLIGHT_MAX - own, ENTRIES_PER_TASK - len(runs))
+    room = min(_BEGUN_AT_ONCE, _IN_FLIGHT_MAX - own, ENTRIES_PER_TASK - len(runs), room_for(task))
     queued: list[tuple[Flight, Queued]] = []
     kept: list[Backfilling] = []
     for record in reg.backfills:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from gnomon_core.timing import count_fires, fires, jitter_ms, last_fire
-from gnomon_scheduler.decisions.overlapping import Way, in_the_way, way_past
+from gnomon_scheduler.decisions.overlapping import Way, in_the_way, room_for, way_past
 from gnomon_scheduler.decisions.slots import flight_of
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import format_instant, slot_run
@@ -81,6 +81,7 @@ def _most(task: TaskState) -> int:
     policy = task.reg.spec.catch_up
     waiting = sum(flight.waits_late for flight in task.flights.values())
     bounds = [1 if policy.policy is CatchUpPolicy.LATEST else policy.limit, ENTRIES_PER_TASK - waiting]
+    bounds.append(room_for(task))
     if task.reg.runs_left is not None:
         bounds.append(task.reg.runs_left)
     return min(bounds)

@@ -14,6 +14,7 @@ from enum import Enum
 from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.registers import Cancelling
+from gnomon_schemas.codec import encode
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import Overlap, Trigger
 
@@ -24,9 +25,18 @@ __all__ = [
     "live_one_waits",
     "next_gated",
     "replaced",
+    "room_for",
     "runs_beside",
     "way_past",
 ]
+
+_FLIGHTS_BYTES = 850 * 1024
+"""Of a register, for config, metadata and executions; the rest is for its other parts, the largest of them the slots
+that backfills list."""
+_FLIGHT_BYTES = 420
+_NAMES_BYTES = 300
+_FEW = 300
+"""So many fit whatever they and their task are."""
 
 
 class Way(Enum):
@@ -79,7 +89,23 @@ def replaced(task: TaskState, deadline_ms: int, command_id: str | None = None) -
 
 def has_room(task: TaskState) -> bool:
     """Whether the task's register takes another execution. The backlog has a bound of its own (`catching_up`)."""
-    return sum(not flight.waits_late for flight in task.flights.values()) < ENTRIES_PER_TASK
+    if len(task.flights) < _FEW:
+        return True
+    count = sum(not flight.waits_late for flight in task.flights.values())
+    return count < ENTRIES_PER_TASK and room_for(task) > 0
+
+
+def room_for(task: TaskState) -> int:
+    """How many executions with long names the task's register takes besides those it has, by its size.
+
+    A register is one message. What is reckoned of each is its entry and the wish to end it.
+    """
+    spec = task.reg.spec
+    left = _FLIGHTS_BYTES - len(bytes(spec.config)) - len(encode(spec.metadata))
+    left -= sum(
+        _FLIGHT_BYTES + 2 * len(flight.run) + len(flight.retry_of or "") for flight in task.flights.values()
+    )
+    return max(0, left // (_FLIGHT_BYTES + _NAMES_BYTES))
 
 
 def runs_beside(task: TaskState, flight: Flight) -> bool:
