@@ -1,0 +1,43 @@
+"""Late slots in a pool with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.harness.fake_executor import FakeExecutor
+from tests.harness.stage import Stage
+from tests.harness.waiting import until
+from tests.harness.world import World
+
+
+async def test_late_slots_wait_for_their_pool_behind_live_executions(world: World) -> None:
+    """They are older than all that is live, and go after it all the same."""
+    stage = Stage(world)
+    fake = await world.fake_executor()
+    await stage.lead()
+    await world.leader(1).__aenter__()
+    await stage.commands.ok("update", "default", {"max_in_flight": 1}, kind="pool")
+    holder, live = world.task_in(0, "holder"), world.task_in(0, "live")
+    for task in (holder, live):
+        await stage.commands.create(task, overlap="allow")
+    await stage.commands.ok("run", holder)
+    held = await fake.next(task_id=holder)
+    every_minute = {"kind": "interval", "every_seconds": 60}
+    catch_up = {"policy": "all", "after_seconds": 5, "limit": 1}
+    await stage.commands.create(stage.task, schedule=every_minute, overlap="allow", catch_up=catch_up)
+    stage.advance(330)
+    await until(lambda: stage.leader.shard.status().catch_up_waiting == 1)
+    await stage.commands.ok("run", live)
+    await fake.complete(held)
+    assert await next_of(stage, fake) == live
+    assert await next_of(stage, fake) == stage.task
+
+
+async def next_of(stage: Stage, fake: FakeExecutor) -> str:
+    """Complete what is handed out next while time passes, for statements are repeated by it; its task."""
+    coming = asyncio.ensure_future(fake.next())
+    while not coming.done():
+        stage.advance(0.1)
+        await asyncio.sleep(0.01)
+    await fake.complete(coming.result())
+    return coming.result().due.task_id
