@@ -23,6 +23,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from gnomon_api.readmodels.column_values import (
+    as_instant,
+    bounded,
+    carried_json,
+    indexable_json,
+    maybe_instant,
+    maybe_text,
+    plain_text,
+    trace_id_of,
+)
 from gnomon_api.readmodels.rows import (
     Attempt,
     CommandRow,
@@ -43,14 +53,11 @@ from gnomon_schemas.codec import decode_event
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.subjects import TASK_RUN, parse_event
-from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
+from gnomon_schemas.tasks import ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
 
 _POOL_EVENT: Final = "updated"
 
 __all__ = ["Fold", "fold_chain", "keys_of"]
-
-_BIGINT_MAX: Final = 2**63 - 1
-
 
 _decode_schedule: Final = msgspec.json.Decoder(Schedule).decode
 
@@ -123,20 +130,20 @@ class Fold:
             handler(stored, event)
         task = self.tasks.get(event.task_id)
         if task is not None:
-            self._touch(stored, task, _instant(event.occurred_at))
+            self._touch(stored, task, as_instant(event.occurred_at))
 
     def apply_pool(self, stored: Stored, event: PoolUpdated) -> None:
         """Fold an event of a pool. Raises as `apply`."""
         if event.command_id is not UNSET and event.command_id not in self.commands:
             self.commands[event.command_id] = CommandRow(
-                _plain(event.command_id),
+                plain_text(event.command_id),
                 "",  # of no task
-                _text(event.changed_by),
+                maybe_text(event.changed_by),
                 None,
                 "ok",
                 _POOL_EVENT,
                 None,
-                _instant(event.occurred_at),
+                as_instant(event.occurred_at),
                 stored.seq,
             )
         self.pools[event.pool] = PoolRow(
@@ -144,8 +151,8 @@ class Fold:
             event.max_in_flight,
             event.paused,
             event.version,
-            _instant(event.updated_at),
-            _text(event.changed_by),
+            as_instant(event.updated_at),
+            maybe_text(event.changed_by),
             stored.seq,
         )
 
@@ -171,7 +178,7 @@ class Fold:
     # Events of the task itself.
 
     def _created(self, stored: Stored, event: ev.Created) -> None:
-        row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
+        row = _task_row(event.task, as_instant(event.occurred_at), stored.seq)
         self.tasks[row.task_id] = row
         self.definitions[row.task_id] = _definition(event.task)
         if row.schedule is not None:
@@ -180,7 +187,7 @@ class Fold:
 
     def _updated(self, stored: Stored, event: ev.Updated) -> None:
         before = self.tasks.get(event.task_id)
-        row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
+        row = _task_row(event.task, as_instant(event.occurred_at), stored.seq)
         if before is not None:
             _carry_over(before, row, event.changes)
         self.tasks[row.task_id] = row
@@ -200,16 +207,16 @@ class Fold:
             task.base_status = event.new_status
             if _slot_state(task) != before:
                 self._mark(stored, task, event.changed_at)
-            task.updated_at = max(task.updated_at, _instant(event.changed_at))
+            task.updated_at = max(task.updated_at, as_instant(event.changed_at))
 
     def _changed_itself(
         self, stored: Stored, event: ev.StatusChanged, before: TaskRow | None, task: Task
     ) -> None:
         """More of the task than its status is another, and no caller asked for it."""
-        row = _task_row(task, _instant(event.occurred_at), stored.seq)
+        row = _task_row(task, as_instant(event.occurred_at), stored.seq)
         if before is not None:
             _carry_over(before, row, event.changes)
-            row.updated_at = max(before.updated_at, _instant(event.changed_at))
+            row.updated_at = max(before.updated_at, as_instant(event.changed_at))
         self.tasks[row.task_id] = row
         self.definitions[row.task_id] = _definition(task)
         if before is None or _slot_state(before) != _slot_state(row):
@@ -220,7 +227,7 @@ class Fold:
     def _replanned(self, stored: Stored, event: ev.Replanned) -> None:
         """Another calendar: the same schedule has other slots, under a revision of its own."""
         before = self.tasks.get(event.task_id)
-        row = _task_row(event.task, _instant(event.occurred_at), stored.seq)
+        row = _task_row(event.task, as_instant(event.occurred_at), stored.seq)
         if before is not None:
             _carry_over(before, row, ())
         self.tasks[row.task_id] = row
@@ -236,7 +243,7 @@ class Fold:
     def _deleted(self, stored: Stored, event: ev.Deleted) -> None:
         task = self.tasks.get(event.task_id)
         if task is not None:
-            task.deleted_at = _instant(event.deleted_at)
+            task.deleted_at = as_instant(event.deleted_at)
             task.version = event.version
             self._mark(stored, task, event.deleted_at)
         self._remember(stored, event, event.version, "deleted", event.deleted_at, event.user_id, ())
@@ -245,7 +252,7 @@ class Fold:
         """From now on something else decides the task's slots; without a revision, its state alone."""
         schedule = None if revision is None else task.schedule
         self.marks.append(
-            MarkRow(stored.seq, task.task_id, _instant(at), _slot_state(task), revision, schedule)
+            MarkRow(stored.seq, task.task_id, as_instant(at), _slot_state(task), revision, schedule)
         )
 
     def _remember(
@@ -258,17 +265,17 @@ class Fold:
         user_id: str | None,
         changes: tuple[ev.FieldChange, ...],
     ) -> None:
-        command_id = None if event.command_id is UNSET else _text(event.command_id)
+        command_id = None if event.command_id is UNSET else maybe_text(event.command_id)
         self.history.append(
             HistoryRow(
                 stored.seq,
                 event.task_id,
                 version,
                 what,
-                _instant(at),
-                _text(user_id),
+                as_instant(at),
+                maybe_text(user_id),
                 command_id,
-                _trace_id(stored),
+                trace_id_of(stored),
                 json_text(changes),
             )
         )
@@ -278,9 +285,9 @@ class Fold:
     def _queued(self, stored: Stored, event: ev.Queued) -> None:
         row = self._execution(stored, event, ExecutionStatus.QUEUED)
         if row.active:
-            row.reason = _text(event.reason)
-            row.trigger_data = row.trigger_data or _carried(event.trigger_data)
-            row.config_overrides = row.config_overrides or _carried(event.config_overrides)
+            row.reason = maybe_text(event.reason)
+            row.trigger_data = row.trigger_data or carried_json(event.trigger_data)
+            row.config_overrides = row.config_overrides or carried_json(event.config_overrides)
 
     def _started(self, stored: Stored, event: ev.Started) -> None:
         row = self._execution(stored, event, ExecutionStatus.RUNNING)
@@ -289,8 +296,8 @@ class Fold:
         row.status = ExecutionStatus.RUNNING
         row.reason = None
         row.attempt = event.attempt
-        row.executor = _text(event.executor)
-        row.started_at = row.started_at or _instant(event.started_at)
+        row.executor = maybe_text(event.executor)
+        row.started_at = row.started_at or as_instant(event.started_at)
         if row.attempts and row.attempts[-1].status == "running":
             row.attempts[-1].status = "lost"
         row.attempts.append(
@@ -316,18 +323,18 @@ class Fold:
             self._second_ending(stored, event, row)
             return
         row.status = event.status
-        row.reason = _text(event.reason)
+        row.reason = maybe_text(event.reason)
         row.attempt = event.attempt
-        row.started_at = row.started_at or _instant(event.started_at)
-        row.completed_at = _instant(event.completed_at)
-        row.duration_ms = _bounded(event.duration_ms)
-        row.result = _carried(event.result)
+        row.started_at = row.started_at or as_instant(event.started_at)
+        row.completed_at = as_instant(event.completed_at)
+        row.duration_ms = bounded(event.duration_ms)
+        row.result = carried_json(event.result)
         row.result_truncated = event.result_truncated
         row.error = None if event.error is None else json_text(event.error)
         row.credits_consumed = event.credits_consumed
-        row.tokens_used = _bounded(event.tokens_used)
-        row.api_calls_made = _bounded(event.api_calls_made)
-        row.executor = _text(event.executor) or row.executor
+        row.tokens_used = bounded(event.tokens_used)
+        row.api_calls_made = bounded(event.api_calls_made)
+        row.executor = maybe_text(event.executor) or row.executor
         _end_attempt(row, event.status, event.completed_at, event.duration_ms, event.error)
         task = self.tasks.get(event.task_id)
         if task is not None:
@@ -337,7 +344,7 @@ class Fold:
     def _dead_lettered(self, stored: Stored, event: ev.DeadLettered) -> None:
         row = self.executions.get(event.execution_id)
         if row is not None:
-            row.dead_letter = _text(event.reason)
+            row.dead_letter = maybe_text(event.reason)
             self._changed(stored, row)
 
     def _slot_outcome(self, stored: Stored, event: ev.SlotOutcome) -> None:
@@ -350,18 +357,18 @@ class Fold:
                 execution_id=event.execution_id,
                 task_id=event.task_id,
                 run=event.run,
-                user_id=_text(event.user_id),
+                user_id=maybe_text(event.user_id),
                 task_type=event.task_type,
                 partition=event.partition,
                 status="",
                 trigger=event.trigger,
                 attempt=event.attempt or 0,
-                recorded_at=_instant(event.occurred_at),
+                recorded_at=as_instant(event.occurred_at),
                 seq=stored.seq,
-                scheduled_for=_maybe_instant(event.scheduled_for),
-                due_at=_maybe_instant(event.due_at),
+                scheduled_for=maybe_instant(event.scheduled_for),
+                due_at=maybe_instant(event.due_at),
                 revision=event.revision,
-                trace_id=_trace_id(stored),
+                trace_id=trace_id_of(stored),
             )
             self.executions[row.execution_id] = self.executions_new[row.execution_id] = row
         elif row.active:
@@ -370,9 +377,9 @@ class Fold:
             self._second_ending(stored, event, row)
             return
         row.status = ev.event_name(event)
-        row.reason = _text(event.reason)
+        row.reason = maybe_text(event.reason)
         row.into_run = event.into if isinstance(event, ev.Coalesced) else None
-        row.completed_at = _instant(event.occurred_at)
+        row.completed_at = as_instant(event.occurred_at)
         self._changed(stored, row)
 
     def _second_ending(self, stored: Stored, event: ev.Event, row: ExecutionRow) -> None:
@@ -383,7 +390,7 @@ class Fold:
                 row.task_id,
                 row.execution_id,
                 ev.event_name(event),
-                _instant(event.occurred_at),
+                as_instant(event.occurred_at),
             )
         )
 
@@ -392,15 +399,15 @@ class Fold:
             SpanRow(
                 stored.seq,
                 event.task_id,
-                _text(event.user_id),
+                maybe_text(event.user_id),
                 ev.event_name(event),
-                _plain(event.reason),
+                plain_text(event.reason),
                 event.revision,
-                _maybe_instant(event.from_),
-                _maybe_instant(event.to),
+                maybe_instant(event.from_),
+                maybe_instant(event.to),
                 event.count,
                 event.into if isinstance(event, ev.Coalesced) else None,
-                _instant(event.occurred_at),
+                as_instant(event.occurred_at),
             )
         )
 
@@ -412,19 +419,19 @@ class Fold:
                 execution_id=event.execution_id,
                 task_id=event.task_id,
                 run=event.run,
-                user_id=_text(event.user_id),
+                user_id=maybe_text(event.user_id),
                 task_type=event.task_type,
                 partition=event.partition,
                 status=status,
                 trigger=event.trigger,
                 attempt=event.attempt,
-                recorded_at=_instant(event.occurred_at),
+                recorded_at=as_instant(event.occurred_at),
                 seq=stored.seq,
-                scheduled_for=_instant(event.scheduled_for),
-                due_at=_instant(event.due_at),
+                scheduled_for=as_instant(event.scheduled_for),
+                due_at=as_instant(event.due_at),
                 retry_of=event.retry_of,
                 revision=event.revision,
-                trace_id=_trace_id(stored),
+                trace_id=trace_id_of(stored),
             )
             self.executions[row.execution_id] = self.executions_new[row.execution_id] = row
             task = self.tasks.get(event.task_id)
@@ -454,18 +461,18 @@ def _schedule(text: str) -> Schedule:
 def _definition(task: Task) -> TaskDefinition:
     return TaskDefinition(
         task_id=task.task_id,
-        user_id=_text(task.user_id),
+        user_id=maybe_text(task.user_id),
         partition=task.partition,
-        name=_plain(task.name),
-        description=_text(task.description),
+        name=plain_text(task.name),
+        description=maybe_text(task.description),
         task_type=task.task_type,
         priority=task.priority,
-        tags=_indexable(task.tags),
-        metadata=_indexable(task.metadata),
+        tags=indexable_json(task.tags),
+        metadata=indexable_json(task.metadata),
         template_id=task.template_id,
         task=json_text(task),
-        due_date=_maybe_instant(task.due_date),
-        created_at=_instant(task.created_at),
+        due_date=maybe_instant(task.due_date),
+        created_at=as_instant(task.created_at),
     )
 
 
@@ -487,8 +494,8 @@ def _task_row(task: Task, at: datetime, seq: int) -> TaskRow:
         success_count=0,
         failure_count=0,
         consecutive_failures=0,
-        updated_at=_instant(task.updated_at),
-        deleted_at=_maybe_instant(task.deleted_at),
+        updated_at=as_instant(task.updated_at),
+        deleted_at=maybe_instant(task.deleted_at),
         seen_until=at,
         seq=seq,
     )
@@ -520,7 +527,7 @@ def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, 
 def _count(task: TaskRow, event: ev.Executed) -> None:
     """One more run of the task. A cancelled run is neither success nor failure."""
     task.run_count += 1
-    task.last_run_time = _instant(event.started_at)
+    task.last_run_time = as_instant(event.started_at)
     # A backfill's runs tell nothing of how the task fares now.
     counted = event.trigger is not Trigger.BACKFILL
     if event.status == "completed":
@@ -555,65 +562,16 @@ def _end_attempt(
 def _command(stored: Stored, event: ev.Event, command_id: str) -> CommandRow:
     refused = isinstance(event, ev.Rejected)
     return CommandRow(
-        _plain(command_id),
+        plain_text(command_id),
         event.task_id,
-        _text(event.user_id),
+        maybe_text(event.user_id),
         event.execution_id if isinstance(event, ev.ExecutionEvent | ev.SlotOutcome) else None,
         "refused" if refused else "ok",
         ev.event_name(event),
         json_text(event.error) if isinstance(event, ev.Rejected) else None,
-        _instant(event.occurred_at),
+        as_instant(event.occurred_at),
         stored.seq,
     )
-
-
-def _trace_id(stored: Stored) -> str | None:
-    """The trace that an event belongs to, from its `traceparent` header."""
-    parts = stored.headers.get("traceparent", "").split("-")
-    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else None
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
-
-
-def _maybe_instant(text: str | None) -> datetime | None:
-    return None if text is None else _instant(text)
-
-
-def _bounded(number: int) -> int:
-    return min(number, _BIGINT_MAX)
-
-
-def _plain(text: str) -> str:
-    """Text as Postgres takes it: it has no character with code 0."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
-
-
-def _text(text: str | None) -> str | None:
-    return None if text is None else _plain(text)
-
-
-def _carried(raw: msgspec.Raw) -> str | None:
-    """JSON that is only carried, as text; None for null."""
-    return None if raw == NULL else bytes(raw).decode()
-
-
-def _indexable(value: Any) -> str:
-    """JSON for a `jsonb` column, which, unlike `json`, cannot hold a character with code 0."""
-    text = json_text(value)
-    return json_text(_without_nul(value)) if "\\u0000" in text else text
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, dict):
-        return {_plain(name): _without_nul(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nul(inner) for inner in value]
-    return value
 
 
 def fold_chain(chain: Sequence[Stored]) -> ExecutionRow | None:
