@@ -309,6 +309,11 @@ class ShardMemory:
         for table in (*tables, self._pauses):
             table.pop(task_id, None)
 
+    def set_aside(self, task_id: str, seq: int) -> None:
+        """A task whose register cannot be read, or whose schedule cannot be reckoned here, stops as it is."""
+        self.drop_task(task_id)
+        self.unreadable[task_id] = seq
+
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:
         """Remember how a command was answered, and by the event at which sequence. The newest few thousand are kept."""
         self._answers[command_id] = (seq, problem)

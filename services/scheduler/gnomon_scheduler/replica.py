@@ -151,11 +151,10 @@ class Replica(Service):
                 self.memory.apply_task(message.seq, decode(message.data, TaskRegister), message.data)
             elif message.subject.startswith(("state.pool.", "state.key.")):
                 self.memory.apply_gate(message.seq, decode(message.data, GateRegister))
-        except (msgspec.DecodeError, RecursionError) as error:
-            task_id = message.subject.rpartition(".")[2]
-            # That task stops, never the shard.
-            self.memory.unreadable[task_id] = message.seq
-            self.memory.tasks.pop(task_id, None)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            # ValueError: a zone or holiday calendar that this release does not have. That task stops, never the shard.
+            if message.subject.startswith("state.task."):
+                self.memory.set_aside(message.subject.rpartition(".")[2], message.seq)
             _log.error(
                 LogEvent.REGISTER_UNREADABLE,
                 subject=message.subject,

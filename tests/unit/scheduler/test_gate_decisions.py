@@ -143,6 +143,20 @@ def test_starts_that_a_dead_leader_did_not_tell_count_as_started_when_its_succes
     assert told(gate, AT + 8001)[0].units == 2
 
 
+def test_a_start_by_a_clock_that_is_ahead_counts_from_now() -> None:
+    gate = Gate(GateRegister(gate="k", kind="key"), 1)
+    rate = RateLimit(count=1, per_seconds=5)
+    gate.hear(0, 1, Statement(gate="k", kind="key", n=1, wanting=1, oldest_ms=AT, rate=rate), AT)
+    assert told(gate)[0].units == 1
+    ahead = Statement(
+        gate="k", kind="key", n=2, wanting=1, oldest_ms=AT, rate=rate, starts=1, started=(AT + 3_600_000,)
+    )
+    gate.hear(0, 1, ahead, AT + 100)
+    assert gate.register().starts == (AT + 100,)
+    assert told(gate, AT + 100)[0].units == 0
+    assert told(gate, AT + 5101)[0].units == 1
+
+
 def queue(load: dict[str | None, int], most: int | None = None) -> Queue:
     """A queue of users with so much in flight each."""
     return Queue(lambda user: load.get(user, 0), lambda user: None if user is None else most)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gnomon_core.rules.task_input import parse_create
+from gnomon_core.runtime.messages import Stored
 from gnomon_core.timing import next_fire
 from gnomon_scheduler import memory
 from gnomon_scheduler.registers import ShardRegister, TaskRegister
@@ -64,3 +66,40 @@ async def test_slots_that_are_long_over_are_not_walked_again(
     assert due is not None
     assert now < due <= now + 1000
     assert len(walked) < 10
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        b'{"kind":"daily","time":"09:00","timezone":"Mars/Olympus"}',
+        b'{"kind":"interval","every_seconds":60,"timezone":"UTC"}',
+    ],
+    ids=["a zone that is not there", "no anchor"],
+)
+async def test_a_task_whose_schedule_cannot_be_reckoned_here_stops_and_its_shard_does_not(
+    world: World, schedule: bytes
+) -> None:
+    """As after going back to an older release, with fewer zones."""
+    register = TaskRegister(
+        task_id="strange",
+        user_id=None,
+        spec=parse_create(_BODY, now_ms=now_ms(), created_at_ms=now_ms(), default_timezone="UTC"),
+        version=1,
+        revision=1,
+        revision_from_ms=now_ms(),
+        cursor_s=now_ms() // 1000,
+        created_ms=now_ms(),
+        updated_ms=now_ms(),
+        fingerprint="f",
+    )
+    strange = msgspec.structs.replace(
+        register,
+        spec=msgspec.structs.replace(register.spec, schedule=msgspec.json.decode(schedule, type=Schedule)),
+    )
+    replica = Replica(world.bus, 0)
+    for seq, one in enumerate((register, strange, msgspec.structs.replace(register, task_id="sound")), 1):
+        subject = subjects.task_register(0, one.task_id)
+        replica.apply_register(Stored(subject, seq, now_ms(), {}, encode(one)))
+    assert list(replica.memory.tasks) == ["sound"]
+    assert replica.memory.unreadable == {"strange": 2}
+    assert {slot.task.task_id for slot in replica.memory.pop_due(now_ms() + 1500, 10)} == {"sound"}
