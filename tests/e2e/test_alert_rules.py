@@ -60,7 +60,8 @@ WELL: Final[dict[str, str]] = {
 
 FAULTS: Final[dict[str, dict[str, str]]] = {
     "GnomonLedgerUnsound": {'gnomon_ledger_missing{instance="a1"}': "1x100"},
-    "GnomonAuditStale": {'gnomon_ledger_audited_timestamp_seconds{instance="a1"}': "0x100"},
+    # The clock of promtool begins at 0.
+    "GnomonAuditStale": {'gnomon_ledger_audited_timestamp_seconds{instance="a1"}': "-1000+0x100"},
     "GnomonShardsWithoutLeader": {'gnomon_shards_led{instance="s2"}': "4x70 3x30"},
     "GnomonShardsLag": {'gnomon_shard_lag_seconds{instance="s1"}': "11x100"},
     "GnomonCatchUpHeld": {'gnomon_catch_up_held{instance="s1"}': "1x100"},
