@@ -50,8 +50,8 @@ slot that was found is due within as much of its wall time taken for UTC. In bet
 decades may pass there.
 """
 
-_NO_SHOWING: Final = Showing(0, 0, range(0), ())
-"""Before anything was asked: it holds no instant."""
+_NOTHING_PLAIN: Final = (0, 0, 0, 0, 0)
+"""Before anything was asked: no instant lies in it."""
 
 Note = Literal["dst_gap", "dst_overlap"]
 """What a change of the clock does to a slot: moved out of a gap, or at a time that the clock shows twice."""
@@ -73,7 +73,7 @@ class WallSlots(Protocol):
 class Timeline:
     """The fires of one rule on one zone's clock, without bounds. Instants are whole seconds since 1970."""
 
-    __slots__ = ("_asked", "_policy", "_showing", "_slots", "_zone", "clock")
+    __slots__ = ("_asked", "_plain", "_policy", "_slots", "_zone", "clock")
 
     def __init__(self, slots: WallSlots, zone_name: str, policy: DstPolicy) -> None:
         """Raises ValueError where `zone_name` is no zone."""
@@ -84,7 +84,8 @@ class Timeline:
         # (from, fire): between the two there is no fire, so whoever asks from there gets that fire. One pair
         # in one attribute, so that a thread never sees halves of two.
         self._asked = (0, 0)
-        self._showing = _NO_SHOWING
+        # (start, end, first, beyond, offset) of the showing asked last, where it is one stretch.
+        self._plain = _NOTHING_PLAIN
 
     def next(self, after: int) -> int | None:
         """The first fire after an instant, or None when there is none up to `LAST_INSTANT`.
@@ -95,19 +96,20 @@ class Timeline:
         if since <= after < fire:
             return fire
         found: int | None
-        at, showing = after + 1, self._showing
-        if showing.start < at < showing.end and len(showing.stretches) == 1:
+        start, end, first, beyond, offset = self._plain
+        at = after + 1
+        if start < at < end:
             # So it mostly is: one showing lasts for months, and nothing is odd inside of it.
-            first, beyond, offset = showing.stretches[0]
-            found = self._slots.next(at + offset if at + offset > first else first)
+            wall = at + offset
+            found = self._slots.next(wall if wall > first else first)
             if found is not None and found < beyond:
                 found -= offset
                 self._asked = (after, found)
                 return found
         elif FIRST_INSTANT <= at <= LAST_INSTANT:
             showing = showing_at(self._zone, self._policy, at)
-            if showing.end <= LAST_INSTANT:
-                self._showing = showing
+            if showing.end <= LAST_INSTANT and len(showing.stretches) == 1:
+                self._plain = (showing.start, showing.end, *showing.stretches[0])
         found = next(self._walk(after), None)
         if found is not None:
             self._asked = (after, found)
