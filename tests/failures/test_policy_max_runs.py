@@ -8,6 +8,7 @@ from typing import Any
 from gnomon_schemas.events import StatusChanged
 from tests.harness.ledger import Audit
 from tests.harness.stage import Stage, at_every_write
+from tests.harness.waiting import until
 from tests.harness.world import World
 
 
@@ -64,6 +65,8 @@ async def test_slots_of_a_backlog_count_and_skipped_ones_do_not(world: World) ->
         for number in (1, 2):
             stage.advance(1)
             await world.events.some(number, "executed", stage.task)
+            # Until the leader has heard of it too, the next slot would be skipped.
+            await until(lambda: not stage.leader.shard.book.memory.in_flight)
 
     async def scene(stage: Stage) -> None:
         stage.advance(30)
