@@ -17,6 +17,7 @@ from gnomon_api.http_io import (
     execution_parts,
     json_response,
     services,
+    with_plus,
 )
 from gnomon_api.routes.commands import no_params
 from gnomon_schemas.clock_text import instant_ms
@@ -49,8 +50,7 @@ EXPLAIN_ROUTES: list[Any] = [explain_task]
 
 def _instant(text: str) -> int:
     try:
-        # A plus that was not encoded arrives as a space, and no instant has one before its offset.
-        return instant_ms(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text)
+        return instant_ms(with_plus(text))
     except ValueError as error:
         _refuse("at", str(error))
 

@@ -8,7 +8,15 @@ import msgspec
 from litestar import get, post
 
 from gnomon_api.forecasting import Forecasting, Planned
-from gnomon_api.http_io import HttpRequest, HttpResponse, body_of, caller, json_response, services
+from gnomon_api.http_io import (
+    HttpRequest,
+    HttpResponse,
+    body_of,
+    caller,
+    json_response,
+    services,
+    with_plus,
+)
 from gnomon_api.routes.commands import no_params
 from gnomon_core.rules.decoding import parse_body, refuse
 from gnomon_core.rules.schedule_input import read_input, stored_form
@@ -137,8 +145,7 @@ def _minute(request: HttpRequest, name: str, default: int, errors: list[FieldErr
     if text is None:
         return default
     try:
-        # A plus that was not encoded arrives as a space, and no instant has one before its offset.
-        at = instant_ms(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text)
+        at = instant_ms(with_plus(text))
     except ValueError as error:
         errors.append(_wrong(name, str(error)))
         return default

@@ -8,7 +8,15 @@ from typing import Any, Final
 from litestar import get
 
 from gnomon_api.auditing import Auditing
-from gnomon_api.http_io import HttpRequest, HttpResponse, caller, checked_id, json_response, services
+from gnomon_api.http_io import (
+    HttpRequest,
+    HttpResponse,
+    caller,
+    checked_id,
+    json_response,
+    services,
+    with_plus,
+)
 from gnomon_api.routes.commands import no_params
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.runtime.bus_errors import BusError
@@ -64,8 +72,7 @@ def _instant(request: HttpRequest, name: str, errors: list[FieldError]) -> datet
     if text is None:
         return None
     try:
-        # A plus that was not encoded arrives as a space, and no instant has one before its offset.
-        return parse_instant(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text)
+        return parse_instant(with_plus(text))
     except ValueError as error:
         errors.append(_wrong(name, str(error)))
         return None
