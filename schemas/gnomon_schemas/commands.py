@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gnomon_schemas.accounts import Account
 from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import NULL, Overlap, Task
@@ -165,6 +166,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution: AcceptedExecution | None = None
     pool: Pool | None = None
     """The pool after a command of kind `pool`."""
+    account: Account | None = None
+    """The account after a command of kind `account`."""
     seq: int = 0
     error: Problem | None = None
     replayed: bool = False

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from gnomon_schemas import commands, dues, events, gates, members, pools, signals, tasks
+from gnomon_schemas.account_samples import account_samples
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
 
@@ -347,6 +348,7 @@ def samples() -> dict[str, Sample]:
         **_task_events(),
         **_execution_events(),
         "pool.updated": _pool_updated(),
+        **account_samples(),
         **_of_processes(),
         "task.due": dues.Due(
             execution_id=f"{_TASK_ID}.{_RUN}",

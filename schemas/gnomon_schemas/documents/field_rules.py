@@ -13,6 +13,16 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_schemas import limits
+from gnomon_schemas.accounts import (
+    ACCOUNT_ID_PATTERN,
+    AMOUNT_MAX,
+    LIMIT_MAX,
+    LIMIT_NAMES,
+    NOTE_MAX_CHARS,
+    AccountCredited,
+    AccountLimits,
+    CreditAccount,
+)
 from gnomon_schemas.commands import (
     BackfillTask,
     CancelExecution,
@@ -97,6 +107,8 @@ _BY_NAME: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("user_id", "changed_by"), _USER),
     **dict.fromkeys(("run", "into"), _RUN_RULE),
     **dict.fromkeys(("attempt", "count", "version", "pid"), _FROM_1),
+    "account_id": {"pattern": ACCOUNT_ID_PATTERN},
+    "opening": _COUNT,
     "execution_id": {"pattern": EXECUTION_ID_PATTERN},
     "partition": {"minimum": 0, "maximum": limits.MAX_PARTITIONS - 1},
     "partitions": {"minimum": 1, "maximum": limits.MAX_PARTITIONS},
@@ -218,6 +230,13 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     UpdatePool: {"max_in_flight": _between(1, POOL_LIMIT_MAX)},
     Pool: {"version": _COUNT},
     PoolUpdated: {"version": _COUNT},
+    AccountLimits: {name: _between(1 if name != "max_tasks" else 0, LIMIT_MAX) for name in LIMIT_NAMES},
+    CreditAccount: {
+        "amount": _between(-AMOUNT_MAX, AMOUNT_MAX),
+        "note": {"maxLength": NOTE_MAX_CHARS},
+        "reference": {"maxLength": NOTE_MAX_CHARS},
+    },
+    AccountCredited: {"amount": _between(-AMOUNT_MAX, AMOUNT_MAX)},
     Outcome: _ANY_ID,
     Rejected: {"task_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"}, **_ANY_ID},
     Started: {"priority": {"enum": list(PRIORITIES)}},

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gnomon_schemas import commands, dues, members, signals
+from gnomon_schemas import accounts, commands, dues, members, signals
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.gates import Grants, Statements
@@ -53,6 +53,9 @@ def _commands() -> list[Message]:
         for verb in commands.TASK_VERBS
     ] + [
         Message("command.pool.update", commands.UpdatePool, "command"),
+        Message("command.account.create", accounts.CreateAccount, "command"),
+        Message("command.account.update", accounts.UpdateAccount, "command"),
+        Message("command.account.credit", accounts.CreditAccount, "command"),
         Message("command.shard.approve_catch_up", commands.ApproveCatchUp, "command"),
         Message("command.shard.discard_catch_up", commands.DiscardCatchUp, "command"),
     ]
@@ -64,6 +67,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("problem", Problem, "outcome"),
     *(Message(f"task.{name}", struct, "event") for name, struct in EVENT_TYPES.items()),
     Message("pool.updated", PoolUpdated, "event"),
+    *(Message(f"account.{name}", struct, "event") for name, struct in accounts.ACCOUNT_EVENT_TYPES.items()),
     Message("task.due", dues.Due, "work"),
     Message("progress", signals.Progress, "signal"),
     Message("cancel_signal", signals.CancelSignal, "signal"),

@@ -1,0 +1,243 @@
+"""Accounts: who a user is to Gnomon, what the user may do, and how many credits were given.
+
+An account is an object of kind `account`; its id is the user's id in base64url without padding, so that any user id can
+stand in a subject. A user without an account is on the free tier, and gets one with the first credits that are given or
+spent. A task without a user is the system's own: no account, no limits, nothing charged.
+
+Credits are kept in whole millionths (*micros*), so that sums are exact in whatever order they are made; messages carry
+them as numbers of credits.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gnomon_schemas.events import FieldChange
+
+__all__ = [
+    "ACCOUNT_EVENT_TYPES",
+    "ACCOUNT_ID_PATTERN",
+    "ACCOUNT_VERBS",
+    "AMOUNT_MAX",
+    "LIMIT_MAX",
+    "LIMIT_NAMES",
+    "MICROS",
+    "NOTE_MAX_CHARS",
+    "UNLIMITED",
+    "Account",
+    "AccountCreated",
+    "AccountCredited",
+    "AccountEvent",
+    "AccountLimits",
+    "AccountUpdated",
+    "CreateAccount",
+    "CreditAccount",
+    "CreditKind",
+    "Tier",
+    "UpdateAccount",
+    "account_id_of",
+    "credits_of",
+    "effective_limits",
+    "micros_of",
+    "user_of_account",
+]
+
+ACCOUNT_ID_PATTERN: Final = r"^[A-Za-z0-9-][A-Za-z0-9_-]*$"
+"""Base64url without padding. At most 1,360 characters: a user id has up to 255, of up to four bytes each."""
+MICROS: Final = 1_000_000
+"""Micros in one credit."""
+AMOUNT_MAX: Final = 1_000_000_000.0
+"""Most credits that one command may give or take."""
+NOTE_MAX_CHARS: Final = 1024
+"""Longest note or reference of a credit."""
+
+
+class Tier(StrEnum):
+    """Subscription level of an account: `free` < `basic` < `pro` < `enterprise`."""
+
+    FREE = "free"
+    BASIC = "basic"
+    PRO = "pro"
+    ENTERPRISE = "enterprise"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order of levels; 0 is free."""
+        return _RANKS[self]
+
+    def includes(self, other: Tier) -> bool:
+        """Whether what is open to `other` is open to this one."""
+        return self.rank >= other.rank
+
+
+_RANKS: Final = {tier: rank for rank, tier in enumerate(Tier)}
+
+
+class AccountLimits(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a user may do at the most; None: as much as they like. In an account's own limits a field that is left out
+    is the tier's."""
+
+    max_tasks: int | UnsetType | None = UNSET
+    """Tasks that have neither ended nor been deleted."""
+    runs_per_day: int | UnsetType | None = UNSET
+    """Executions that start within one UTC day."""
+    min_interval_seconds: int | UnsetType | None = UNSET
+    """Least time between two slots of one task's schedule, in seconds."""
+    max_concurrent: int | UnsetType | None = UNSET
+    """Executions in flight at a time, over all tasks."""
+
+
+LIMIT_MAX: Final = 1_000_000_000
+"""Largest limit of any kind."""
+LIMIT_NAMES: Final = ("max_tasks", "runs_per_day", "min_interval_seconds", "max_concurrent")
+"""The fields of `AccountLimits`."""
+UNLIMITED: Final = AccountLimits(
+    max_tasks=None, runs_per_day=None, min_interval_seconds=None, max_concurrent=None
+)
+"""No limits: what holds on every tier unless the operator sets `GNOMON_TIER_LIMITS`."""
+
+
+def effective_limits(own: AccountLimits, of_tier: AccountLimits) -> AccountLimits:
+    """What holds for an account: its own limits where they are set, else its tier's."""
+    values = {}
+    for name in LIMIT_NAMES:
+        value = getattr(own, name)
+        if value is UNSET:
+            value = getattr(of_tier, name)
+        values[name] = None if value is UNSET else value
+    return AccountLimits(**values)
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as everybody reads it: the answer to a command of kind `account`."""
+
+    account_id: str
+    """The user id in base64url without padding."""
+    user_id: str
+    tier: Tier
+    limits: AccountLimits
+    """Set for this account; what is left out is the tier's."""
+    effective_limits: AccountLimits
+    """What holds: the account's own limits, else its tier's."""
+    calendar_reminders: bool
+    """Calendar events of the user (`calendar_service.event.created`) become reminders."""
+    credited: float
+    """Credits given so far: those it began with, top-ups and grants, less what adjustments took."""
+    version: int
+    created_at: str
+    updated_at: str
+
+
+class CreateAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`account.create`: an account where there is none; refused where there is one that differs."""
+
+    tier: Tier = Tier.FREE
+    limits: AccountLimits = AccountLimits()
+    calendar_reminders: bool = False
+
+
+class UpdateAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`account.update`: what is left out stays as it is; makes the account where there is none."""
+
+    tier: Tier | UnsetType = UNSET
+    limits: AccountLimits | UnsetType = UNSET
+    """Merged into the account's own: a number or null (no limit) sets a limit."""
+    tier_limits: bool | UnsetType = UNSET
+    """True: all limits of its own that `limits` does not name are dropped, so that the tier's hold again."""
+    calendar_reminders: bool | UnsetType = UNSET
+
+
+CreditKind: TypeAlias = Literal["topup", "grant", "adjustment"]
+"""Where credits come from: the user paid for them, they were given, or a mistake is put right."""
+
+
+class CreditAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`account.credit`: give credits, once per command id; makes the account where there is none."""
+
+    amount: float
+    """Credits, exact to a millionth. More than 0; an `adjustment` may be less and takes them back."""
+    kind: CreditKind = "topup"
+    note: str | None = None
+    """In words, for people."""
+    reference: str | None = None
+    """The caller's own name of the matter: an invoice, a payment."""
+
+
+ACCOUNT_VERBS: Final = ("create", "update", "credit")
+"""Verbs of kind `account`, whose object is `account_id_of(user)`."""
+
+
+class AccountEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
+    """What every event of an account carries."""
+
+    account_id: str
+    user_id: str
+    partition: int
+    occurred_at: str
+    command_id: str | UnsetType = UNSET
+    """Set where a command caused the event."""
+    changed_by: str | None = None
+    """The acting user; None: a service, or Gnomon itself."""
+    opening: float = 0.0
+    """Credits that the account began with by this very event; 0 where it was there before."""
+    account: Account
+    """The account after it."""
+
+
+class AccountCreated(AccountEvent, frozen=True, kw_only=True, tag="gnomon.account.created.v1"):
+    """An account exists: by a command, or because its user spent the first credits."""
+
+    reason: Literal["command", "first_use"] = "command"
+
+
+class AccountUpdated(AccountEvent, frozen=True, kw_only=True, tag="gnomon.account.updated.v1"):
+    """What is set of an account, after a command that was accepted. `changes` is empty where it changed nothing."""
+
+    changes: tuple[FieldChange, ...] = ()
+
+
+class AccountCredited(AccountEvent, frozen=True, kw_only=True, tag="gnomon.account.credited.v1"):
+    """Credits were given, or taken back by an adjustment."""
+
+    amount: float
+    kind: CreditKind
+    note: str | None = None
+    reference: str | None = None
+
+
+ACCOUNT_EVENT_TYPES: Final[dict[str, type[AccountEvent]]] = {
+    "created": AccountCreated,
+    "updated": AccountUpdated,
+    "credited": AccountCredited,
+}
+"""Event name, as in the subject, to Struct."""
+
+
+def account_id_of(user_id: str) -> str:
+    """The id of a user's account. It never begins with `_`, since no UTF-8 text begins with the bits for that."""
+    return urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+
+
+def user_of_account(account_id: str) -> str:
+    """The user whose account that is. Raises ValueError where `account_id` is no account's."""
+    user = urlsafe_b64decode(account_id.encode("ascii") + b"=" * (-len(account_id) % 4)).decode()
+    if not user or account_id_of(user) != account_id:
+        raise ValueError(f"not an account id: {account_id!r}")
+    return user
+
+
+def micros_of(amount: float) -> int:
+    """Credits in whole micros, rounded to the nearest."""
+    return round(amount * MICROS)
+
+
+def credits_of(micros: int) -> float:
+    """Micros as credits."""
+    return micros / MICROS
