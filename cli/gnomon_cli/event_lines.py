@@ -24,7 +24,12 @@ Event = Mapping[str, Any]
 
 _NAME_WIDTH = 22
 _EVENT_WIDTH = 11
-_SHORTER = {"dead_lettered": "dead letter", "status_changed": "status"}
+_SHORTER = {
+    "dead_lettered": "dead letter",
+    "status_changed": "status",
+    "lateness_slo_broken": "late",
+    "lateness_slo_recovered": "in time",
+}
 _ERROR_INDENT = 27
 _KEPT_NAMES = 10_000
 
@@ -39,6 +44,8 @@ _STYLES = {
     "failed": "red",
     "dead_lettered": "bold red",
     "rejected": "red",
+    "lateness_slo_broken": "bold red",
+    "lateness_slo_recovered": "green",
 }
 
 
@@ -165,6 +172,18 @@ def _failed(event: Event) -> list[str]:
     return [f"{event.get('consecutive_failures')} in a row"]
 
 
+def _slo_broken(event: Event) -> list[str]:
+    late, allowed = event.get("lateness_seconds"), event.get("objective_seconds")
+    if not isinstance(late, int | float) or not isinstance(allowed, int | float):
+        return [str(event.get("reason"))]
+    return [str(event.get("reason")), f"late {shown.duration(late)}, allowed {shown.duration(allowed)}"]
+
+
+def _slo_recovered(event: Event) -> list[str]:
+    lasted = _between(event, "broken_at", "recovered_at")
+    return [str(event.get("reason")), "" if lasted is None else f"after {shown.duration(max(0.0, lasted))}"]
+
+
 def _dead_lettered(event: Event) -> list[str]:
     return [str(event.get("reason"))]
 
@@ -190,6 +209,8 @@ _DETAILS: dict[str, Callable[[Event], list[str]]] = {
     "failed": _failed,
     "dead_lettered": _dead_lettered,
     "due": _due,
+    "lateness_slo_broken": _slo_broken,
+    "lateness_slo_recovered": _slo_recovered,
 }
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "ExecutionEvent",
     "Failed",
     "FieldChange",
+    "LatenessSloBroken",
+    "LatenessSloRecovered",
     "Missed",
     "Queued",
     "Rejected",
@@ -178,6 +180,8 @@ class ExecutionEvent(Event, frozen=True, kw_only=True):
     due_at: str
     revision: int
     retry_of: str | None = None
+    epoch: int | UnsetType = UNSET
+    """Of the shard's leader: the one that handed the attempt out (`started`), or that wrote the event itself."""
 
 
 class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.v1"):
@@ -188,6 +192,8 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
     others of its user."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
+    detail: str | UnsetType = UNSET
+    """What it waits for, as it was then: the runs before it, the name of the key or pool."""
 
 
 class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.started.v1"):
@@ -204,6 +210,9 @@ class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.starte
     released: bool = False
     """The executor stopped before the handler was through, and gives the attempt back: whoever is delivered it next
     claims on top, without asking and without counting a take-over."""
+    due_published_at: str | UnsetType = UNSET
+    """When the broker stored the due of the attempt: what was late before is the scheduler's, what was late after is
+    the queue's."""
 
 
 class Retrying(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.retrying.v1"):
@@ -275,6 +284,10 @@ class SlotOutcome(Event, frozen=True, kw_only=True):
     due_at: str | None = None
     from_: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
+    epoch: int | UnsetType = UNSET
+    """Of the shard's leader that decided it, or that handed out what then expired."""
+    detail: str | UnsetType = UNSET
+    """What the decision rested on, as it was then: the run that was in the way, the grace in force, the key."""
 
 
 class Skipped(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.skipped.v1"):
@@ -290,6 +303,41 @@ class Coalesced(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.coalesc
 
     into: str
     """The run that ran instead."""
+
+
+class LatenessSloBroken(Event, frozen=True, kw_only=True, tag="gnomon.task.lateness_slo_broken.v1"):
+    """A slot of the task started later than `lateness_slo_seconds` allows, or has not started by then. Told once,
+    until `lateness_slo_recovered`."""
+
+    objective_seconds: float
+    """`lateness_slo_seconds` of the task when it was broken."""
+    lateness_seconds: float
+    """How late the slot was when that was found; it may have started later still."""
+    execution_id: str
+    """Of the slot that broke it; of slots that were missed in bulk, the last one's."""
+    run: str
+    scheduled_for: str
+    due_at: str
+    broken_at: str
+    """When that was found."""
+    reason: str
+    """`late_start`, `not_started` (nobody had claimed it by then) or `missed`."""
+
+
+class LatenessSloRecovered(Event, frozen=True, kw_only=True, tag="gnomon.task.lateness_slo_recovered.v1"):
+    """Slots of the task start in time again, or nothing is asked of them any more."""
+
+    objective_seconds: float | None
+    """What is in force now; None where the objective was taken away."""
+    broken_at: str
+    """When it was broken, as `lateness_slo_broken` told."""
+    recovered_at: str
+    """When the slot started that was in time again, or when the objective was changed."""
+    reason: str
+    """`on_time`: a slot started in time, and none was late for a while before it. `objective_changed`: the task's
+    owner set another objective, or none."""
+    execution_id: str | None = None
+    """Of the slot that was in time."""
 
 
 AnyEvent = (
@@ -309,6 +357,8 @@ AnyEvent = (
     | Skipped
     | Missed
     | Coalesced
+    | LatenessSloBroken
+    | LatenessSloRecovered
 )
 """Any event of kind `task`, told apart by its tag."""
 
@@ -329,6 +379,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "skipped": Skipped,
     "missed": Missed,
     "coalesced": Coalesced,
+    "lateness_slo_broken": LatenessSloBroken,
+    "lateness_slo_recovered": LatenessSloRecovered,
 }
 """Event name, as in the subject, to Struct."""
 

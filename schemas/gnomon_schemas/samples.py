@@ -181,6 +181,18 @@ def _execution_events() -> dict[str, msgspec.Struct]:
             pool="default",
             priority="medium",
         ),
+        "task.started.timed": events.Started(
+            **_EXECUTION,
+            executor="e-1",
+            due_seq=7,
+            nonce="n1",
+            takeovers=0,
+            started_at=_AT,
+            pool="default",
+            priority="medium",
+            epoch=4,
+            due_published_at="2026-11-21T09:00:00.004Z",
+        ),
         "task.retrying": events.Retrying(
             **_EXECUTION,
             retry_at="2026-11-21T09:00:05.000Z",
@@ -209,10 +221,37 @@ def _execution_events() -> dict[str, msgspec.Struct]:
         ),
         "task.dead_lettered": events.DeadLettered(**_EXECUTION, reason="crash_loop", error=_ERROR),
         "task.skipped": events.Skipped(**_EVENT, reason="overlap", revision=1, **slot),
+        "task.skipped.detail": events.Skipped(
+            **_EVENT,
+            reason="overlap",
+            revision=1,
+            **slot,
+            epoch=4,
+            detail="run 20261121T085500Z was in flight; overlap is skip",
+        ),
         "task.skipped.span": events.Skipped(**_EVENT, reason="paused", revision=1, **span),
         "task.missed.span": events.Missed(**_EVENT, reason="grace_exceeded", revision=1, **span),
         "task.coalesced.span": events.Coalesced(
             **_EVENT, reason="catch_up_latest", revision=1, into=_RUN, **span
+        ),
+        "task.lateness_slo_broken": events.LatenessSloBroken(
+            **_EVENT,
+            objective_seconds=30,
+            lateness_seconds=30.0,
+            execution_id=f"{_TASK_ID}.{_RUN}",
+            run=_RUN,
+            scheduled_for=_AT,
+            due_at=_AT,
+            broken_at="2026-11-21T09:00:30.000Z",
+            reason="not_started",
+        ),
+        "task.lateness_slo_recovered": events.LatenessSloRecovered(
+            **_EVENT,
+            objective_seconds=30,
+            broken_at="2026-11-21T09:00:30.000Z",
+            recovered_at="2026-11-21T10:00:00.012Z",
+            reason="on_time",
+            execution_id=f"{_TASK_ID}.{_RUN}",
         ),
     }
 

@@ -82,6 +82,8 @@ class ChainWriter:
             pool=due.pool,
             priority=due.priority,
             released=released,
+            epoch=due.epoch,
+            due_published_at=attempt.due_published_at,
         )
         return self._message(attempt, event)
 
@@ -102,6 +104,8 @@ class ChainWriter:
             trigger=due.trigger,
             scheduled_for=due.scheduled_for,
             due_at=due.due_at,
+            epoch=due.epoch,
+            detail=f"nobody had claimed it by {due.expires_at}",
         )
         return self._message(attempt, event)
 

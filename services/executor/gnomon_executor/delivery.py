@@ -38,6 +38,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     """How many times it has been delivered, this one included."""
     more: int
     """How many further messages wait in the same lane."""
+    stored_ms: int
+    """When the broker stored the message, in milliseconds since 1970."""
 
 
 def parse_delivery(subject: str, reply: str, head: bytes, data: bytes) -> Delivery:
@@ -47,16 +49,17 @@ def parse_delivery(subject: str, reply: str, head: bytes, data: bytes) -> Delive
     # domain and the account before the stream, and may add tokens at the end.
     at = 3 if len(tokens) == _OLD_TOKENS else 5
     try:
-        consumer, count, stream_seq, more = (
+        consumer, count, stream_seq, stored_ms, more = (
             tokens[at],
             int(tokens[at + 1]),
             int(tokens[at + 2]),
+            int(tokens[at + 4]) // 1_000_000,
             int(tokens[at + 5]),
         )
     except (IndexError, ValueError):
         raise ValueError(f"not delivered by a consumer: reply {reply!r}") from None
     traceparent = parse_headers(head).get(h.TRACEPARENT) if _TRACED in head else None
-    return Delivery(subject, data, traceparent, reply, consumer, stream_seq, count, more)
+    return Delivery(subject, data, traceparent, reply, consumer, stream_seq, count, more, stored_ms)
 
 
 async def ack(bus: Bus, delivery: Delivery) -> bool:

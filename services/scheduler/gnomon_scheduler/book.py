@@ -40,7 +40,7 @@ from gnomon_scheduler.registers import (
 from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
-from gnomon_schemas.events import CalendarName, Event, ExecutionEvent, Queued, event_name
+from gnomon_schemas.events import CalendarName, Event, ExecutionEvent, Queued, SlotOutcome, event_name
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.subjects import TASK_RUN
 
@@ -243,6 +243,8 @@ class Book:
         traceparent: str | None = None,
     ) -> Note:
         """An event to store; `expected` is the last sequence that its chain must have."""
+        if isinstance(event, ExecutionEvent | SlotOutcome):
+            event = msgspec.structs.replace(event, epoch=self.epoch)
         subject = subjects.event("task", event_name(event), self.partition, event.task_id, run)
         headers = cloud_event_headers(
             event,

@@ -16,7 +16,9 @@ from gnomon_core.rules.task_type import resolve
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.departing import Departure, departure
+from gnomon_scheduler.decisions.grounds import hindered_by, key_detail
 from gnomon_scheduler.decisions.queue import Item
+from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.late_runs import LateKey, LateRuns
@@ -157,9 +159,10 @@ class DepartureDesk:
             case Departure.NO_EXECUTOR:
                 self._parked.add((task.task_id, flight.run))
             case Departure.EXPIRED:
-                units.append(self._drop(task, flight, Missed, "expired", now_ms))
+                detail = f"it could not be handed out by {optional_instant(flight.expires_ms)}"
+                units.append(self._drop(task, flight, Missed, "expired", detail, now_ms))
             case Departure.GIVE_WAY:
-                units.append(self._drop(task, flight, Skipped, "overlap", now_ms))
+                units.append(self._drop(task, flight, Skipped, "overlap", hindered_by(task, flight), now_ms))
         return False
 
     def _let_admitted_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
@@ -174,7 +177,7 @@ class DepartureDesk:
 
         self._admission.let_go(may_go, go, max(0, _DUES_A_TURN - len(ready)))
         units += [
-            self._drop(item.task, item.flight, Skipped, "key", now_ms)
+            self._drop(item.task, item.flight, Skipped, "key", key_detail(item.task.reg.spec), now_ms)
             for item in self._admission.turned_away()
         ]
 
@@ -194,7 +197,8 @@ class DepartureDesk:
             self.late.over(key)
             task, flight = self._waiting(*key)
             if task is not None and flight is not None:
-                units.append(self._drop(task, flight, Missed, "catch_up_skip", now_ms))
+                detail = "an operator discarded what was late"
+                units.append(self._drop(task, flight, Missed, "catch_up_skip", detail, now_ms))
 
     def _find(self, task_id: str, run: str) -> Flight | None:
         task = self._book.memory.tasks.get(task_id)
@@ -214,10 +218,11 @@ class DepartureDesk:
         flight: Flight,
         kind: type[Skipped] | type[Missed],
         reason: str,
+        detail: str,
         now_ms: int,
     ) -> Unit:
         """End an execution that was written ahead and never handed out."""
-        event = self.no_run(kind, task, flight, reason, now_ms)
+        event = self.no_run(kind, task, flight, reason, detail, now_ms)
         unit = Unit(notes=[self._book.note(event, run=flight.run, expected=flight.cause_seq)])
         self._book.measures.outcome(event)
         # At once: until its event is folded it would be looked at again, and end twice.
@@ -230,9 +235,10 @@ class DepartureDesk:
         task: TaskState,
         flight: Flight,
         reason: str,
+        detail: str,
         now_ms: int,
     ) -> Event:
-        """The event of an execution that does not run."""
+        """The event of an execution that does not run. `detail`: what that rests on."""
         return kind(
             task_id=task.task_id,
             user_id=task.reg.user_id,
@@ -247,4 +253,5 @@ class DepartureDesk:
             trigger=flight.trigger,
             scheduled_for=format_instant(flight.scheduled_ms),
             due_at=format_instant(flight.due_ms),
+            detail=detail,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
+from msgspec import UNSET
 
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
@@ -18,6 +19,7 @@ from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.counting import allowed, counted
+from gnomon_scheduler.decisions.grounds import crowd_detail, hindered_by, runs_used_up, waits_for
 from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.departure_desk import DepartureDesk
@@ -124,9 +126,9 @@ class SlotDesk:
             case Course.COUNT | Course.WAIT_FOR_EXECUTOR:
                 units.append(self._write_ahead(slot, now_ms, gated=False))
             case Course.SKIP_OVERLAP:
-                units.append(self._skip(slot, "overlap", now_ms))
+                units.append(self._skip(slot, "overlap", hindered_by(task), now_ms))
             case Course.SKIP_LIMIT:
-                units.append(self._skip(slot, "limit", now_ms))
+                units.append(self._skip(slot, "limit", crowd_detail(task), now_ms))
             case Course.LATE:
                 units.append(self._catch_up(slot, now_ms))
                 replanned.add(task.task_id)
@@ -136,10 +138,10 @@ class SlotDesk:
         task = slot.task
         flight = flight_of(slot, written=True, gated=gated, queued=reason is not None)
         notes = self._count(slot, now_ms)
-        self._book.take_off(task, flight)
-        self._book.arm_once_stored(task.task_id, flight)
         if reason is not None:
             notes.append(self._queued(task, flight, now_ms, reason))
+        self._book.take_off(task, flight)
+        self._book.arm_once_stored(task.task_id, flight)
         return self._book.unit(task, notes)
 
     def _count(self, slot: Slot, now_ms: int) -> list[Note]:
@@ -155,7 +157,7 @@ class SlotDesk:
         if not task.reg.exhausted:
             return []
         memory.schedule(task, self._book.watermark_ms)
-        return [self._skipped(other, "limit", now_ms) for other in waiting]
+        return [self._skipped(other, "limit", runs_used_up(task.reg.spec), now_ms) for other in waiting]
 
     def _wait_for_unit(self, slot: Slot, now_ms: int, hindrance: str) -> Unit:
         """Put the slot's execution in the register until its pool or key lets it go.
@@ -191,20 +193,21 @@ class SlotDesk:
             due_at=format_instant(flight.due_ms),
             revision=flight.revision,
             reason=reason,
+            detail=waits_for(task, reason, self._departures.pool(task)) or UNSET,
         )
         return self._book.chain_head(flight, event)
 
-    def _skip(self, slot: Slot, reason: str, now_ms: int) -> Unit:
+    def _skip(self, slot: Slot, reason: str, detail: str, now_ms: int) -> Unit:
         """A slot that does not run."""
-        unit = Unit(notes=[self._skipped(slot, reason, now_ms)])
+        unit = Unit(notes=[self._skipped(slot, reason, detail, now_ms)])
         unit.when_stored(lambda: self._after_end(slot.task))
         return unit
 
-    def _skipped(self, slot: Slot, reason: str, now_ms: int) -> Note:
+    def _skipped(self, slot: Slot, reason: str, detail: str, now_ms: int) -> Note:
         """The event of a slot that does not run, on its own chain. Nobody else writes there: no due of it was ever
         published."""
         flight = flight_of(slot, written=False)
-        event = self._departures.no_run(Skipped, slot.task, flight, reason, now_ms)
+        event = self._departures.no_run(Skipped, slot.task, flight, reason, detail, now_ms)
         self._book.measures.outcome(event)
         return self._book.note(event, run=flight.run, expected=0)
 
@@ -221,14 +224,18 @@ class SlotDesk:
         for slot in backlog.runs:
             late = late_flight(slot, now_ms)
             if late is None:
-                notes.append(self._skipped(slot, "overlap", now_ms))
+                notes.append(self._skipped(slot, "overlap", hindered_by(task), now_ms))
             else:
                 flights.append(late)
                 task.reg = counted(task.reg, [slot])
         in_time = allowed(task.reg, backlog.waiting)
         flights += [waiting_flight(slot) for slot in in_time]
         task.reg = counted(task.reg, in_time)
-        notes += [self._skipped(slot, "limit", now_ms) for slot in backlog.waiting if slot not in in_time]
+        notes += [
+            self._skipped(slot, "limit", runs_used_up(task.reg.spec), now_ms)
+            for slot in backlog.waiting
+            if slot not in in_time
+        ]
         for flight in flights:
             self._book.take_off(task, flight)
             self._book.arm_once_stored(task.task_id, flight)

@@ -20,8 +20,11 @@ import asyncio
 from dataclasses import dataclass
 from enum import Enum
 
+from msgspec import UNSET
+
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Stored
+from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -110,6 +113,9 @@ def _no_run(wish: Wish, flight: Flight, now_ms: int, partition: int) -> Event:
         trigger=flight.trigger,
         scheduled_for=format_instant(flight.scheduled_ms),
         due_at=format_instant(flight.due_ms),
+        detail=f"nobody had claimed it by {optional_instant(flight.expires_ms)}"
+        if kind is Missed and flight.expires_ms is not None
+        else UNSET,
     )
 
 

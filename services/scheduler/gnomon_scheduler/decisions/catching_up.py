@@ -169,17 +169,26 @@ class _Spans:
 
     def missed(self, reason: str, after_s: int, until_s: int) -> None:
         """These could not run in time."""
-        self.events += [Missed(**about) for about in self._abouts(reason, after_s, until_s)]
+        policy = self._task.reg.spec.catch_up
+        detail = f"catch_up.grace_seconds is {policy.grace_seconds:g}"
+        if reason == "catch_up_skip":
+            detail = f"catch_up.policy is skip, from {policy.after_seconds:g} s after a slot"
+        self.events += [Missed(**about, detail=detail) for about in self._abouts(reason, after_s, until_s)]
 
     def skipped(self, reason: str, after_s: int, until_s: int) -> None:
         """These were not run, by a rule."""
-        self.events += [Skipped(**about) for about in self._abouts(reason, after_s, until_s)]
+        detail = f"{len(self._task.flights)} executions of the task had not ended, and no more may wait"
+        self.events += [Skipped(**about, detail=detail) for about in self._abouts(reason, after_s, until_s)]
 
     def coalesced(self, into: str, after_s: int, until_s: int) -> None:
         """One other run stands for these."""
-        policy = self._task.reg.spec.catch_up.policy
+        catch_up = self._task.reg.spec.catch_up
+        detail = f"catch_up.policy is {catch_up.policy}, from {catch_up.after_seconds:g} s after a slot"
+        if catch_up.policy is CatchUpPolicy.ALL:
+            detail += f", with a limit of {catch_up.limit}"
         self.events += [
-            Coalesced(**about, into=into) for about in self._abouts(f"catch_up_{policy}", after_s, until_s)
+            Coalesced(**about, into=into, detail=detail)
+            for about in self._abouts(f"catch_up_{catch_up.policy}", after_s, until_s)
         ]
 
     def _abouts(self, reason: str, after_s: int, until_s: int) -> Iterator[dict[str, Any]]:
