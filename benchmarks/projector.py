@@ -24,8 +24,8 @@ from benchmarks.options import Options
 from benchmarks.running import Question, main
 from benchmarks.stage import Stage
 from gnomon_api.readmodels import rebuild as rebuilding
-from gnomon_api.readmodels.checksum import READ_MODELS
 from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import WRITER_SETTINGS, Position, ReadModelWriter, Unreadable
 from gnomon_core.runtime.messages import Stored

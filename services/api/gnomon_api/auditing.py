@@ -24,7 +24,7 @@ import msgspec
 from gnomon_api.calendar_pasts import read_pasts
 from gnomon_api.database import Database, Row
 from gnomon_api.projection import Projection
-from gnomon_api.readmodels.rows import ACTIVE
+from gnomon_api.readmodels.sections.executions import ACTIVE
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.run_counts import Runs, counted_runs, marks_of
 from gnomon_core.ledger import (

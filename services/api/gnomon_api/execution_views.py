@@ -17,7 +17,7 @@ from gnomon_api.queries import (
     shown_instant,
     text_filter,
 )
-from gnomon_api.readmodels.rows import ACTIVE, Attempt, ExecutionRow
+from gnomon_api.readmodels.sections.executions import ACTIVE, Attempt, ExecutionRow
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import ItemList
 from gnomon_schemas.problems import Code, Refused

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_api.readmodels.rows import ExecutionRow
+from gnomon_api.readmodels.sections.executions import ExecutionRow
 from gnomon_core.ledger import Pasts, schedule_at
 from gnomon_core.timing import LAST_INSTANT, describe, emission_ms, timetable
 from gnomon_schemas import events as ev

@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from gnomon_api.readmodels import rebuild as rebuilding
-from gnomon_api.readmodels.checksum import READ_MODELS, checksums
+from gnomon_api.readmodels.checksum import checksums
 from gnomon_api.readmodels.migrate import migrate
+from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import (
     SMALL,

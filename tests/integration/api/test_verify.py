@@ -8,7 +8,7 @@ import json
 import asyncpg
 import pytest
 
-from gnomon_api.readmodels.checksum import READ_MODELS
+from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.verify import main
 from tests.integration.api.test_read_models import a_long_story, empty, project
 

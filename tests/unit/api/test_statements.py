@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from gnomon_api.readmodels.rows import (
-    CommandRow,
-    ExecutionRow,
-    HistoryRow,
-    MarkRow,
-    PoolRow,
-    SecondEndingRow,
-    SpanRow,
-    TaskDefinition,
-    TaskRow,
-)
 from gnomon_api.readmodels.statements import FOLDER, parse_statements, statement
 
 
@@ -51,29 +38,3 @@ def test_every_file_of_ours_keeps_the_form() -> None:
 def test_a_name_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KeyError):
         statement("nothing")
-
-
-def test_the_writing_statement_names_the_columns_as_the_rows_have_them() -> None:
-    """Rows are handed over by position: one column out of place would write values into another's."""
-    sql = statement("write_batch")
-    task_columns = (*TaskDefinition.__struct_fields__, *TaskRow.__struct_fields__[1:])
-    expected = {
-        "insert into tasks": task_columns,
-        "as s": TaskRow.__struct_fields__,
-        "insert into executions": ExecutionRow.__struct_fields__,
-        "insert into slot_spans": SpanRow._fields,
-        "insert into task_history": HistoryRow._fields,
-        "insert into commands": CommandRow._fields,
-        "insert into slot_marks": MarkRow._fields,
-        "insert into second_endings": SecondEndingRow._fields,
-        "insert into pools": PoolRow._fields,
-    }
-    for place, columns in expected.items():
-        match = re.search(rf"{place}\s*\(([^)]*)\)", sql)
-        assert match is not None, place
-        assert tuple(match[1].replace(",", " ").split()) == columns
-    numbers = [int(number) for number in re.findall(r"\$(\d+)", sql)]
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
-    for name, kind in (("load_tasks", TaskRow), ("load_executions", ExecutionRow)):
-        chosen = statement(name).partition("from ")[0].removeprefix("select ")
-        assert tuple(chosen.replace(",", " ").split()) == kind.__struct_fields__

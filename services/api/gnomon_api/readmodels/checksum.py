@@ -6,23 +6,12 @@ to be sorted or held in memory. Two tables with the same count and sum hold the 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.writer import Connection
 
 __all__ = ["READ_MODELS", "Checksum", "checksums", "sums"]
-
-READ_MODELS: Final = (
-    "tasks",
-    "executions",
-    "slot_spans",
-    "slot_marks",
-    "second_endings",
-    "pools",
-    "task_history",
-    "commands",
-)
-"""The tables that are made from events alone."""
 
 
 class Checksum(NamedTuple):

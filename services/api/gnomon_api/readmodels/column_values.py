@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_api.readmodels.rows import json_text
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas.tasks import NULL
 
@@ -16,6 +15,7 @@ __all__ = [
     "bounded",
     "carried_json",
     "indexable_json",
+    "json_text",
     "maybe_instant",
     "maybe_text",
     "plain_text",
@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _BIGINT_MAX: Final = 2**63 - 1
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def trace_id_of(stored: Stored) -> str | None:
@@ -55,6 +56,11 @@ def plain_text(text: str) -> str:
 def maybe_text(text: str | None) -> str | None:
     """`plain_text`; None for None."""
     return None if text is None else plain_text(text)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text, as asyncpg takes `json`."""
+    return _encode(value).decode()
 
 
 def carried_json(raw: msgspec.Raw) -> str | None:

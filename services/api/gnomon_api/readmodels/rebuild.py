@@ -26,8 +26,9 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from gnomon_api.readmodels.checksum import READ_MODELS, Checksum, sums
+from gnomon_api.readmodels.checksum import Checksum, sums
 from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import schema_sql, statement
 from gnomon_api.readmodels.writer import (
     WRITER_SETTINGS,

@@ -68,4 +68,4 @@ def statement(name: str) -> str:
 
 def schema_sql() -> str:
     """The whole schema, as a fresh database gets it."""
-    return (FOLDER / "schema.sql").read_text(encoding="utf-8")
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((FOLDER / "schema").glob("*.sql")))

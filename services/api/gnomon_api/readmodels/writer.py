@@ -15,32 +15,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
-from msgspec.structs import astuple
 
-from gnomon_api.readmodels.fold import Fold, keys_of
-from gnomon_api.readmodels.rows import (
-    Attempt,
-    CommandRow,
-    ExecutionRow,
-    HistoryRow,
-    MarkRow,
-    PoolRow,
-    SecondEndingRow,
-    SpanRow,
-    TaskDefinition,
-    TaskRow,
-    json_text,
-)
+from gnomon_api.readmodels.column_values import json_text
+from gnomon_api.readmodels.fold import Fold
+from gnomon_api.readmodels.section import Change, Read
 from gnomon_api.readmodels.statements import statement
+from gnomon_api.readmodels.table import Mode, Records, TableWrite, batch_sql, by_columns
 from gnomon_core.runtime.messages import Stored
-from gnomon_schemas.codec import decode, decode_event
-from gnomon_schemas.events import EVENT_TYPES
-from gnomon_schemas.pools import PoolUpdated
-from gnomon_schemas.subjects import parse_event
 
 __all__ = [
     "SMALL",
@@ -57,9 +42,6 @@ __all__ = [
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection, with asyncpg's own records as rows."""
 
-Records: TypeAlias = Sequence[tuple[Any, ...]]
-"""Rows as they are written, their values in the order of the columns."""
-
 SMALL: Final = 64
 """Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
 
@@ -68,17 +50,17 @@ WRITER_SETTINGS: Final = {
     # while the tables are small and must be right when they are large, so it goes by the keys.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "jit": "off",
     # What a power cut takes from Postgres is still in the stream, and the position goes back with it.
     "synchronous_commit": "off",
 }
 """Settings of a connection that a `ReadModelWriter` writes through."""
 
-_ARCHIVE_COLUMNS: Final = ("seq", "stored_at", "subject", "headers", "payload")
-_STAGES: Final = ("stage_tasks", "stage_definitions", "stage_executions", "stage_commands")
-_POOL_UPDATED: Final = ("pool", "updated")
+_ARCHIVE: Final = TableWrite("event_archive", ("seq", "stored_at", "subject", "headers", "payload"))
 _ROWS_KEPT: Final = 20_000
-"""Rows of tasks, and as many of executions, that stay in memory between batches."""
+"""Rows of each kind that stay in memory between batches."""
 _DAY: Final = timedelta(days=1)
 _DAY_MS: Final = 86_400_000
 _UNFIT: Final = (
@@ -87,7 +69,6 @@ _UNFIT: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
 )
-_decode_attempts = msgspec.json.Decoder(list[Attempt]).decode
 
 
 class Deposed(Exception):
@@ -111,7 +92,7 @@ class Unreadable(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A batch, folded: what a commit writes. Records are in the order of their table's columns."""
+    """A batch, folded: what a commit writes."""
 
     batch: Sequence[Stored]
     unfit: frozenset[int]
@@ -119,20 +100,8 @@ class Prepared(NamedTuple):
     unreadable: list[Unreadable]
     generation: int
     """Of the rows in memory that it was folded on."""
-    archive: Records
-    definitions: Records
-    tasks: Records
-    """Of all tasks that changed, those of `definitions` included."""
-    defined: frozenset[str]
-    """The task ids in `definitions`."""
-    executions_new: Records
-    executions_changed: Records
-    spans: Records
-    history: Records
-    commands: Records
-    marks: Records
-    second_endings: Records
-    pools: Records
+    changes: Sequence[Change]
+    """Of the archive and of every section, those that have rows."""
 
 
 class ReadModelWriter:
@@ -164,7 +133,7 @@ class ReadModelWriter:
         self._folding = asyncio.Lock()
         self._generation = 0
         self._days: set[int] = set()
-        self._staged = False
+        self._staged: set[TableWrite] = set()
         self.position = position
         """What the database holds."""
 
@@ -236,34 +205,22 @@ class ReadModelWriter:
         self._generation += 1
 
     async def _prepare(self, batch: Sequence[Stored], unfit: frozenset[int]) -> Prepared:
-        self._trim()
+        fold = self._fold
+        fold.trim(self.position.sequence, _ROWS_KEPT)
+        unreadable: list[Unreadable] = []
+        read = self._read(batch, unfit, unreadable)
         while True:
             generation = self._generation
-            await self._load(batch)
+            await fold.load(self._reader.fetch, read)
             if generation == self._generation:
                 break  # otherwise rows that were there have been forgotten meanwhile
-        self._fold.begin()
-        unreadable = self._apply(batch, unfit)
-        fold = self._fold
-        return Prepared(
-            batch,
-            unfit,
-            Position(self.position.stream_created, batch[-1].seq, _instant(batch[-1].time_ms)),
-            unreadable,
-            generation,
-            archive=self._archive_records(batch),
-            definitions=[astuple(row) for row in fold.definitions.values()],
-            tasks=[astuple(row) for row in fold.tasks_changed.values()],
-            defined=frozenset(fold.definitions),
-            executions_new=[row.record() for row in fold.executions_new.values()],
-            executions_changed=[row.record() for row in fold.executions_changed.values()],
-            spans=fold.spans,
-            history=fold.history,
-            commands=list(fold.commands.values()),
-            marks=fold.marks,
-            second_endings=fold.second_endings,
-            pools=list(fold.pools.values()),
-        )
+        fold.begin()
+        for one in read:
+            fold.apply(one)
+        fold.finish()
+        reached = Position(self.position.stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
+        archived = [_archived(batch)] if self._archive else []
+        return Prepared(batch, unfit, reached, unreadable, generation, [*archived, *fold.changes()])
 
     async def _commit(self, prepared: Prepared) -> list[Unreadable]:
         if len(prepared.batch) <= SMALL:
@@ -276,99 +233,57 @@ class ReadModelWriter:
     async def _commit_small(self, prepared: Prepared) -> None:
         """One statement, for little latency: somebody waits to read what was just written."""
         # The rows were read before the position is locked: should it have moved since, nothing is changed.
-        tasks = {row[0]: row for row in prepared.tasks}
-        defined = [(*definition, *tasks[definition[0]][1:]) for definition in prepared.definitions]
-        ran = [row for key, row in tasks.items() if key not in prepared.defined]
-        columns = [
-            *_columns(_ARCHIVE_COLUMNS, prepared.archive),
-            *_columns((*TaskDefinition.__struct_fields__, *TaskRow.__struct_fields__[1:]), defined),
-            *_columns(TaskRow.__struct_fields__, ran),
-            *_columns(
-                ExecutionRow.__struct_fields__, [*prepared.executions_new, *prepared.executions_changed]
-            ),
-            *_columns(SpanRow._fields, prepared.spans),
-            *_columns(HistoryRow._fields, prepared.history),
-            *_columns(CommandRow._fields, prepared.commands),
-            *_columns(MarkRow._fields, prepared.marks),
-            *_columns(SecondEndingRow._fields, prepared.second_endings),
-            *_columns(PoolRow._fields, prepared.pools),
-        ]
-        moved = await self._connection.fetchval(
-            statement("write_batch"), *self.position[:2], *prepared.reached[1:], *columns
-        )
+        sql = batch_sql(tuple(write for write, _ in prepared.changes))
+        columns = [column for _, records in prepared.changes for column in by_columns(records)]
+        moved = await self._connection.fetchval(sql, *self.position[:2], *prepared.reached[1:], *columns)
         if moved is None:
             raise Deposed(f"the position is not {self.position.sequence} any more")
 
     async def _commit_large(self, prepared: Prepared) -> None:
-        """Copied to temporary tables and merged from there, for throughput."""
-        if not self._staged:
-            for name in _STAGES:
-                await self._connection.execute(statement(name))
-            self._staged = True
+        """Copied to the tables, or to temporary ones and merged from there, for throughput."""
+        for write, records in prepared.changes:
+            if _is_staged(write, records) and write not in self._staged:
+                await self._connection.execute(write.stage_sql())
+                self._staged.add(write)
         async with self._connection.transaction():
             moved = await self._connection.execute(
                 statement("move_position"), *self.position[:2], *prepared.reached[1:]
             )
             if moved != "UPDATE 1":
                 raise Deposed(f"the position is not {self.position.sequence} any more")
-            await self._store(prepared)
+            for change in prepared.changes:
+                await self._store(*change)
 
-    async def _store(self, prepared: Prepared) -> None:
-        await self._copy("event_archive", _ARCHIVE_COLUMNS, prepared.archive)
-        await self._copy("staged_tasks", TaskRow.__struct_fields__, prepared.tasks)
-        await self._copy("staged_definitions", TaskDefinition.__struct_fields__, prepared.definitions)
-        # What no row was loaded of has none: only the holder of the position writes here.
-        await self._copy("executions", ExecutionRow.__struct_fields__, prepared.executions_new)
-        await self._copy("staged_executions", ExecutionRow.__struct_fields__, prepared.executions_changed)
-        await self._copy("staged_commands", CommandRow._fields, prepared.commands)
-        await self._copy("slot_spans", SpanRow._fields, prepared.spans)
-        await self._copy("task_history", HistoryRow._fields, prepared.history)
-        await self._copy("slot_marks", MarkRow._fields, prepared.marks)
-        await self._copy("second_endings", SecondEndingRow._fields, prepared.second_endings)
-        if prepared.pools:
-            await self._connection.executemany(statement("write_pool"), prepared.pools)
-        merges = {
-            "merge_definitions": prepared.definitions,
-            "merge_tasks": prepared.tasks,
-            "merge_executions": prepared.executions_changed,
-            "merge_commands": prepared.commands,
-        }
-        for name, staged in merges.items():
-            if staged:
-                await self._connection.execute(statement(name))
-        await self._connection.execute(statement("clear_stage"))
+    async def _store(self, write: TableWrite, records: Records) -> None:
+        if write.mode is Mode.APPEND:
+            await self._copy(write.table, write, records)
+        elif not _is_staged(write, records):
+            await self._connection.execute(write.merge_sql(write.array_sql(1)), *by_columns(records))
+        else:
+            await self._copy(write.stage, write, records)
+            await self._connection.execute(write.merge_sql(write.stage))
+            # Not left to the transaction's end: several batches may share one.
+            await self._connection.execute(f"truncate {write.stage}")
 
-    async def _copy(self, table: str, columns: Sequence[str], records: Records) -> None:
-        if records:
-            await self._connection.copy_records_to_table(table, columns=columns, records=records)
+    async def _copy(self, table: str, write: TableWrite, records: Records) -> None:
+        await self._connection.copy_records_to_table(table, columns=write.columns, records=records)
 
-    def _apply(self, batch: Sequence[Stored], unfit: frozenset[int]) -> list[Unreadable]:
-        unreadable: list[Unreadable] = []
+    def _read(
+        self, batch: Sequence[Stored], unfit: frozenset[int], unreadable: list[Unreadable]
+    ) -> list[Read]:
+        """What the events say, of those that some section reads."""
+        read: list[Read] = []
         for stored in batch:
-            kind, name, _, _, _ = parse_event(stored.subject)
             if stored.seq in unfit:
                 continue
             try:
-                if (kind, name) == _POOL_UPDATED:
-                    self._fold.apply_pool(stored, decode(stored.data, PoolUpdated))
-                    continue
-                if kind != "task" or name not in EVENT_TYPES:
-                    continue
-                event = decode_event(stored.data)
+                event = self._fold.read(stored)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 unreadable.append(Unreadable(stored.seq, stored.subject, f"does not decode: {error}"))
                 continue
-            self._fold.apply(stored, event)
-        self._fold.finish()
-        return unreadable
-
-    def _archive_records(self, batch: Sequence[Stored]) -> Records:
-        if not self._archive:
-            return []
-        return [
-            (stored.seq, _instant(stored.time_ms), stored.subject, json_text(stored.headers), stored.data)
-            for stored in batch
-        ]
+            if event is not None:
+                read.append(Read(stored, event))
+        return read
 
     async def _ensure_days(self, batch: Sequence[Stored]) -> None:
         missing = {stored.time_ms // _DAY_MS for stored in batch} - self._days
@@ -377,39 +292,22 @@ class ReadModelWriter:
             await ensure_archive_days(self._connection, days)
             self._days |= missing
 
-    async def _load(self, batch: Sequence[Stored]) -> None:
-        """Bring the rows that the batch touches into memory."""
-        tasks: set[str] = set()
-        executions: set[str] = set()
-        for stored in batch:
-            task_id, execution_id = keys_of(stored.subject)
-            tasks.add(task_id)
-            if execution_id is not None:
-                executions.add(execution_id)
-        if missing := [key for key in tasks if key not in self._fold.tasks]:
-            for row in await self._reader.fetch(statement("load_tasks"), missing):
-                self._fold.tasks[row["task_id"]] = TaskRow(*row.values())
-        if missing := [key for key in executions if key not in self._fold.executions]:
-            for row in await self._reader.fetch(statement("load_executions"), missing):
-                values = list(row.values())
-                values[-1] = _decode_attempts(values[-1])
-                self._fold.executions[row["execution_id"]] = ExecutionRow(*values)
-
-    def _trim(self) -> None:
-        """Keep memory bounded: drop rows of which the database has everything."""
-        fold, committed = self._fold, self.position.sequence
-        if len(fold.executions) > _ROWS_KEPT:
-            fold.executions = {key: row for key, row in fold.executions.items() if row.seq > committed}
-        if len(fold.tasks) > _ROWS_KEPT:
-            fold.tasks = {key: task for key, task in fold.tasks.items() if task.seq > committed}
-
 
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
     """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
     reached = Position(stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
-    return Prepared(
-        batch, frozenset(), reached, [], -1, (), (), (), frozenset(), (), (), (), (), (), (), (), ()
-    )
+    return Prepared(batch, frozenset(), reached, [], -1, ())
+
+
+def _is_staged(write: TableWrite, records: Records) -> bool:
+    """Whether so many rows are merged that a temporary table is worth its while."""
+    return write.mode is not Mode.APPEND and len(records) > SMALL
+
+
+def _archived(batch: Sequence[Stored]) -> Change:
+    return _ARCHIVE, [
+        (one.seq, _instant(one.time_ms), one.subject, json_text(one.headers), one.data) for one in batch
+    ]
 
 
 async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) -> None:
@@ -430,8 +328,3 @@ async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) 
 
 def _instant(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
-
-
-def _columns(names: Sequence[str], records: Records) -> Sequence[Sequence[Any]]:
-    """Records turned on their side: one sequence of values per column."""
-    return list(zip(*records, strict=True)) if records else [()] * len(names)

@@ -1,0 +1,52 @@
+create table executions (
+    execution_id     text primary key,
+    task_id          text        not null,
+    run              text        not null,
+    user_id          text,
+    task_type        text,
+    partition        integer     not null,
+    status           text        not null check (status in (
+        'queued', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'timed_out',
+        'skipped', 'missed', 'coalesced')),
+    reason           text,
+    trigger          text        not null,
+    trigger_data     json,
+    config_overrides json,
+    scheduled_for    timestamptz,
+    due_at           timestamptz,
+    started_at       timestamptz,             -- of the first attempt
+    completed_at     timestamptz,
+    duration_ms      bigint,
+    attempt          integer     not null,
+    attempts         json        not null,
+    result           json,
+    result_truncated boolean     not null,
+    error            json,
+    credits_consumed double precision not null,
+    tokens_used      bigint      not null,
+    api_calls_made   bigint      not null,
+    executor         text,
+    retry_of         text,
+    dead_letter      text,                    -- why it was given up for good
+    into_run         text,                    -- of a coalesced slot: the run that ran instead
+    revision         integer,
+    trace_id         text,
+    recorded_at      timestamptz not null,    -- of its first event: the order of lists
+    seq              bigint      not null
+) with (fillfactor = 85);
+create index executions_by_recorded on executions (recorded_at, execution_id);
+create index executions_by_task on executions (task_id, recorded_at, execution_id);
+create index executions_by_user on executions (user_id, recorded_at, execution_id);
+create index executions_in_flight on executions (task_id) where status in ('queued', 'running', 'retrying');
+create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
+create index executions_of_backfills on executions (task_id, run) where trigger = 'backfill';
+
+-- Outcomes on chains that had one already. There should be none; the audit tells.
+create table second_endings (
+    seq          bigint primary key,
+    task_id      text        not null,
+    execution_id text        not null,
+    outcome      text        not null,
+    occurred_at  timestamptz not null
+);
+create index second_endings_by_task on second_endings (task_id);
