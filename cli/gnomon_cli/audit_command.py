@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ __all__ = ["NOT_SOUND", "audit_command"]
 
 NOT_SOUND = 1
 """Exit code when a slot is missing, doubled or misplaced."""
+_DISPUTED = "disputed"
+_DIFFERENCES_SHOWN = 20
 _LISTS = (
     ("missing", "without an outcome"),
     ("duplicate", "with more than one outcome"),
@@ -35,6 +37,7 @@ def audit_command(options: argparse.Namespace, terminal: Terminal) -> int:
         task_id=options.task,
         since=instant_given(options.since, now),
         until=instant_given(options.until, now),
+        engine=options.engine,
     )
     report = answer.body
     if options.json:
@@ -58,6 +61,8 @@ def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
             ("missing", f"{report['missing_count']:,}"),
         ],
     )
+    if report.get("cross_check") is not None:
+        _show_cross_check(report["cross_check"], terminal)
     if report["sound"]:
         terminal.line(("every slot has exactly one outcome, or is on its way to it", "green"))
         return
@@ -74,3 +79,27 @@ def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
                 "red",
             )
         )
+
+
+def _show_cross_check(found: Mapping[str, Any], terminal: Terminal) -> None:
+    terminal.line(
+        ("cronsim", "bold"),
+        f" names the same {found['checked']:,} slots; {found['unchecked']:,} are of schedules that are no cron",
+    )
+    if found["explained"]:
+        terminal.line(
+            f"{found['explained']:,} slots only one of the two names, by differences that are known "
+            "(docs/explanation/time.md):"
+        )
+        _show_differences([one for one in found["differences"] if one["why"] != _DISPUTED], terminal, "")
+    if found["disputed"]:
+        terminal.line(
+            (f"{found['disputed']:,} slots only one of the two names, and nothing explains it:", "red")
+        )
+        _show_differences([one for one in found["differences"] if one["why"] == _DISPUTED], terminal, "red")
+
+
+def _show_differences(found: Sequence[Mapping[str, Any]], terminal: Terminal, style: str) -> None:
+    for one in found[:_DIFFERENCES_SHOWN]:
+        words = f"  {one['task_id']}  {instant(one['scheduled_for'])}  only {one['named_by']}: {one['why']}"
+        terminal.line((words, style))

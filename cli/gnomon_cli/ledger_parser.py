@@ -42,6 +42,12 @@ def add_audit(commands: Any) -> None:
         help="as 2026-09-21T09:00:00Z, or so long ago, as 7d (a day before --until)",
     )
     audit.add_argument("--until", metavar="TIME", help="the same, exclusive (now)")
+    audit.add_argument(
+        "--engine",
+        choices=("timing", "cronsim"),
+        help="by whose arithmetic the slots of cron schedules are reckoned: Gnomon's own (timing), or cronsim's, "
+        "which shares no code with it",
+    )
     audit.add_argument("--json", action="store_true", help="the report as JSON")
     add_target_flags(audit)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from gnomon_core.ledger.audit import ExpectedSlot, Recorded, RecordedSpan, TaskAudit, audit_task
+from gnomon_core.ledger.audit import (
+    ExpectedSlot,
+    Recorded,
+    RecordedSpan,
+    SlotsOf,
+    TaskAudit,
+    audit_task,
+    own_slots,
+)
 from gnomon_core.ledger.calendars import InForce, Pasts, schedule_at, under_calendars
 from gnomon_core.ledger.counting import LimitedRuns, limited_runs, until_exhausted
 from gnomon_core.ledger.stretches import ENDLESS_MS, Mark, State, Stretch, stretches
@@ -16,11 +24,13 @@ __all__ = [
     "Pasts",
     "Recorded",
     "RecordedSpan",
+    "SlotsOf",
     "State",
     "Stretch",
     "TaskAudit",
     "audit_task",
     "limited_runs",
+    "own_slots",
     "schedule_at",
     "stretches",
     "under_calendars",

@@ -13,16 +13,34 @@ ends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from gnomon_core.ledger.stretches import State, Stretch
 from gnomon_core.timing import emission_ms
 
-__all__ = ["OUTCOMES", "ExpectedSlot", "Recorded", "RecordedSpan", "TaskAudit", "audit_task"]
+__all__ = [
+    "OUTCOMES",
+    "ExpectedSlot",
+    "Recorded",
+    "RecordedSpan",
+    "SlotsOf",
+    "TaskAudit",
+    "audit_task",
+    "own_slots",
+]
 
 OUTCOMES: Final = ("executed", "skipped", "missed", "coalesced")
+
+
+SlotsOf: TypeAlias = Callable[[str, Stretch, int, int], Iterator[int]]
+"""(task id, stretch, since_s, until_s) -> its nominal times in [since_s, until_s), in order."""
+
+
+def own_slots(task_id: str, piece: Stretch, since_s: int, until_s: int) -> Iterator[int]:
+    """The slots of a stretch by `gnomon_core.timing`."""
+    return piece.slots(since_s, until_s)
 
 
 class Recorded(NamedTuple):
@@ -79,11 +97,13 @@ def audit_task(
     since_s: int,
     until_s: int,
     watermark_ms: int,
+    slots_of: SlotsOf = own_slots,
 ) -> TaskAudit:
     """Audit the slots of a task with a nominal time in [since_s, until_s), seconds since 1970.
 
     `recorded` by nominal time; `spans` at least those that touch the span of time. `watermark_ms`: the shard has
-    handed out every slot with an emission time up to then.
+    handed out every slot with an emission time up to then. `slots_of`: by what arithmetic the slots of a stretch are
+    reckoned.
     """
     result = TaskAudit()
     if not pieces:
@@ -97,7 +117,7 @@ def audit_task(
     seen: set[int] = set()
     for piece in pieces:
         covering = _Covering([span for span in bulk if span.revision == piece.revision])
-        for nominal_s in piece.slots(since_s, until_s):
+        for nominal_s in slots_of(task_id, piece, since_s, until_s):
             one = recorded.get(nominal_s)
             if one is not None:
                 seen.add(nominal_s)

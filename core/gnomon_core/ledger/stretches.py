@@ -58,16 +58,16 @@ class Stretch(NamedTuple):
 
     def slots(self, since_s: int, until_s: int) -> Iterator[int]:
         """Nominal times in it and in [since_s, until_s), seconds since 1970, in order."""
-        after_s, last_s = self._bounds(since_s, until_s)
+        after_s, last_s = self.bounds(since_s, until_s)
         return fires(self.schedule, after_s, last_s) if last_s > after_s else iter(())
 
     def how_many(self, since_s: int, until_s: int) -> int:
         """How many those are, without walking over them."""
-        after_s, last_s = self._bounds(since_s, until_s)
+        after_s, last_s = self.bounds(since_s, until_s)
         return count_fires(self.schedule, after_s, last_s) if last_s > after_s else 0
 
-    def _bounds(self, since_s: int, until_s: int) -> tuple[int, int]:
-        """(after, last] of what lies in both."""
+    def bounds(self, since_s: int, until_s: int) -> tuple[int, int]:
+        """(after, last] of what lies in it and in [since_s, until_s)."""
         return max(self.after_ms // 1000, since_s - 1), min(self.until_ms // 1000, until_s - 1)
 
 

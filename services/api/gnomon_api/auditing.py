@@ -17,7 +17,8 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -27,6 +28,7 @@ from gnomon_api.projection import Projection
 from gnomon_api.readmodels.sections.executions import ACTIVE
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.run_counts import Runs, counted_runs, marks_of
+from gnomon_api.second_opinion import SecondOpinion, Why
 from gnomon_core.ledger import (
     Mark,
     Pasts,
@@ -34,6 +36,7 @@ from gnomon_core.ledger import (
     RecordedSpan,
     TaskAudit,
     audit_task,
+    own_slots,
     stretches,
     under_calendars,
 )
@@ -50,7 +53,16 @@ from gnomon_schemas.subjects import (
 )
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["LISTED_MAX", "AuditReport", "AuditedSlot", "AuditedSpan", "Auditing"]
+__all__ = [
+    "LISTED_MAX",
+    "AuditReport",
+    "AuditedSlot",
+    "AuditedSpan",
+    "Auditing",
+    "CrossCheck",
+    "Engine",
+    "OtherSlot",
+]
 
 LISTED_MAX: Final = 1000
 """Slots that each list of a report names; the counts are of all."""
@@ -65,6 +77,15 @@ _OUTCOME_OF: Final = {
     ExecutionStatus.COALESCED: "coalesced",
 }
 """Every other status of an execution that has ended is one of `executed`."""
+
+
+class Engine(StrEnum):
+    """Whose arithmetic says which slots there should have been."""
+
+    TIMING = "timing"
+    """Gnomon's own, for every schedule."""
+    CRONSIM = "cronsim"
+    """cronsim for cron, which shares no code with it; for all else Gnomon's own."""
 
 
 class AuditedSlot(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +105,32 @@ class AuditedSpan(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     outcome: str
     count: int
+
+
+class OtherSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot that only one of the two engines names."""
+
+    task_id: str
+    revision: int
+    scheduled_for: str
+    named_by: Literal["gnomon", "cronsim"]
+    why: Why
+    """`disputed`: nothing explains it."""
+
+
+class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What cronsim was asked, and where it differs."""
+
+    checked: int
+    """Slots of cron schedules that both name."""
+    unchecked: int
+    """Slots of schedules that are no cron: reckoned by Gnomon alone."""
+    explained: int
+    """Slots that only one names, by a difference between the two that is known: Gnomon's count."""
+    disputed: int
+    """Slots that only one names, and nothing explains it: cronsim's count."""
+    differences: tuple[OtherSlot, ...]
+    """Those of both sorts: the first 1,000."""
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +155,12 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     misplaced: tuple[AuditedSlot, ...]
     """Recorded where no slot was, or under a revision that was not valid then."""
     miscounted: tuple[AuditedSpan, ...]
+    engine: Engine = Engine.TIMING
+    """By whose arithmetic the slots of cron schedules were reckoned."""
+    cross_check: CrossCheck | None = None
+    """Under `cronsim`: where the two engines differ."""
     sound: bool
-    """Nothing is missing, duplicate, misplaced or miscounted."""
+    """Nothing is missing, duplicate, misplaced, miscounted or disputed."""
 
 
 class _Suspect(NamedTuple):
@@ -161,6 +212,7 @@ class _Found:
         self.duplicate: list[_Suspect] = []
         self.misplaced: list[_Suspect] = []
         self.miscounted: list[AuditedSpan] = []
+        self.opinion: SecondOpinion | None = None
 
     def take(self, task_id: str, partition: int, audited: TaskAudit) -> None:
         """Add what one task came to."""
@@ -191,7 +243,13 @@ class Auditing:
         self._projection, self._partitions = projection, partitions
 
     async def audit(
-        self, since: datetime, until: datetime, *, task_id: str | None = None, user_id: str | None = None
+        self,
+        since: datetime,
+        until: datetime,
+        *,
+        task_id: str | None = None,
+        user_id: str | None = None,
+        engine: Engine = Engine.TIMING,
     ) -> AuditReport:
         """Audit the slots with a nominal time in [since, until), of all tasks or those of one user or id.
 
@@ -200,7 +258,10 @@ class Auditing:
         watermarks = await self._watermarks()
         pasts = await read_pasts(self._bus, self._partitions, until.year)
         await self._projection.catch_up(within=_BEHIND_SECONDS)
-        found = await self._look(since, until, watermarks, pasts, task_id, user_id)
+        found = _Found()
+        if engine is Engine.CRONSIM:
+            found.opinion = SecondOpinion()
+        await self._look(found, since, until, watermarks, pasts, task_id, user_id)
         recorded = await self._look_again(found.missing)
         missing = [slot for slot in found.missing if slot not in recorded]
         return AuditReport(
@@ -217,7 +278,15 @@ class Auditing:
             misplaced_count=len(found.misplaced),
             misplaced=_listed(found.misplaced),
             miscounted=tuple(found.miscounted[:LISTED_MAX]),
-            sound=not (missing or found.duplicate or found.misplaced or found.miscounted),
+            engine=engine,
+            cross_check=None if found.opinion is None else _cross_check(found.opinion),
+            sound=not (
+                missing
+                or found.duplicate
+                or found.misplaced
+                or found.miscounted
+                or (found.opinion is not None and found.opinion.disputed_count)
+            ),
         )
 
     async def _watermarks(self) -> dict[int, int]:
@@ -234,14 +303,14 @@ class Auditing:
 
     async def _look(
         self,
+        found: _Found,
         since: datetime,
         until: datetime,
         watermarks: dict[int, int],
         pasts: list[Pasts],
         task_id: str | None,
         user_id: str | None,
-    ) -> _Found:
-        found = _Found()
+    ) -> None:
         after = ""
         async with self._database.connection() as connection:
             # One snapshot for all pages: what is recorded while they are read changes nothing.
@@ -251,7 +320,7 @@ class Auditing:
                         statement("audited_tasks"), after, task_id, user_id, _TASKS_A_PAGE
                     )
                     if not tasks:
-                        return found
+                        return
                     ids = [row["task_id"] for row in tasks]
                     after = ids[-1]
                     marks = marks_of(await connection.fetch(statement("audited_marks"), ids))
@@ -332,6 +401,7 @@ def _audit_page(
             since_s=_seconds(since),
             until_s=_seconds(until),
             watermark_ms=watermarks.get(partition, 0),
+            slots_of=own_slots if found.opinion is None else found.opinion.slots,
         )
         found.take(task_id, partition, audited)
 
@@ -375,6 +445,25 @@ def _listed(slots: Sequence[_Suspect]) -> tuple[AuditedSlot, ...]:
             revision=slot.revision,
         )
         for slot in slots[:LISTED_MAX]
+    )
+
+
+def _cross_check(opinion: SecondOpinion) -> CrossCheck:
+    return CrossCheck(
+        checked=opinion.checked,
+        unchecked=opinion.unchecked,
+        explained=opinion.explained_count,
+        disputed=opinion.disputed_count,
+        differences=tuple(
+            OtherSlot(
+                task_id=one.task_id,
+                revision=one.revision,
+                scheduled_for=format_instant(one.nominal_s * 1000),
+                named_by="gnomon" if one.ours else "cronsim",
+                why=one.why,
+            )
+            for one in opinion.differences
+        ),
     )
 
 

@@ -316,6 +316,8 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         "misplaced_count": 0,
         "misplaced": [],
         "miscounted": [],
+        "engine": "timing",
+        "cross_check": None,
         "sound": False,
     },
     ("next_fires", 200): _PREVIEW,

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gnomon_api.auditing import AuditReport
+from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
@@ -313,6 +313,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
             _query("since", "From here on; a day before `until` where it is not given.", format="date-time"),
             _query("until", "Up to here, exclusive; now, which is the latest there is.", format="date-time"),
             _query("task_id", "One task alone.", pattern=ID_PATTERN),
+            _query(
+                "engine",
+                "By whose arithmetic the slots of cron schedules are reckoned: Gnomon's own, or cronsim's.",
+                enum=list(Engine),
+                default=Engine.TIMING,
+            ),
         ],
         problems=(*_READ_ONE, Code.INVALID),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from tests.harness.zone_rules import made_rules
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_explain import store
+from tests.integration.cli.running_up import gnomon
 
 PARTITIONS = 8
 AUDIT = "/api/v1/ledger/audit"
@@ -246,3 +248,47 @@ async def test_a_span_that_cannot_be_audited_is_refused(
 async def test_a_task_without_slots_is_not_found(running: Running) -> None:
     response = await running.http.get(AUDIT, params={"task_id": "nobody"})
     assert response.status_code == 404
+
+
+async def told_by_the_cli(running: Running, *arguments: str) -> tuple[int, Any]:
+    """`gnomon audit` against the same api: its exit code and what it wrote."""
+    said = await gnomon("audit", "--url", running.api.http.url, "--json", *arguments)
+    return said.code, msgspec.json.decode(said.out)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_cronsim_reckons_the_slots_of_a_cron_over_http_and_in_the_terminal(running: Running) -> None:
+    """In the night in which Berlin's clock skips two to three: one slot is Gnomon's alone, and the report says why."""
+    night_ms = int(datetime(2026, 3, 28, 23, 30, tzinfo=UTC).timestamp()) * 1000
+    cron = Cron(expression="*/30 1-2 * * *", timezone="Europe/Berlin")
+    task = a_task("night", at_ms=night_ms, schedule=cron)
+    story = Story(at_ms=night_ms)
+    story.created(task)
+    # 01:00 and 01:30, then 03:00 for all that was skipped, on Berlin's clock.
+    slots = [night_ms + minutes * 60_000 for minutes in (30, 60, 90)]
+    for at_ms in slots:
+        story.now_ms = at_ms
+        story.started(task, slot_run(at_ms // 1000))
+        story.executed(task, slot_run(at_ms // 1000))
+    await handed_out(running, task, START_MS + 3_600_000)
+    await store(running, story)
+    since, until = format_instant(night_ms), format_instant(night_ms + 4 * 3_600_000)
+    params = {"task_id": task.task_id, "since": since, "until": until, "engine": "cronsim"}
+    response = await running.http.get(AUDIT, params=params)
+    found = response.json()
+    assert (found["sound"], found["engine"], found["expected"]) == (True, "cronsim", 3), found
+    check = found["cross_check"]
+    assert (check["checked"], check["unchecked"], check["explained"], check["disputed"]) == (2, 0, 1, 0)
+    (other,) = check["differences"]
+    assert (other["scheduled_for"], other["named_by"], other["why"]) == (
+        "2026-03-29T01:00:00.000Z",
+        "gnomon",
+        "real_time",
+    )
+    code, told = await told_by_the_cli(
+        running, "--task", "night", "--since", since, "--until", until, "--engine", "cronsim"
+    )
+    assert (code, told) == (0, found)
+    wrong = await running.http.get(AUDIT, params={"engine": "croniter"})
+    assert wrong.status_code == 422
+    assert [error["pointer"] for error in wrong.json()["errors"]] == ["#/engine"]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from litestar import get
 
-from gnomon_api.auditing import Auditing
+from gnomon_api.auditing import Auditing, Engine
 from gnomon_api.http_io import (
     HttpRequest,
     HttpResponse,
@@ -32,9 +32,10 @@ _SPAN_MAX: Final = timedelta(days=366)
 @get("/ledger/audit")
 async def audit_ledger(request: HttpRequest) -> HttpResponse:
     """Whether every slot that should have been has exactly one recorded outcome."""
-    no_params(request, "task_id", "since", "until")
+    no_params(request, "task_id", "since", "until", "engine")
     api, who = services(request), caller(request)
     since, until = _span(request, EPOCH + timedelta(milliseconds=api.clock.now_ms()))
+    engine = _engine(request)
     task_id = request.query_params.get("task_id")
     if task_id is not None:
         # Also one that was deleted: its slots were slots. Whose it is decides what is found.
@@ -42,7 +43,7 @@ async def audit_ledger(request: HttpRequest) -> HttpResponse:
     auditing = Auditing(api.database, api.bus, api.projection, api.settings.partitions)
     try:
         report = await auditing.audit(
-            since, until, task_id=task_id, user_id=None if who.admin else who.user_id
+            since, until, task_id=task_id, user_id=None if who.admin else who.user_id, engine=engine
         )
     except BusError as error:
         raise Refused(Code.UNAVAILABLE, f"NATS does not answer: {error}") from error
@@ -76,6 +77,13 @@ def _instant(request: HttpRequest, name: str, errors: list[FieldError]) -> datet
     except ValueError as error:
         errors.append(_wrong(name, str(error)))
         return None
+
+
+def _engine(request: HttpRequest) -> Engine:
+    text = request.query_params.get("engine", Engine.TIMING)
+    if text not in Engine.__members__.values():
+        refuse([_wrong("engine", f"{text!r:.80} is no engine; allowed are {', '.join(Engine)}")])
+    return Engine(text)
 
 
 def _wrong(name: str, message: str) -> FieldError:
