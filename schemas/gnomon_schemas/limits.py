@@ -21,6 +21,9 @@ __all__ = [
     "ID_PATTERN",
     "KEY_LIMIT_MAX",
     "KEY_MAX_CHARS",
+    "LOG_BYTES_MAX",
+    "LOG_LINES_MAX",
+    "LOG_LINE_MAX",
     "MAX_PARTITIONS",
     "METADATA_MAX",
     "NAME_MAX_CHARS",
@@ -48,6 +51,12 @@ RESULT_MAX = 256 * 1024
 """Largest result kept; a longer one is cut and marked."""
 ERROR_TEXT_MAX = 16 * 1024
 """Longest error message or traceback kept; a longer one is cut and marked."""
+LOG_LINES_MAX = 1000
+"""Most lines kept of what one attempt logs; the last of them says that there were more."""
+LOG_LINE_MAX = 8 * 1024
+"""Longest message of a line, and longest details, as JSON; what is longer is cut and marked."""
+LOG_BYTES_MAX = 256 * 1024
+"""Most kept of what one attempt logs, messages and details together."""
 REFUSAL_TEXT_MAX_CHARS = 2048
 """Longest text of the caller's that a refusal repeats, whatever was sent; a longer one is cut."""
 COMMAND_MAX = 900 * 1024

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gnomon_schemas import commands, dues, events, gates, members, pools, signals, tasks
+from gnomon_schemas import commands, dues, events, gates, members, pools, run_logs, signals, tasks
 from gnomon_schemas.account_samples import account_samples
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
@@ -423,6 +423,25 @@ def samples() -> dict[str, Sample]:
         "problem": refused,
         "progress": signals.Progress(
             execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, fraction=0.4, message="2 of 5 files", at=_AT
+        ),
+        "run_log_lines": run_logs.RunLogLines(
+            execution_id=f"{_TASK_ID}.{_RUN}",
+            task_id=_TASK_ID,
+            run=_RUN,
+            user_id="u1",
+            attempt=1,
+            claim=40,
+            executor="e-1",
+            lines=(
+                run_logs.RunLogLine(n=1, at=_AT, level="info", message="begun"),
+                run_logs.RunLogLine(
+                    n=2,
+                    at=_AT,
+                    level="warning",
+                    message="file is empty",
+                    details=msgspec.Raw(b'{"file":"a.csv"}'),
+                ),
+            ),
         ),
         "cancel_signal": signals.CancelSignal(reason="cancelled"),
     }

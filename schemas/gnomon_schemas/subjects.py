@@ -19,6 +19,8 @@ __all__ = [
     "EVENTS_FILTER",
     "EVENTS_STREAM",
     "LEASES_BUCKET",
+    "LOGS_FILTER",
+    "LOGS_STREAM",
     "MEMBERS_BUCKET",
     "POOL_REGISTERS",
     "PRIORITIES",
@@ -46,6 +48,7 @@ __all__ = [
     "gate_statements",
     "leader_ping",
     "live",
+    "live_log",
     "parse_command",
     "parse_due",
     "parse_event",
@@ -54,6 +57,7 @@ __all__ = [
     "partition_of",
     "pool_dues",
     "progress",
+    "run_log",
     "shard_id",
     "shard_register",
     "task_register",
@@ -67,7 +71,9 @@ EVENTS_STREAM = "TASKS"
 """The event log, and one register per object and per shard."""
 DUE_STREAM = "TASK_DUE"
 """Work queue of executions that are due and unfinished, and one fence per shard."""
-STREAMS = (COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM)
+LOGS_STREAM = "TASK_LOGS"
+"""What handlers log, until it is in Postgres. A stream of its own, with limits: logs never crowd the event log."""
+STREAMS = (COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM, LOGS_STREAM)
 
 LEASES_BUCKET = "GNOMON_LEASES"
 MEMBERS_BUCKET = "GNOMON_MEMBERS"
@@ -87,6 +93,8 @@ CMD_PATTERN = "gnomon.cmd.*.*.*"
 (a hostile id such as `*`): properly stored ones have one token more."""
 EVENTS_FILTER = "*.*.*.*.*"
 """All events of all kinds and partitions: registers have four tokens or three."""
+LOGS_FILTER = "logs.*.*.*"
+"""All lines of all executions."""
 POOL_REGISTERS = "state.pool.*.*"
 """Filter for what is set of all pools."""
 ALL_REGISTERS = "state.>"
@@ -192,6 +200,16 @@ def live(kind: str, name: str) -> str:
 def progress(task_id: str, run: str) -> str:
     """Core subject for the progress of a running handler; not stored."""
     return f"gnomon.progress.{task_id}.{run}"
+
+
+def run_log(partition: int, task_id: str, run: str) -> str:
+    """Stored subject of the lines that the handler of an execution logs."""
+    return f"logs.{partition}.{task_id}.{run}"
+
+
+def live_log(task_id: str, run: str) -> str:
+    """Core subject on which an execution's lines are heard once they have been stored."""
+    return f"gnomon.log.{task_id}.{run}"
 
 
 def cancel_signal(task_id: str, run: str) -> str:

@@ -93,7 +93,7 @@ class Metric(Enum):
     LEASES_HELD = MetricSpec(
         "gnomon_leases_held",
         "gauge",
-        "Leases that this process holds: shards, or the duties janitor, projector and auditor.",
+        "Leases that this process holds: shards, or the duties janitor, projector, auditor and run_logs.",
         ("duty",),
         processes=("scheduler", "api"),
     )
@@ -253,6 +253,13 @@ class Metric(Enum):
         "counter",
         "Claims and results refused because the chain had moved.",
         ("row",),
+        processes=_EXECUTOR,
+    )
+    LOG_LINES = MetricSpec(
+        "gnomon_log_lines_total",
+        "counter",
+        "Lines that handlers logged: stored, or lost since NATS did not take them for too long.",
+        ("fate",),
         processes=_EXECUTOR,
     )
     TAKEOVERS = MetricSpec(

@@ -187,6 +187,11 @@ class LogEvent(StrEnum):
     """Debug: a shard decided a command; it holds once its batch is stored. verb, result, command_id."""
     DUE_MADE = "due.made"
     """Debug: work is handed out. attempt, trigger."""
+    RUN_LOG_WAITS = "run_log.waits"
+    """What handlers log cannot be stored now; it waits. error, bytes."""
+    RUN_LOG_LOST = "run_log.lost"
+    """Lines of handlers were not stored before the executor stopped, or went from the stream before they were in
+    Postgres. lines or first, after."""
     ATTEMPT_BEGUN = "attempt.begun"
     """Debug: a handler is started. attempt, task_type."""
     ATTEMPT_RECORDED = "attempt.recorded"

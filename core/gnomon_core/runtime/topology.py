@@ -29,6 +29,7 @@ from gnomon_schemas.subjects import (
     DUE_STREAM,
     EVENTS_STREAM,
     LEASES_BUCKET,
+    LOGS_STREAM,
     MEMBERS_BUCKET,
     TYPES_BUCKET,
 )
@@ -61,9 +62,14 @@ _NAME_IN_USE = 10058
 _NOT_FOUND = 10059
 _NO_PEERS = 10005
 _OTHER_STREAM = 10060
+_LOGS_AGE_SECONDS = 72 * 3600
+_LOGS_BYTES = 256 * 1024 * 1024
+"""What is logged while nobody takes it into Postgres: beyond either, the oldest lines go."""
 _DOOR = {"src": "gnomon.write.>", "dest": ">"}
 
-_MAY_CHANGE = frozenset({"description", "republish", "duplicate_window", "subject_delete_marker_ttl"})
+_MAY_CHANGE = frozenset(
+    {"description", "republish", "duplicate_window", "subject_delete_marker_ttl", "max_age", "max_bytes"}
+)
 """Fields of a stream that a start may update on its own."""
 
 _log = structlog.get_logger(__name__)
@@ -95,7 +101,7 @@ class Topology(msgspec.Struct, frozen=True):
 
 
 def stream_configs(settings: TopologySettings) -> list[dict[str, Any]]:
-    """The three streams as the broker's API takes them."""
+    """The four streams as the broker's API takes them."""
     partition = f"{{{{partition({settings.partitions},3)}}}}"
     commands = {
         "name": COMMANDS_STREAM,
@@ -130,7 +136,18 @@ def stream_configs(settings: TopologySettings) -> list[dict[str, Any]]:
         "subject_transform": _DOOR,
         "republish": {"src": "task.due.*.*.*.*", "dest": "task.due"},
     }
-    return [_completed(stream, settings) for stream in (commands, events, dues)]
+    logs = {
+        "name": LOGS_STREAM,
+        "description": "What handlers log, until it is in Postgres",
+        "subjects": ["gnomon.write.logs.*.*.*"],
+        "retention": "limits",
+        "discard": "old",
+        "max_age": _LOGS_AGE_SECONDS * _NS,
+        "max_bytes": _LOGS_BYTES,
+        "subject_transform": _DOOR,
+        "republish": {"src": "logs.*.*.*", "dest": "gnomon.log.{{wildcard(2)}}.{{wildcard(3)}}"},
+    }
+    return [_completed(stream, settings) for stream in (commands, events, dues, logs)]
 
 
 def bucket_config(name: str, settings: TopologySettings, *, expiring: bool) -> dict[str, Any]:

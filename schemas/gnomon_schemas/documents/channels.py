@@ -244,6 +244,22 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "send",
     ),
     Channel(
+        "stored_run_log",
+        subjects.run_log(0, "{task_id}", "{run}").replace("0", "{partition}"),
+        "run_log_lines",
+        "What the handler of an execution logs, until it is in Postgres.",
+        "send",
+        stream=subjects.LOGS_STREAM,
+    ),
+    Channel(
+        "live_run_log",
+        subjects.live_log("{task_id}", "{run}"),
+        "run_log_lines",
+        "What the handler of an execution logs, as it is stored. `SUB gnomon.log.T.*` hears all runs of task `T`.",
+        "send",
+        live_of="stored_run_log",
+    ),
+    Channel(
         "cancel_signal",
         subjects.cancel_signal("{task_id}", "{run}"),
         "cancel_signal",

@@ -12,6 +12,7 @@ from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.gates import Grants, Statements
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Problem
+from gnomon_schemas.run_logs import RunLogLines
 from gnomon_schemas.tasks import TaskSpec
 
 __all__ = ["MESSAGES", "Message", "message_of"]
@@ -70,6 +71,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     *(Message(f"account.{name}", struct, "event") for name, struct in accounts.ACCOUNT_EVENT_TYPES.items()),
     Message("task.due", dues.Due, "work"),
     Message("progress", signals.Progress, "signal"),
+    Message("run_log_lines", RunLogLines, "signal"),
     Message("cancel_signal", signals.CancelSignal, "signal"),
     Message("due_fence", dues.DueFence, "internal"),
     Message("lease", members.Lease, "internal"),

@@ -14,32 +14,18 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from gnomon import Previous
 from gnomon_executor.handler_end import Usage
+from gnomon_executor.handler_log import AttemptLog, LogSink
 from gnomon_schemas.clock_text import EPOCH, parse_instant
 from gnomon_schemas.tasks import NULL
 
-__all__ = [
-    "LOG_LINES_MAX",
-    "AttemptContext",
-    "AttemptFacts",
-    "AttemptLog",
-    "CancelFlag",
-    "LogLine",
-    "PreviousFacts",
-]
+__all__ = ["AttemptContext", "AttemptFacts", "CancelFlag", "PreviousFacts"]
 
-LOG_LINES_MAX: Final = 1000
-"""Lines kept of one attempt; the rest is counted."""
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
-_log = structlog.get_logger("gnomon.handler")
 
 ProgressSink = Callable[[float, str], None]
-LogLine = tuple[str, str, dict[str, object]]
-"""Level, event, details."""
-LogSink = Callable[[LogLine], None]
 
 
 class PreviousFacts(msgspec.Struct, frozen=True):
@@ -123,48 +109,6 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class AttemptLog:
-    """A handler's log: each line goes to a sink, up to a number of lines."""
-
-    def __init__(self, sink: LogSink) -> None:
-        self._sink = sink
-        self._lines = 0
-
-    def debug(self, event: str, /, **details: object) -> None:
-        """See `gnomon.Log`."""
-        self._line("debug", event, details)
-
-    def info(self, event: str, /, **details: object) -> None:
-        """See `gnomon.Log`."""
-        self._line("info", event, details)
-
-    def warning(self, event: str, /, **details: object) -> None:
-        """See `gnomon.Log`."""
-        self._line("warning", event, details)
-
-    def error(self, event: str, /, **details: object) -> None:
-        """See `gnomon.Log`."""
-        self._line("error", event, details)
-
-    def _line(self, level: str, event: str, details: dict[str, object]) -> None:
-        self._lines += 1
-        if self._lines < LOG_LINES_MAX:
-            self._sink((level, event, details))
-        elif self._lines == LOG_LINES_MAX:
-            self._sink(("warning", f"further lines are dropped: {LOG_LINES_MAX} of one attempt are kept", {}))
-
-
-def to_process_log(facts: AttemptFacts) -> LogSink:
-    """A sink that writes a handler's lines to the process's own log, with the execution they belong to."""
-    bound = _log.bind(execution_id=facts.execution_id, attempt=facts.attempt)
-
-    def write(line: LogLine) -> None:
-        level, event, details = line
-        getattr(bound, level)(event, **details)
-
-    return write
-
-
 class _Sent:
     """What `progress` returns: it was sent by the call, so awaiting it does nothing."""
 
@@ -181,7 +125,7 @@ _SENT: Final = _Sent()
 class AttemptContext:
     """See `gnomon.Context`."""
 
-    __slots__ = ("_cancelled", "_facts", "_log", "_log_sink", "_previous", "_progress", "_usage")
+    __slots__ = ("_cancelled", "_facts", "_log", "_now_ms", "_open_log", "_previous", "_progress", "_usage")
 
     def __init__(
         self,
@@ -189,13 +133,15 @@ class AttemptContext:
         cancelled: CancelFlag,
         usage: Usage,
         progress: ProgressSink,
-        log_sink: LogSink | None = None,
+        open_log: Callable[[], LogSink],
+        now_ms: Callable[[], int],
     ) -> None:
         self._facts = facts
         self._cancelled = cancelled
         self._usage = usage
         self._progress = progress
-        self._log_sink = log_sink
+        self._open_log = open_log
+        self._now_ms = now_ms
         self._log: AttemptLog | None = None
         self._previous: Previous | None = None
 
@@ -267,7 +213,7 @@ class AttemptContext:
     def log(self) -> AttemptLog:
         """See `gnomon.Context`."""
         if self._log is None:
-            self._log = AttemptLog(self._log_sink or to_process_log(self._facts))
+            self._log = AttemptLog(self._open_log(), self._now_ms)
         return self._log
 
     @property

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -35,11 +36,13 @@ from gnomon_executor.chain import Row, Taken
 from gnomon_executor.claims import Claim, Claims
 from gnomon_executor.conclusion import Conclusion, Limits
 from gnomon_executor.context import AttemptContext, AttemptFacts
+from gnomon_executor.handler_log import LogSink, to_both, to_process_log
 from gnomon_executor.inputs import InputMissing, Inputs, read_inputs
 from gnomon_executor.jobs import Job
 from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
+from gnomon_executor.run_logs import RunLogs
 from gnomon_executor.runners import Runners
 from gnomon_executor.running import Running
 from gnomon_schemas.clock_text import instant_ms
@@ -71,6 +74,7 @@ class Executions:
         claims: Claims,
         recorder: Recorder,
         progress: Callable[[Attempt, float, str], None],
+        run_logs: RunLogs,
         measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
@@ -81,6 +85,7 @@ class Executions:
         self._claims = claims
         self._recorder = recorder
         self._progress = progress
+        self._run_logs = run_logs
         self._measures = measures
 
     async def carry_out(self, attempt: Attempt) -> None:
@@ -122,6 +127,7 @@ class Executions:
         if what is None:
             return
         attempt.phase = Phase.RECORDING
+        self._run_logs.send_soon()
         row = await self._recorder.record(attempt, what)
         if row is Row.RECORDED:
             self._measures.recorded(attempt, what, self._clock.now_ms())
@@ -173,6 +179,7 @@ class Executions:
             fencing_token=attempt.claim_seq,
             previous=inputs.previous,
         )
+        open_log = partial(self._open_log, attempt)
         attempt.job = Job(
             task_type=task_type,
             decode_config=self._registry.decoder(due.task_type),
@@ -185,13 +192,21 @@ class Executions:
                 attempt.cancelled,
                 attempt.usage,
                 lambda fraction, message: self._progress(attempt, fraction, message),
+                open_log,
+                self._clock.now_ms,
             ),
+            open_log=open_log,
             handled=attempt,
             on_end=attempt.handler_ended,
         )
         attempt.phase = Phase.RUNNING
         self._measures.started(attempt)
         self._runners.run(attempt.job)
+
+    def _open_log(self, attempt: Attempt) -> LogSink:
+        """Where the lines of an attempt's handler go."""
+        told = to_process_log(attempt.due.execution_id, attempt.due.attempt)
+        return to_both(told, self._run_logs.sink(attempt))
 
     def _start_timer(self, attempt: Attempt) -> asyncio.TimerHandle:
         ends_ms = self._attempt_ends_ms(attempt)

@@ -18,7 +18,17 @@ from gnomon_schemas.events import ErrorInfo
 from gnomon_schemas.limits import ERROR_TEXT_MAX, RESULT_MAX
 from gnomon_schemas.tasks import NULL
 
-__all__ = ["HandlerEnd", "Usage", "bad_config", "cut_text", "error_info", "raised", "returned", "worker_died"]
+__all__ = [
+    "HandlerEnd",
+    "Usage",
+    "bad_config",
+    "cut_text",
+    "error_info",
+    "raised",
+    "returned",
+    "too_deep",
+    "worker_died",
+]
 
 How = Literal["returned", "raised", "retry", "do_not_retry"]
 
@@ -67,7 +77,7 @@ def returned(value: Any, usage: Usage) -> HandlerEnd:
             error=ErrorInfo(type="ResultNotEncodable", message=cut_text(message)),
             usage=usage,
         )
-    if _too_deep(encoded):
+    if too_deep(encoded):
         message = f"the handler returned a value that is nested more than {DEPTH_MAX} levels deep"
         error = ErrorInfo(type="ResultNotEncodable", message=message)
         return HandlerEnd(how="do_not_retry", error=error, usage=usage)
@@ -131,7 +141,7 @@ def cut_text(text: str, limit: int = ERROR_TEXT_MAX) -> str:
     return data[: limit - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
 
 
-def _too_deep(encoded: bytes) -> bool:
+def too_deep(encoded: bytes) -> bool:
     """Whether JSON is nested deeper than every reader is sure to manage."""
     if encoded.count(b"{") + encoded.count(b"[") <= DEPTH_MAX:
         return False

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_executor.context import to_process_log
 from gnomon_executor.handler_end import HandlerEnd, raised, worker_died
+from gnomon_executor.handler_log import LogSink
 from gnomon_executor.jobs import Job
 from gnomon_executor.worker_wire import (
     LENGTH,
@@ -67,7 +67,7 @@ class _Worker:
             config=msgspec.Raw(job.config),
             facts=job.facts,
         )
-        log = to_process_log(job.facts)
+        log: LogSink | None = None
         try:
             self._writer.write(frame(order))
             await self._writer.drain()
@@ -78,7 +78,8 @@ class _Worker:
                 if isinstance(report, ProgressReport):
                     await job.context.progress(report.fraction, report.message)
                 else:
-                    log((report.level, report.event, report.details))
+                    log = log or job.open_log()
+                    log(report.line)
         except (asyncio.IncompleteReadError, ConnectionError):
             code = await self.reap()
             return worker_died(f"exit code {code}" if code >= 0 else f"signal {-code}")

@@ -16,6 +16,7 @@ from gnomon import TaskType
 from gnomon_core.runtime.logs import Handled
 from gnomon_executor.context import AttemptContext, AttemptFacts, CancelFlag
 from gnomon_executor.handler_end import HandlerEnd, Usage
+from gnomon_executor.handler_log import LogSink
 
 __all__ = ["Job", "Runner"]
 
@@ -31,6 +32,8 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     cancelled: CancelFlag
     usage: Usage
     context: AttemptContext
+    open_log: Callable[[], LogSink]
+    """Gives where the handler's lines go; asked for by the first line, since most handlers log none."""
     handled: Handled
     """Gives what the handler logs its ids."""
     on_end: Callable[[HandlerEnd], None]

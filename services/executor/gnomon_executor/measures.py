@@ -48,6 +48,7 @@ class ExecutorMeasures(Service):
         self._tells = _log.is_enabled_for(DEBUG)  # to be told that it is not takes 1.5 µs a line
         self._takeovers = 0
         self._adopted = 0
+        self._lines_stored = self._lines_lost = 0
         self._starts_left = self._ends_left = OBSERVED_A_SECOND
 
     async def on_start(self) -> None:
@@ -109,6 +110,11 @@ class ExecutorMeasures(Service):
         """Work that runs here was delivered again."""
         self._adopted += 1
 
+    def logged(self, stored: int, lost: int) -> None:
+        """Lines of handlers were stored, or there was no room for them."""
+        self._lines_stored += stored
+        self._lines_lost += lost
+
     def dead_letter(self) -> None:
         """Work was set aside since it cannot be read."""
         self.meter.add(Metric.DEAD_LETTERS, reason="unreadable_due")
@@ -123,6 +129,8 @@ class ExecutorMeasures(Service):
         rows, self._rows = self._rows, Counter()
         takeovers, self._takeovers = self._takeovers, 0
         adopted, self._adopted = self._adopted, 0
+        stored, self._lines_stored = self._lines_stored, 0
+        lost, self._lines_lost = self._lines_lost, 0
         self._starts_left = self._ends_left = OBSERVED_A_SECOND
         for (task_type, status), count in executions.items():
             self.meter.add(Metric.EXECUTIONS, count, task_type=task_type, status=status)
@@ -132,4 +140,7 @@ class ExecutorMeasures(Service):
             self.meter.add(Metric.TAKEOVERS, takeovers)
         if adopted:
             self.meter.add(Metric.DUPLICATES_REFUSED, adopted, what="delivery")
+        for fate, lines in (("stored", stored), ("lost", lost)):
+            if lines:
+                self.meter.add(Metric.LOG_LINES, lines, fate=fate)
         self.meter.set(Metric.EXECUTIONS_RUNNING, self.busy())

@@ -33,6 +33,7 @@ from gnomon_executor.intake import Intake
 from gnomon_executor.measures import ExecutorMeasures
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
+from gnomon_executor.run_logs import RunLogs
 from gnomon_executor.runners import Runners
 from gnomon_executor.running import Running
 from gnomon_executor.settings import ExecutorSettings
@@ -82,6 +83,7 @@ class Worker(Service):
         self._nonce = writer.nonce
         self._runners = Runners()
         self._signals = Signals(bus, clock, self.in_hand, executor_id)
+        self._run_logs = RunLogs(bus, executor_id, measures.logged)
         self._heartbeat = Heartbeat(bus, self.in_hand, settings.ack_wait)
         self.intake = Intake(bus, pools, settings.concurrency, settings.ack_wait, self._take, self._may_take)
         """Slots and pulls."""
@@ -105,6 +107,7 @@ class Worker(Service):
             ),
             recorder=Recorder(bus, writer, clock),
             progress=self._signals.progress,
+            run_logs=self._run_logs,
             measures=measures,
         )
 
@@ -124,7 +127,7 @@ class Worker(Service):
 
     async def on_start(self) -> None:
         """Able to run and to answer first, then asking for work."""
-        for part in (self._runners, self._signals, self._heartbeat, self.intake):
+        for part in (self._run_logs, self._runners, self._signals, self._heartbeat, self.intake):
             await self.start_child(part)
 
     async def on_stop(self) -> None:

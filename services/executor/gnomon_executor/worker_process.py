@@ -22,8 +22,10 @@ import msgspec
 
 from gnomon import TaskType
 from gnomon.task_types import collect
-from gnomon_executor.context import AttemptContext, CancelFlag, LogLine
+from gnomon_core.runtime.clock import SystemClock
+from gnomon_executor.context import AttemptContext, CancelFlag
 from gnomon_executor.handler_end import HandlerEnd, Usage, bad_config, raised, returned
+from gnomon_executor.handler_log import LogLine
 from gnomon_executor.worker_wire import (
     LENGTH,
     CancelOrder,
@@ -50,6 +52,7 @@ class Worker:
         self._sending = threading.Lock()
         self._orders: SimpleQueue[RunOrder] = SimpleQueue()
         self._cancelled = CancelFlag()
+        self._now_ms = SystemClock().now_ms
 
     def serve(self) -> None:
         """Run orders until the executor closes the socket, which ends the process."""
@@ -80,7 +83,9 @@ class Worker:
             config = msgspec.json.decode(order.config, type=task_type.config_type)
         except Exception as error:  # noqa: BLE001 - a Struct's __post_init__ may raise anything
             return bad_config(error)
-        context = AttemptContext(order.facts, self._cancelled, usage, self._progress, self._log)
+        context = AttemptContext(
+            order.facts, self._cancelled, usage, self._progress, lambda: self._log, self._now_ms
+        )
         try:
             arguments = (config, context) if task_type.takes_context else (config,)
             value = task_type.handler(*arguments)
@@ -94,7 +99,7 @@ class Worker:
         self._send(ProgressReport(fraction, message))
 
     def _log(self, line: LogLine) -> None:
-        self._send(LogReport(*line))
+        self._send(LogReport(line))
 
     def _send(self, report: FromWorker) -> None:
         data = frame(report)

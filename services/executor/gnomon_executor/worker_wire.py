@@ -7,12 +7,13 @@ executor is gone and ends at once: nobody would record what it does.
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gnomon_executor.context import AttemptFacts
 from gnomon_executor.handler_end import HandlerEnd
+from gnomon_executor.handler_log import LogLine
 
 __all__ = [
     "LENGTH",
@@ -52,11 +53,9 @@ class ProgressReport(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class LogReport(msgspec.Struct, frozen=True, tag="log"):
-    """A line of the handler's log; details that JSON cannot hold come as text."""
+    """A line of the handler's log."""
 
-    level: str
-    event: str
-    details: dict[str, Any]
+    line: LogLine
 
 
 class EndReport(msgspec.Struct, frozen=True, tag="end"):

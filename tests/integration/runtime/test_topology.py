@@ -23,6 +23,7 @@ from gnomon_schemas.subjects import (
     DUE_STREAM,
     EVENTS_STREAM,
     LEASES_BUCKET,
+    LOGS_STREAM,
     STREAMS,
     partition_of,
 )
@@ -170,4 +171,4 @@ async def test_the_streams_do_what_they_are_for(empty: NatsBus, replicas: int) -
     await empty.store("task.due.default.high.3.T", b"due")
     assert [await heard.get(), await heard.get()] == [("task.created", b"stored"), ("task.due", b"due")]
     assert [row.seq async for row in empty.scan(DUE_STREAM, "*.*.*.*.3.*", at_least_seq=2)] == [1, 2]
-    assert set(STREAMS) == {COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM}
+    assert set(STREAMS) == {COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM, LOGS_STREAM}

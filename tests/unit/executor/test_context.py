@@ -9,14 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gnomon import Context
-from gnomon_executor.context import (
-    LOG_LINES_MAX,
-    AttemptContext,
-    AttemptFacts,
-    AttemptLog,
-    CancelFlag,
-    LogLine,
-)
+from gnomon_executor.context import AttemptContext, AttemptFacts, CancelFlag
 from gnomon_executor.handler_end import Usage
 
 FACTS = AttemptFacts(
@@ -32,7 +25,10 @@ FACTS = AttemptFacts(
 
 def make() -> tuple[AttemptContext, Usage, list[tuple[float, str]]]:
     usage, told = Usage(), []
-    return AttemptContext(FACTS, CancelFlag(), usage, lambda f, m: told.append((f, m))), usage, told
+    context = AttemptContext(
+        FACTS, CancelFlag(), usage, lambda f, m: told.append((f, m)), lambda: lambda _line: None, lambda: 0
+    )
+    return context, usage, told
 
 
 def test_it_is_what_handlers_are_promised() -> None:
@@ -62,15 +58,6 @@ def test_usage_adds_up_and_is_never_negative() -> None:
         context.add_usage(tokens=-1)
     with pytest.raises(ValueError, match="nan"):
         context.add_usage(credits=float("nan"))
-
-
-def test_log_lines_are_capped() -> None:
-    lines: list[LogLine] = []
-    log = AttemptLog(lines.append)
-    for number in range(2 * LOG_LINES_MAX):
-        log.info("line", number=number)
-    assert len(lines) == LOG_LINES_MAX
-    assert "dropped" in lines[-1][1]
 
 
 async def test_a_cancel_wakes_coroutines_and_threads() -> None:

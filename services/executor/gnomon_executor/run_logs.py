@@ -1,0 +1,212 @@
+"""Lines that handlers log, on their way into `TASK_LOGS`.
+
+**What it promises.** A line is stored within about a tenth of a second, and lines that were logged before a handler
+ended set off together with its result. A line that was stored is kept. What a process that is killed had not sent yet
+is gone with it: at most the last tenth of a second.
+
+**What it never does** is hold up a run or fail it. While NATS is away lines wait here, up to `HELD_MAX` bytes in the
+whole process; beyond that they are lost, and the next line of that attempt that is kept says how many were.
+
+**Told twice.** A publish without an answer is sent again, so a line may be stored twice, under the same number.
+Whoever reads knows a line by its execution, claim and number.
+
+All of it lives on the main loop; handlers hand lines over from wherever they run. A number is given here and not where
+the line was logged, since a handler may log from several threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gnomon_core.runtime.backoff import Backoff
+from gnomon_core.runtime.bus import Bus, BusError
+from gnomon_core.runtime.service import Service
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_executor.attempt import Attempt
+from gnomon_executor.handler_log import LogLine, LogSink
+from gnomon_executor.mailbox import Mailbox
+from gnomon_schemas import subjects
+from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.codec import encode
+from gnomon_schemas.run_logs import RunLogLine, RunLogLines
+
+__all__ = ["HELD_MAX", "RunLogs"]
+
+HELD_MAX: Final = 16 * 1024 * 1024
+"""Bytes of lines that wait in this process, at the most."""
+_LINGER_SECONDS: Final = 0.1
+"""Lines wait so long for others of the same attempt: each message costs the broker a write to its disk."""
+_MESSAGE_BYTES: Final = 128 * 1024
+"""Lines of one message, at the most, not counting the last one."""
+_AT_ONCE: Final = 64
+"""Messages on their way at a time."""
+_LAST_BREATH_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class _AttemptLines:
+    """What one attempt has logged and is not stored yet."""
+
+    __slots__ = ("attempt", "last", "lost", "waiting")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.last = 0
+        """Number of the last line."""
+        self.lost = 0
+        """Lines that there was no room for, since the last one that was kept."""
+        self.waiting: list[tuple[int, RunLogLine]] = []
+        """Each with its size."""
+
+    def add(self, line: LogLine) -> None:
+        """Number a line, and let it wait."""
+        self.last += 1
+        written = RunLogLine(
+            n=self.last,
+            at=format_instant(line.at_ms),
+            level=line.level,
+            message=line.message,
+            details=line.details,
+        )
+        self.waiting.append((line.size, written))
+
+    def take(self) -> list[tuple[int, RunLogLine]]:
+        """What fits into one message."""
+        size = count = 0
+        while count < len(self.waiting) and size < _MESSAGE_BYTES:
+            size += self.waiting[count][0]
+            count += 1
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        return taken
+
+
+class RunLogs(Service):
+    """Stores what the handlers of one executor log. `count` hears of lines that were stored, and of lost ones."""
+
+    def __init__(
+        self, bus: Bus, executor_id: str, count: Callable[[int, int], None] = lambda _stored, _lost: None
+    ) -> None:
+        super().__init__("run-logs")
+        self._bus = bus
+        self._id = executor_id
+        self._count = count
+        self._unsent: dict[int, _AttemptLines] = {}
+        """Attempts with lines that wait, by identity: two tries of one attempt may run in this process."""
+        self._held = 0
+        self._some = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def on_start(self) -> None:
+        """Able to take lines."""
+        self._lines: Mailbox[tuple[_AttemptLines, LogLine]] = Mailbox(asyncio.get_running_loop(), self._take)
+        _ = self.spawn(self._send(), "send")
+
+    async def on_stop(self) -> None:
+        """Send what is left; a broker that is away is not waited for long."""
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(_LAST_BREATH_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            left = sum(len(lines.waiting) for lines in self._unsent.values())
+            _log.warning(LogEvent.RUN_LOG_LOST, lines=left)
+
+    def sink(self, attempt: Attempt) -> LogSink:
+        """Where the lines of an attempt's handler go. It may be called from any thread."""
+        lines, put = _AttemptLines(attempt), self._lines.put
+        return lambda line: put((lines, line))
+
+    def send_soon(self) -> None:
+        """Do not wait for more: a handler has ended."""
+        if self._unsent:
+            self._hurry.set()
+
+    def _take(self, item: tuple[_AttemptLines, LogLine]) -> None:
+        lines, line = item
+        if self._held + line.size > HELD_MAX:
+            lines.lost += 1
+            self._count(0, 1)
+            return
+        if lines.lost:
+            words = f"{lines.lost} lines are missing here: NATS did not take them, and there was no more room"
+            lines.add(LogLine(line.at_ms, "warning", words))
+            lines.lost = 0
+        lines.add(line)
+        self._held += line.size
+        self._unsent[id(lines)] = lines
+        self._idle.clear()
+        self._some.set()
+
+    async def _send(self) -> None:
+        backoff = Backoff(first=0.1, longest=2.0)
+        while True:
+            await self._some.wait()
+            await self._linger()
+            self._some.clear()
+            failed = await self._send_round()
+            if not self._unsent:
+                self._idle.set()
+            if failed is None:
+                backoff.reset()
+                continue
+            if backoff.attempts == 0:
+                _log.warning(LogEvent.RUN_LOG_WAITS, error=failed, bytes=self._held)
+            await backoff.pause()
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._hurry.clear()
+
+    async def _send_round(self) -> str | None:
+        """Send what waits, a message of each attempt at a time; what the broker said where it took one not."""
+        while self._unsent:
+            batch = list(self._unsent.values())[:_AT_ONCE]
+            for lines in batch:
+                del self._unsent[id(lines)]
+            faults = await asyncio.gather(*map(self._send_one, batch))
+            for lines in batch:
+                if lines.waiting:
+                    self._unsent[id(lines)] = lines
+            if fault := next(filter(None, faults), None):
+                self._some.set()
+                return fault
+        return None
+
+    async def _send_one(self, lines: _AttemptLines) -> str | None:
+        """Send one message of an attempt; its lines wait again where it was not taken."""
+        taken = lines.take()
+        try:
+            await self._store(lines.attempt, tuple(line for _, line in taken))
+        except BusError as error:
+            lines.waiting = taken + lines.waiting
+            return str(error) or type(error).__name__
+        self._held -= sum(size for size, _ in taken)
+        self._count(len(taken), 0)
+        return None
+
+    async def _store(self, attempt: Attempt, lines: tuple[RunLogLine, ...]) -> None:
+        due = attempt.due
+        message = RunLogLines(
+            execution_id=due.execution_id,
+            task_id=due.task_id,
+            run=due.run,
+            user_id=due.user_id,
+            attempt=due.attempt,
+            claim=attempt.claim_seq,
+            executor=self._id,
+            lines=lines,
+        )
+        subject = subjects.run_log(attempt.partition, due.task_id, due.run)
+        _ = await self._bus.store(subject, encode(message))
