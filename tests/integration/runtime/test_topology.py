@@ -52,7 +52,7 @@ async def test_processes_that_start_together_agree(
         starters = [empty, second, third, second]
         found = await asyncio.gather(*[ensure_topology(bus, settings) for bus in starters])
     assert all(topology == found[0] for topology in found)
-    assert len(found[0].created) == 7
+    assert len(found[0].created) == 8
     assert await ensure_topology(empty, settings) == found[0]
     for config in [*stream_configs(settings), bucket_config(LEASES_BUCKET, settings, expiring=True)]:
         info = await empty.stream_info(config["name"])
