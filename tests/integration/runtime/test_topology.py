@@ -91,7 +91,7 @@ async def test_racing_with_other_partitions_one_of_the_two_stops(
 
 async def test_what_must_not_change_is_named_and_what_may_is_updated(empty: NatsBus, replicas: int) -> None:
     settings = wanted(replicas)
-    commands, events, dues = stream_configs(settings)
+    commands, events, dues, _ = stream_configs(settings)
     for config in (
         commands,
         events | {"description": "old", "republish": None},
@@ -111,7 +111,7 @@ async def test_subjects_of_a_newer_version_are_left_and_missing_ones_added(
     empty: NatsBus, replicas: int
 ) -> None:
     """An old process that starts beside a new one takes nothing away."""
-    _, events, _ = stream_configs(wanted(replicas))
+    _, events, _, _ = stream_configs(wanted(replicas))
     subjects = [events["subjects"][0], "gnomon.write.later.*"]
     await answered(lambda: empty.api(f"STREAM.CREATE.{EVENTS_STREAM}", events | {"subjects": subjects}))
     await ensure_topology(empty, wanted(replicas))
