@@ -135,6 +135,9 @@ _TAGS: Final = {
     "internal": "Between Gnomon's own processes: nothing to build on.",
 }
 
+_HEARD_LIVE: Final = frozenset(channel.message for channel in CHANNELS if channel.live_of is not None)
+"""Messages that are heard as they are stored, with the headers that tell where."""
+
 
 def _schemas() -> dict[str, Schema]:
     _, found = components([message.struct for message in MESSAGES], "#/components/schemas/{name}")
@@ -150,7 +153,7 @@ def _messages() -> dict[str, Any]:
     found = {}
     for message in MESSAGES:
         found[message.name] = _message(message, message.name, _headers(message), examples[message.name])
-        if message.group in ("event", "work"):
+        if message.name in _HEARD_LIVE:
             live = _headers(message, live=True)
             found[f"live.{message.name}"] = _message(message, message.name, live, examples[message.name])
     return found
@@ -188,6 +191,8 @@ def _headers(message: Message, *, live: bool = False) -> Schema | None:
         required = [name for name in headers if name != h.TRACEPARENT]
     elif message.group == "work":
         headers, required = {h.TRACEPARENT: _TRACEPARENT}, []
+    elif live:
+        headers, required = {}, []
     else:
         return None
     if live:
