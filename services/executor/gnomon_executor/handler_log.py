@@ -17,6 +17,7 @@ import structlog
 from gnomon_executor.handler_end import cut_text, too_deep
 from gnomon_schemas.limits import LOG_BYTES_MAX, LOG_LINE_MAX, LOG_LINES_MAX
 from gnomon_schemas.run_logs import LogLevel
+from gnomon_schemas.tasks import NULL
 
 __all__ = ["AttemptLog", "LogLine", "LogSink", "to_both", "to_process_log"]
 
@@ -33,13 +34,13 @@ class LogLine(msgspec.Struct, frozen=True):
     at_ms: int
     level: LogLevel
     message: str
-    details: msgspec.Raw | None = None
-    """An object; None where the handler gave none."""
+    details: msgspec.Raw = NULL
+    """An object; null where the handler gave none."""
 
     @property
     def size(self) -> int:
         """Bytes that count towards what is kept of an attempt."""
-        return len(self.message) + (0 if self.details is None else len(bytes(self.details)))
+        return len(self.message) + len(memoryview(self.details))
 
 
 LogSink = Callable[[LogLine], None]
@@ -93,9 +94,9 @@ def _text(event: object) -> str:
         return f"(a {type(event).__qualname__} that cannot be shown: {type(error).__qualname__})"
 
 
-def _encoded(details: dict[str, object]) -> msgspec.Raw | None:
+def _encoded(details: dict[str, object]) -> msgspec.Raw:
     if not details:
-        return None
+        return NULL
     try:
         encoded = _encode(details)
     except Exception as error:  # noqa: BLE001 - a user's own values may raise anything, and a log line must not fail a run
@@ -114,7 +115,7 @@ def to_process_log(execution_id: str, attempt: int) -> LogSink:
 
     def write(line: LogLine) -> None:
         if bound.is_enabled_for(_LEVELS[line.level.upper()]):
-            details: dict[str, Any] = {} if line.details is None else msgspec.json.decode(line.details)
+            details: dict[str, Any] = msgspec.json.decode(line.details) or {}
             if "event" in details:  # structlog's own word for the message
                 details["event_"] = details.pop("event")
             getattr(bound, line.level)(line.message, **details)
