@@ -11,8 +11,6 @@ from typing import Literal
 
 import msgspec
 
-from gnomon_schemas.tasks import NULL
-
 __all__ = ["LEVELS", "LogLevel", "RunLogLine", "RunLogLines"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -29,7 +27,7 @@ class RunLogLine(msgspec.Struct, frozen=True, kw_only=True):
     """When it was logged, by the executor's clock."""
     level: LogLevel
     message: str
-    details: msgspec.Raw = NULL
+    details: msgspec.Raw
     """An object with what the handler gave besides the message; null where that was nothing."""
 
 

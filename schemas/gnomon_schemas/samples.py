@@ -433,7 +433,7 @@ def samples() -> dict[str, Sample]:
             claim=40,
             executor="e-1",
             lines=(
-                run_logs.RunLogLine(n=1, at=_AT, level="info", message="begun"),
+                run_logs.RunLogLine(n=1, at=_AT, level="info", message="begun", details=tasks.NULL),
                 run_logs.RunLogLine(
                     n=2,
                     at=_AT,
