@@ -43,3 +43,4 @@ class RunLogLines(msgspec.Struct, frozen=True, kw_only=True):
     """Sequence in `TASKS` of the `task.started` that this try of the attempt was claimed by."""
     executor: str
     lines: tuple[RunLogLine, ...]
+    """By their numbers, rising."""
