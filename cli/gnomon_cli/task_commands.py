@@ -84,18 +84,41 @@ def _list(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> in
 
 
 def _show(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    answer = api.get(f"/tasks/{path_part(options.id)}")
+    at = shown.instant_given(options.at, datetime.now(UTC), ahead=False)
+    answer = api.get(f"/tasks/{path_part(options.id)}", at=at)
     if as_json(options, terminal, answer):
         return OK
     task = answer.body
     for label, value in task_tables.task_facts(task):
         terminal.paragraph(f"{label + ':':<14} {value}")
+    if at is not None:
+        return OK
     executions = api.get(f"/tasks/{path_part(options.id)}/executions", limit=5).body["items"]
     if executions:
         terminal.line()
         terminal.table(
             task_tables.EXECUTION_COLUMNS, [task_tables.execution_row(execution) for execution in executions]
         )
+    return OK
+
+
+def _history(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    answer = api.get(
+        f"/tasks/{path_part(options.id)}/history",
+        field=options.field,
+        user_id=options.user,
+        sort="at" if options.oldest else None,
+        limit=options.limit,
+        cursor=options.cursor,
+    )
+    if not as_json(options, terminal, answer):
+        rows = [row for entry in answer.body["items"] for row in task_tables.history_rows(entry)]
+        if rows:
+            terminal.table(task_tables.HISTORY_COLUMNS, rows)
+        else:
+            terminal.line("no changes")
+        if cursor := answer.body.get("next_cursor"):
+            terminal.line((f"there are more: --cursor {cursor}", "dim"))
     return OK
 
 
@@ -234,6 +257,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "update": _update,
     "list": _list,
     "show": _show,
+    "history": _history,
     "run": _run,
     "pause": _pause,
     "resume": _resume,

@@ -21,6 +21,10 @@ def add_task(commands: Any) -> None:
     _add_list(verbs)
     show = verb(verbs, "show", "one task: what it is, and its last executions")
     show.add_argument("id", metavar="ID")
+    show.add_argument(
+        "--at", metavar="TIME", help="as it was then, as 2026-09-21T09:00:00Z; 2h is two hours ago"
+    )
+    _add_history(verbs)
     _add_run(verbs)
     pause = verb(verbs, "pause", "let no schedule fire until it is resumed")
     pause.add_argument("ids", nargs="+", metavar="ID")
@@ -50,6 +54,16 @@ def add_task(commands: Any) -> None:
         metavar="TIME",
         help="a slot, or any other instant, as 2026-09-21T09:00:00Z (latest execution)",
     )
+
+
+def _add_history(verbs: Any) -> None:
+    history = verb(verbs, "history", "every change of a task: who, when, which fields, old and new")
+    history.add_argument("id", metavar="ID")
+    history.add_argument("--field", metavar="NAMES", help="changes of these alone, as schedule,priority")
+    history.add_argument("--user", metavar="NAMES", help="changes that these users asked for")
+    history.add_argument("--oldest", action="store_true", help="the oldest first, not the newest")
+    history.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
+    history.add_argument("--cursor", help="go on where the last list ended")
 
 
 def _add_catch_up(verbs: Any) -> None:

@@ -14,11 +14,13 @@ from gnomon_cli.event_lines import one_line
 __all__ = [
     "EXECUTION_COLUMNS",
     "FIRE_COLUMNS",
+    "HISTORY_COLUMNS",
     "STEP_COLUMNS",
     "TASK_COLUMNS",
     "execution_line",
     "execution_row",
     "fire_row",
+    "history_rows",
     "next_run",
     "step_row",
     "task_facts",
@@ -31,7 +33,10 @@ Json = Mapping[str, Any]
 TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last run")
 EXECUTION_COLUMNS = ("run", "trigger", "status", "due", "late", "took", "error")
 FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
+HISTORY_COLUMNS = ("at (UTC)", "version", "who", "field", "old", "new", "command")
 STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
+
+_VALUE_CHARS = 60
 
 _STATUS_STYLES = {
     "scheduled": "green",
@@ -106,6 +111,27 @@ def fire_row(fire: Json) -> tuple[str | Text, ...]:
         shown.relative(fire["at"]).removeprefix("in "),
         notes.get(note, str(note)) if note else "",
     )
+
+
+def history_rows(entry: Json) -> Iterator[tuple[str | Text, ...]]:
+    """Rows under `HISTORY_COLUMNS`, one for each field of a change; of one without fields what it was."""
+    itself = entry["what"] == "updated" and entry.get("command_id") is None
+    who = str(entry.get("user_id") or ("by itself" if itself else "a service"))
+    head = (str(entry["at"]).replace("T", " "), str(entry["version"]), one_line(who))
+    command = str(entry.get("command_id") or "-")
+    changes = entry.get("changes") or ()
+    if not changes:
+        yield (*head, str(entry["what"]), "-", "-", command)
+    for change in changes:
+        yield (*head, str(change["field"]), _value(change.get("old")), _value(change.get("new")), command)
+        head, command = ("", "", ""), ""
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = one_line(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    return text if len(text) <= _VALUE_CHARS else text[: _VALUE_CHARS - 1] + "…"
 
 
 def verdict_line(name: str, explanation: Json) -> tuple[str | tuple[str, str], ...]:

@@ -29,6 +29,7 @@ from gnomon_api.routes.events import read_events
 from gnomon_api.routes.executions import EXECUTION_ROUTES
 from gnomon_api.routes.explain import EXPLAIN_ROUTES
 from gnomon_api.routes.forecast import FORECAST_ROUTES
+from gnomon_api.routes.history import HISTORY_ROUTES
 from gnomon_api.routes.ledger import LEDGER_ROUTES
 from gnomon_api.routes.pools import POOL_ROUTES
 from gnomon_api.routes.schedules import SCHEDULE_ROUTES
@@ -47,6 +48,7 @@ API_ROUTES: Final = [
     *EXECUTION_ROUTES,
     *EXPLAIN_ROUTES,
     *FORECAST_ROUTES,
+    *HISTORY_ROUTES,
     *LEDGER_ROUTES,
     *SCHEDULE_ROUTES,
     *STATUS_ROUTES,

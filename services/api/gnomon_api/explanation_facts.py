@@ -56,7 +56,7 @@ class ExplanationFacts:
 
     async def of_latest(self, task_id: str, caller: Caller) -> Facts:
         """Facts of the task's latest execution; of its next slot where it has none yet. Raises Refused."""
-        task = await self._task(task_id, caller)
+        task = await self._tasks.known(task_id, caller)
         row = await self._database.fetchrow(statement("latest_execution"), task_id)
         if row is not None:
             return await self._with_chain(task, str(row["run"]), row)
@@ -67,7 +67,7 @@ class ExplanationFacts:
 
     async def of_instant(self, task_id: str, at_ms: int, caller: Caller) -> Facts:
         """Facts of an instant, slot or not. Raises Refused."""
-        task = await self._task(task_id, caller)
+        task = await self._tasks.known(task_id, caller)
         if at_ms % 1000 == 0:
             run = slot_run(at_ms // 1000)
             row = await self._database.fetchrow(statement("execution_of_run"), f"{task_id}.{run}")
@@ -84,18 +84,11 @@ class ExplanationFacts:
         slot = parse_slot_run(run)
         if slot is not None:
             return await self.of_instant(task_id, instant_ms(format_instant(slot)), caller)
-        task = await self._task(task_id, caller)
+        task = await self._tasks.known(task_id, caller)
         row = await self._database.fetchrow(statement("execution_of_run"), f"{task_id}.{run}")
         if row is None:
             raise Refused(Code.NOT_FOUND, f"there is no execution '{task_id}.{run}'")
         return await self._with_chain(task, run, row)
-
-    async def _task(self, task_id: str, caller: Caller) -> Task:
-        """The task, deleted or not. Raises Refused where there is none, or it is another user's."""
-        row = await self._database.fetchrow(f"{statement('task_columns')} {statement('task_by_id')}", task_id)
-        if row is None or not (caller.admin or row["user_id"] == caller.user_id):
-            raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r}")
-        return self._tasks.shown(row)
 
     async def _facts(self, task: Task, at_ms: int | None) -> Facts:
         rows = await self._database.fetch(statement("changes_of_task"), task.task_id, _MOST_CHANGES)

@@ -11,6 +11,7 @@ from litestar import Request, Response
 from gnomon_api.identity import USER_HEADER, Caller, caller_of
 from gnomon_api.services import ApiServices
 from gnomon_core.runtime.tracing import new_traceparent, trace_id_of
+from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
 from gnomon_schemas.problems import Code, FieldError, Problem, Refused
 
@@ -24,6 +25,7 @@ __all__ = [
     "checked_id",
     "execution_parts",
     "flag",
+    "instant_param",
     "json_response",
     "params_of",
     "problem_response",
@@ -137,6 +139,21 @@ def flag(request: HttpRequest, name: str) -> bool:
             FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message),
         )
     return bool(text == "true")
+
+
+def instant_param(request: HttpRequest, name: str) -> int | None:
+    """The instant that a parameter names, in milliseconds since 1970; None where it is not given. Raises Refused."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        return instant_ms(with_plus(text))
+    except ValueError as error:
+        raise Refused(
+            Code.INVALID,
+            f"{name}: {error}",
+            FieldError(pointer=f"#/{name}", code=Code.INVALID, message=str(error)),
+        ) from error
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

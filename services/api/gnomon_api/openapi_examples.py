@@ -238,6 +238,21 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("create_task", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
     ("list_tasks", 200): {"items": [_TASK], "next_cursor": None},
     ("read_task", 200): _TASK,
+    ("task_history", 200): {
+        "items": [
+            {
+                "version": 2,
+                "at": _AT,
+                "what": "updated",
+                "user_id": "u1",
+                "command_id": "0193a4e3",
+                "trace_id": "0af7651916cd43dd8448eb211c80319c",
+                "changes": [{"field": "priority", "old": "medium", "new": "high"}],
+                "seq": 57,
+            }
+        ],
+        "next_cursor": None,
+    },
     ("patch_task", 200): {"changed": _CHANGED, "dry_run": _plain(_CHANGED_DRY)},
     ("put_task", 200): {"changed": _CHANGED, "dry_run": _plain(_CHANGED_DRY)},
     ("pause_task", 200): _PAUSED,

@@ -20,6 +20,7 @@ from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
+from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
@@ -226,7 +227,26 @@ OPERATIONS: Final[dict[str, Operation]] = {
         problems=(*_WRITE, *_SPEC, *_ONCE, Code.ALREADY_EXISTS, Code.DELETED),
     ),
     "list_tasks": Operation("tasks", {200: TaskPage}, params=_list_params(TASK_LISTS), problems=_READ),
-    "read_task": Operation("tasks", {200: Task}, problems=_READ_ONE),
+    "read_task": Operation(
+        "tasks",
+        {200: Task},
+        params=[_query("at", "A past instant: the task as it was then.", format="date-time")],
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "task_history": Operation(
+        "tasks",
+        {200: HistoryPage},
+        params=[
+            _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+            _query("cursor", "`next_cursor` of the page before."),
+            _query(
+                "sort", "The newest change first, or the oldest.", enum=list(HISTORY_SORTS), default="-at"
+            ),
+            _query("field", "Changes of these fields alone; several with commas."),
+            _query("user_id", "Changes that these users asked for; several with commas."),
+        ],
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
     "patch_task": _patch(),
     "put_task": _patch(),
     "delete_task": Operation("tasks", {204: None, **_PENDING}, headers=_MATCH, problems=_GONE),

@@ -85,15 +85,18 @@ class TaskViews:
 
     async def get(self, task_id: str, caller: Caller) -> Task:
         """One task. Raises Refused `not_found` where there is none, it is another user's, or was deleted."""
+        found = await self.known(task_id, caller)
+        if found.deleted_at is not None:
+            raise Refused(Code.NOT_FOUND, f"task {task_id!r} was deleted at {found.deleted_at}")
+        (task,) = await self._as_of_now([found])
+        return task
+
+    async def known(self, task_id: str, caller: Caller) -> Task:
+        """One task, deleted or not. Raises Refused `not_found` where there is none, or it is another user's."""
         row = await self._database.fetchrow(f"{statement('task_columns')} {statement('task_by_id')}", task_id)
         if row is None or not (caller.admin or row["user_id"] == caller.user_id):
             raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r}")
-        if row["deleted_at"] is not None:
-            raise Refused(
-                Code.NOT_FOUND, f"task {task_id!r} was deleted at {format_instant(row['deleted_at'])}"
-            )
-        (task,) = await self._as_of_now([self.shown(row)])
-        return task
+        return self.shown(row)
 
     async def find(self, task_id: str) -> Task | None:
         """The task that has an id, whoever owns it, deleted or not; None where there is none."""

@@ -115,6 +115,24 @@ async def test_a_change_is_tried_before_it_is_made(shell: Shell) -> None:
     assert (wrong.code, "schedule.time (--daily)" in wrong.err) == (1, True)
 
 
+async def test_what_a_task_was_is_told_change_by_change_and_at_an_instant(shell: Shell) -> None:
+    made = await shell.json(
+        "task", "create", "--id", "past", "--name", "Past", "--type", "echo", "--daily", "04:00"
+    )
+    assert (await shell("task", "update", "past", "--priority", "high", "--tag", "a")).code == 0
+    told = await shell("task", "history", "past")
+    assert told.code == 0, told
+    assert [line.split()[-5:-1] for line in told.out.splitlines() if "priority" in line] == [
+        ["local", "priority", "medium", "high"]
+    ]
+    entries = (await shell.json("task", "history", "past", "--field", "tags"))["items"]
+    assert [{change["field"] for change in one["changes"]} for one in entries] == [{"priority", "tags"}]
+    before = await shell("task", "show", "past", "--at", made["created_at"])
+    assert "priority:      medium in pool default" in before.out
+    assert "version:       1" in before.out
+    assert "was not there yet" in (await shell("task", "show", "past", "--at", "2026-09-21T09:00:00Z")).err
+
+
 async def test_a_pause_says_why_and_until_when(shell: Shell) -> None:
     await shell.create("nap", "--every", "1h")
     paused = await shell("task", "pause", "nap", "--note", "migration", "--until", "2h")

@@ -15,12 +15,11 @@ from gnomon_api.http_io import (
     caller,
     checked_id,
     execution_parts,
+    instant_param,
     json_response,
     services,
-    with_plus,
 )
 from gnomon_api.routes.commands import no_params
-from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = ["EXPLAIN_ROUTES", "explain_task"]
@@ -32,12 +31,12 @@ async def explain_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResp
     no_params(request, "at", "run")
     api, who = services(request), caller(request)
     checked_id(task_id)
-    at, run = request.query_params.get("at"), request.query_params.get("run")
-    if at is not None and run is not None:
+    at_ms, run = instant_param(request, "at"), request.query_params.get("run")
+    if at_ms is not None and run is not None:
         _refuse("run", "excludes at: ask for an instant or for a run")
     facts = ExplanationFacts(api.database, api.tasks, api.bus, api.clock, api.settings.partitions)
-    if at is not None:
-        found = await facts.of_instant(task_id, _instant(at), who)
+    if at_ms is not None:
+        found = await facts.of_instant(task_id, at_ms, who)
     elif run is not None:
         found = await facts.of_run(task_id, _run(task_id, run), who)
     else:
@@ -46,13 +45,6 @@ async def explain_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResp
 
 
 EXPLAIN_ROUTES: list[Any] = [explain_task]
-
-
-def _instant(text: str) -> int:
-    try:
-        return instant_ms(with_plus(text))
-    except ValueError as error:
-        _refuse("at", str(error))
 
 
 def _run(task_id: str, text: str) -> str:

@@ -17,11 +17,13 @@ from gnomon_api.http_io import (
     caller,
     checked_id,
     flag,
+    instant_param,
     json_response,
     params_of,
     services,
 )
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
+from gnomon_api.task_pasts import TaskPasts
 from gnomon_core.rules.decoding import parse_body, read_object
 from gnomon_core.rules.task_input import check_patch, parse_create
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
@@ -72,9 +74,14 @@ async def list_tasks(request: HttpRequest) -> HttpResponse:
 
 @get("/tasks/{task_id:str}")
 async def read_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """One task."""
-    no_params(request)
-    task = await services(request).tasks.get(checked_id(task_id), caller(request))
+    """One task; with `?at=`, as it was at a past instant, also where it was deleted since."""
+    no_params(request, "at")
+    checked_id(task_id)
+    api, at_ms = services(request), instant_param(request, "at")
+    if at_ms is not None:
+        past = await TaskPasts(api.database, api.tasks, api.clock).at(task_id, at_ms, caller(request))
+        return json_response(past)
+    task = await api.tasks.get(task_id, caller(request))
     return json_response(task, headers=_etag(task))
 
 

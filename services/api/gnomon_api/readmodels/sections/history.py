@@ -1,4 +1,4 @@
-"""Every accepted change of a task: who, when, which fields, by which command and in which trace."""
+"""Every change of a task: who, when, which fields, by which command and in which trace; those of its own accord too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gnomon_api.readmodels.column_values import as_instant, json_text, maybe_text, trace_id_of
 from gnomon_api.readmodels.section import Change, Handler, Section
+from gnomon_api.readmodels.sections.tasks import ChangedItself
 from gnomon_api.readmodels.table import TableWrite
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
@@ -47,6 +48,7 @@ class HistorySection(Section):
             (ev.Created, self._created),
             (ev.Updated, self._updated),
             (ev.StatusChanged, self._status_changed),
+            (ChangedItself, self._changed_itself),
             (ev.Replanned, self._replanned),
             (ev.Deleted, self._deleted),
         ]
@@ -71,6 +73,11 @@ class HistorySection(Section):
             # More of the task than its status is another, and no caller asked for it.
             version, changes = event.task.version, event.changes
             self._remember(stored, event, version, "updated", event.changed_at, None, changes)
+
+    def _changed_itself(self, stored: Stored, told: ChangedItself) -> None:
+        event = told.event
+        change = ev.FieldChange(field="status", old=event.old_status, new=event.new_status)
+        self._remember(stored, event, told.version, "updated", event.changed_at, None, (change,))
 
     def _replanned(self, stored: Stored, event: ev.Replanned) -> None:
         change = ev.FieldChange(

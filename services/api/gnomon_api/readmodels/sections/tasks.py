@@ -35,7 +35,7 @@ from gnomon_schemas import events as ev
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
 
-__all__ = ["TaskSection"]
+__all__ = ["ChangedItself", "TaskSection"]
 
 _decode_schedule: Final = msgspec.json.Decoder(Schedule).decode
 
@@ -91,6 +91,13 @@ class MarkRow(NamedTuple):
     revision: int | None
     """None, with the schedule: as the mark before it says."""
     schedule: str | None
+
+
+class ChangedItself(NamedTuple):
+    """A task's status is another one, and no caller's change made it so: its last run ended, for one."""
+
+    event: ev.StatusChanged
+    version: int
 
 
 _DEFINITION_COLUMNS: Final = TaskDefinition.__struct_fields__
@@ -196,6 +203,9 @@ class TaskSection(Section):
             self._changed_itself(stored, event, task, event.task)
         elif task is not None and event.new_status is not TaskStatus.RUNNING:
             before = _slot_state(task)
+            if task.base_status != event.new_status:
+                # Otherwise the event of a caller's change has told it.
+                self.tell(stored, ChangedItself(event, task.version))
             task.base_status = event.new_status
             if _slot_state(task) != before:
                 self._mark(stored, task, event.changed_at)
