@@ -10,6 +10,9 @@ __all__ = [
     "BACKFILL_CONCURRENCY_MAX",
     "BACKFILL_SLOTS_MAX",
     "BACKFILL_TOTAL_MAX",
+    "CALENDAR_MAX",
+    "CALENDAR_RECURRING_MAX",
+    "CALENDAR_SPANS_MAX",
     "CATCH_UP_LIMIT_MAX",
     "COMMAND_MAX",
     "CONFIG_MAX",
@@ -29,10 +32,12 @@ __all__ = [
     "NAME_MAX_CHARS",
     "NOT_YET",
     "RATE_COUNT_MAX",
+    "RECURRING_A_YEAR_MAX",
     "REFUSAL_TEXT_MAX_CHARS",
     "RESERVED_IDS",
     "RESULT_MAX",
     "RUN_PATTERN",
+    "SELECTED_MAX",
     "SPAN_MAX_SECONDS",
     "TAGS_MAX",
     "TAG_MAX_CHARS",
@@ -97,6 +102,16 @@ RATE_COUNT_MAX = 1000
 """Largest `count` of a rate limit: the register of its gate holds the instant of every start that counts."""
 UNIQUE_RUNS = 32
 """Of how many runs on demand a task remembers the input, the newest, to tell equal ones (`unique_for_seconds`)."""
+CALENDAR_MAX = 384 * 1024
+"""Largest calendar of blackouts, as JSON."""
+CALENDAR_SPANS_MAX = 1000
+"""Most single spans of a calendar."""
+CALENDAR_RECURRING_MAX = 50
+"""Most recurring spans of a calendar."""
+RECURRING_A_YEAR_MAX = 36_600
+"""Most spans within a year that one recurring span may make: a hundred a day."""
+SELECTED_MAX = 1000
+"""Most task types, and most users, that a calendar's selector may list."""
 MAX_PARTITIONS = 40
 """Each shard leader may hold one of the 50 atomic batches that a stream can have open."""
 

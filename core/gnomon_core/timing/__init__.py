@@ -1,8 +1,8 @@
 """Schedules as pure arithmetic: the instants a schedule names, and its words. No I/O, no clock.
 
 Where to read on: `timetable` (what can be asked), `timeline` (daylight saving), `excluding` (days without slots),
-`zone_clock`, `calendar_slots` and `month_days` (what it stands on), `calendars` (what the same question was under other
-rules), `gnomon_schemas.cron_grammar` (what a cron may say).
+`blackouts` (times in which slots do not fire), `zone_clock`, `calendar_slots` and `month_days` (what it stands on),
+`calendars` (what the same question was under other rules), `gnomon_schemas.cron_grammar` (what a cron may say).
 
 Importing the package pins the process's zone database to the `tzdata` wheel (see `zone_clock`).
 """
@@ -10,6 +10,7 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 from __future__ import annotations
 
 from gnomon_core.timing.accepting import check_fires, check_jitter
+from gnomon_core.timing.blackouts import Blackout, Blackouts, BlackoutStretch, Touch, stretches
 from gnomon_core.timing.calendars import (
     Difference,
     KeptNames,
@@ -41,6 +42,9 @@ from gnomon_core.timing.words import describe
 __all__ = [
     "FIRST_INSTANT",
     "LAST_INSTANT",
+    "Blackout",
+    "BlackoutStretch",
+    "Blackouts",
     "Course",
     "Difference",
     "KeptNames",
@@ -51,6 +55,7 @@ __all__ = [
     "Preview",
     "PreviewFire",
     "Timetable",
+    "Touch",
     "TouchedSlot",
     "as_of",
     "calendar_fingerprint",
@@ -75,6 +80,7 @@ __all__ = [
     "plan",
     "preview",
     "same_rules",
+    "stretches",
     "text_of",
     "timetable",
 ]
