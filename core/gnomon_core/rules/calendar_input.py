@@ -15,7 +15,6 @@ from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.schedule_input import stored_form
 from gnomon_core.rules.task_input import same_value
 from gnomon_core.rules.task_limits import CHECKS, check_size, check_text, wrong
-from gnomon_core.timing import count_fires
 from gnomon_schemas.blackouts import CALENDAR_SYSTEM_FIELDS, CalendarSpec, RecurringSpan, Selector, Span
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.limits import (
@@ -23,7 +22,6 @@ from gnomon_schemas.limits import (
     CALENDAR_RECURRING_MAX,
     CALENDAR_SPANS_MAX,
     NAME_MAX_CHARS,
-    RECURRING_A_YEAR_MAX,
     SELECTED_MAX,
     SPAN_MAX_SECONDS,
     USER_ID_MAX_CHARS,
@@ -35,7 +33,6 @@ from gnomon_schemas.zones import zone
 __all__ = ["changed_calendar_fields", "parse_calendar", "parse_calendar_patch"]
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(CalendarSpec)}
-_YEAR_SECONDS: Final = 366 * 86_400
 
 
 def parse_calendar(data: bytes, *, now_ms: int, default_timezone: str) -> CalendarSpec:
@@ -187,12 +184,6 @@ def _settle_recurring(
         errors += faults
         if schedule is None:
             continue
-        often = count_fires(schedule, now_ms // 1000, now_ms // 1000 + _YEAR_SECONDS)
-        if often > RECURRING_A_YEAR_MAX:
-            errors += wrong(
-                f"{at}/schedule",
-                f"begins {often:,} spans within a year; allowed: up to {RECURRING_A_YEAR_MAX:,}",
-            )
         kept.append(msgspec.structs.replace(part, schedule=schedule))
     return tuple(kept), errors
 

@@ -9,7 +9,7 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 
 from __future__ import annotations
 
-from gnomon_core.timing.accepting import check_fires, check_jitter
+from gnomon_core.timing.accepting import check_fires, check_jitter, check_recurring
 from gnomon_core.timing.blackouts import Blackout, Blackouts, BlackoutStretch, Touch, stretches
 from gnomon_core.timing.calendars import (
     Difference,
@@ -62,6 +62,7 @@ __all__ = [
     "calendar_versions",
     "check_fires",
     "check_jitter",
+    "check_recurring",
     "count_fires",
     "describe",
     "difference",

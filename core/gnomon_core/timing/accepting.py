@@ -1,17 +1,21 @@
-"""What a schedule must keep to when a task gets it, besides being well-formed: what only its slots can tell."""
+"""What a schedule must keep to when a task or a calendar gets it, besides being well-formed: what only its slots can tell."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from gnomon_core.timing.timetable import count_fires, next_fire
+from gnomon_schemas.blackouts import RecurringSpan
+from gnomon_schemas.limits import RECURRING_A_YEAR_MAX
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.schedules import Schedule
 
-__all__ = ["check_fires", "check_jitter"]
+__all__ = ["check_fires", "check_jitter", "check_recurring"]
 
 _SLOTS_IN_JITTER_MAX: Final = 100
 """Slots of one task that may wait for their jitter at a time."""
+_YEAR_SECONDS: Final = 366 * 86_400
 
 
 def check_fires(schedule: Schedule | None, now_s: int) -> None:
@@ -44,3 +48,16 @@ def check_jitter(schedule: Schedule | None, now_s: int) -> None:
             f"the jitter is too long for this pace: {message}",
             FieldError(pointer="#/schedule/jitter_seconds", code="invalid_jitter", message=message),
         )
+
+
+def check_recurring(recurring: Iterable[RecurringSpan], now_s: int) -> None:
+    """Refuse a recurring blackout that begins too often in the year after an instant. Raises Refused with every one."""
+    found = []
+    for index, part in enumerate(recurring):
+        often = count_fires(part.schedule, now_s, now_s + _YEAR_SECONDS)
+        if often > RECURRING_A_YEAR_MAX:
+            message = f"begins {often:,} spans within a year; allowed: up to {RECURRING_A_YEAR_MAX:,}"
+            pointer = f"#/recurring/{index}/schedule"
+            found.append(FieldError(pointer=pointer, code=Code.INVALID_SCHEDULE, message=message))
+    if found:
+        raise Refused(Code.INVALID_SCHEDULE, f"{found[0].pointer}: {found[0].message}", *found)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gnomon_core.rules.calendar_input import changed_calendar_fields, parse_calendar, parse_calendar_patch
+from gnomon_core.timing import check_recurring
 from gnomon_schemas.blackouts import CalendarSpec
 from gnomon_schemas.codec import encode
 from gnomon_schemas.problems import Code, Refused
@@ -92,11 +93,6 @@ def test_a_read_can_be_sent_back() -> None:
             "#/recurring/0/schedule/jitter_seconds",
             "has none",
         ),
-        (
-            {"recurring": [{"schedule": {"kind": "cron", "expression": "* * * * *"}, "duration_seconds": 5}]},
-            "#/recurring/0/schedule",
-            "527,040 spans within a year",
-        ),
         ({"name": ""}, "#/name", "0 characters"),
         ({"colour": "red"}, "#/colour", "not known"),
     ],
@@ -114,6 +110,19 @@ def test_the_selector_has_to_be_named_even_where_it_is_everything() -> None:
         parse_calendar(encode(body), now_ms=NOW_MS, default_timezone="UTC")
     assert [error.pointer for error in refused.value.problem.errors] == ["#/selector"]
     assert parse(selector={}).selector.tags == ()
+
+
+def test_a_recurring_span_that_begins_too_often_is_refused() -> None:
+    minutely = {"schedule": {"kind": "cron", "expression": "* * * * *"}, "duration_seconds": 5}
+    spec = parse(recurring=[*GOOD["recurring"], minutely])
+    with pytest.raises(Refused) as refused:
+        check_recurring(spec.recurring, NOW_MS // 1000)
+    (error,) = refused.value.problem.errors
+    assert (error.pointer, error.message) == (
+        "#/recurring/1/schedule",
+        "begins 527,040 spans within a year; allowed: up to 36,600",
+    )
+    check_recurring(parse().recurring, NOW_MS // 1000)
 
 
 def test_a_patch_changes_what_it_names_and_keeps_the_rest() -> None:
