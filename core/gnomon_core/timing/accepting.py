@@ -1,4 +1,4 @@
-"""What a schedule must keep to when a task or a calendar gets it, besides being well-formed: what only its slots can tell."""
+"""What a schedule must keep to when a task or calendar gets it, besides being well-formed: what only its slots tell."""
 
 from __future__ import annotations
 
