@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.events import FieldChange
+from gnomon_schemas.objects import ObjectEvent
 
 __all__ = [
     "ACCOUNT_EVENT_TYPES",
@@ -174,21 +175,20 @@ ACCOUNT_VERBS: Final = ("create", "update", "credit")
 """Verbs of kind `account`, whose object is `account_id_of(user)`."""
 
 
-class AccountEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
+class AccountEvent(ObjectEvent, frozen=True, kw_only=True):
     """What every event of an account carries."""
 
     account_id: str
     user_id: str
-    partition: int
-    occurred_at: str
-    command_id: str | UnsetType = UNSET
-    """Set where a command caused the event."""
-    changed_by: str | None = None
-    """The acting user; None: a service, or Gnomon itself."""
     opening: float = 0.0
     """Credits that the account began with by this very event; 0 where it was there before."""
     account: Account
     """The account after it."""
+
+    @property
+    def object_id(self) -> str:
+        """See `ObjectEvent`."""
+        return self.account_id
 
 
 class AccountCreated(AccountEvent, frozen=True, kw_only=True, tag="gnomon.account.created.v1"):

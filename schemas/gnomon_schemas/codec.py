@@ -9,6 +9,7 @@ import msgspec
 
 from gnomon_schemas import headers as h
 from gnomon_schemas.events import AnyEvent, Event
+from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.pools import PoolUpdated
 
 __all__ = ["cloud_event_headers", "decode", "decode_event", "encode"]
@@ -41,7 +42,7 @@ def decode_event(data: bytes) -> Event:
 
 
 def cloud_event_headers(
-    event: Event | PoolUpdated, *, ce_id: str, source: str, traceparent: str | None = None
+    event: Event | PoolUpdated | ObjectEvent, *, ce_id: str, source: str, traceparent: str | None = None
 ) -> dict[str, str]:
     """CloudEvents 1.0 attributes in the NATS binding's binary mode.
 
@@ -54,9 +55,16 @@ def cloud_event_headers(
         h.CE_ID: ce_id,
         h.CE_SOURCE: source,
         h.CE_TIME: event.occurred_at,
-        h.CE_SUBJECT: event.pool if isinstance(event, PoolUpdated) else event.task_id,
+        h.CE_SUBJECT: _subject(event),
         h.CE_CONTENT_TYPE: "application/json",
     }
     if traceparent:
         headers[h.TRACEPARENT] = traceparent
     return headers
+
+
+def _subject(event: Event | PoolUpdated | ObjectEvent) -> str:
+    """Id of what an event speaks of."""
+    if isinstance(event, ObjectEvent):
+        return event.object_id
+    return event.pool if isinstance(event, PoolUpdated) else event.task_id

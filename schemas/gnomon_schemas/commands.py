@@ -15,6 +15,7 @@ from gnomon_schemas.accounts import Account
 from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import NULL, Overlap, Task
+from gnomon_schemas.templates import Template
 
 __all__ = [
     "POOL_VERBS",
@@ -168,9 +169,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The pool after a command of kind `pool`."""
     account: Account | None = None
     """The account after a command of kind `account`."""
+    template: Template | None = None
+    """The template after a command of kind `template`; None after its `delete`."""
     seq: int = 0
     error: Problem | None = None
     replayed: bool = False
     """The command had been decided before; `task` is the state now."""
     created: bool = False
-    """A `create` made the task (False: it was there, with the same body)."""
+    """A `create` made the task or object (False: it was there, with the same body)."""

@@ -14,6 +14,7 @@ __all__ = [
     "CALENDAR_RECURRING_MAX",
     "CALENDAR_SPANS_MAX",
     "CATCH_UP_LIMIT_MAX",
+    "CATEGORY_MAX_CHARS",
     "COMMAND_MAX",
     "CONFIG_MAX",
     "DESCRIPTION_MAX_CHARS",
@@ -41,6 +42,9 @@ __all__ = [
     "SPAN_MAX_SECONDS",
     "TAGS_MAX",
     "TAG_MAX_CHARS",
+    "TEMPLATE_DEFAULTS_MAX",
+    "TEMPLATE_FIELDS_MAX",
+    "TEMPLATE_SCHEMA_MAX",
     "TRIGGER_DATA_MAX",
     "UNIQUE_RUNS",
     "USER_ID_MAX_CHARS",
@@ -112,6 +116,14 @@ RECURRING_A_YEAR_MAX = 36_600
 """Most spans within a year that one recurring span may make: a hundred a day."""
 SELECTED_MAX = 1000
 """Most task types, and most users, that a calendar's selector may list."""
+CATEGORY_MAX_CHARS = 64
+"""Longest category of a template."""
+TEMPLATE_FIELDS_MAX = 64
+"""Most `required_fields`, and most `optional_fields`, of a template."""
+TEMPLATE_SCHEMA_MAX = 64 * 1024
+"""Largest `config_schema` of a template, as JSON."""
+TEMPLATE_DEFAULTS_MAX = 64 * 1024
+"""Largest `defaults` of a template, as JSON."""
 MAX_PARTITIONS = 40
 """Each shard leader may hold one of the 50 atomic batches that a stream can have open."""
 

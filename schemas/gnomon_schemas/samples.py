@@ -10,6 +10,7 @@ from gnomon_schemas import commands, dues, events, gates, members, pools, run_lo
 from gnomon_schemas.account_samples import account_samples
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
+from gnomon_schemas.template_samples import template_samples
 
 __all__ = ["Sample", "samples"]
 
@@ -388,6 +389,7 @@ def samples() -> dict[str, Sample]:
         **_execution_events(),
         "pool.updated": _pool_updated(),
         **account_samples(),
+        **template_samples(),
         **_of_processes(),
         "task.due": dues.Due(
             execution_id=f"{_TASK_ID}.{_RUN}",

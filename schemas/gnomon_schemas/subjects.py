@@ -49,9 +49,12 @@ __all__ = [
     "leader_ping",
     "live",
     "live_log",
+    "object_register",
+    "object_registers",
     "parse_command",
     "parse_due",
     "parse_event",
+    "parse_object_register",
     "partition_commands",
     "partition_events",
     "partition_of",
@@ -102,6 +105,10 @@ ALL_REGISTERS = "state.>"
 TASK_RUN = "_"
 """The run of events that belong to the task itself."""
 PRIORITIES = ("urgent", "high", "medium", "low")
+
+_REGISTER_WORDS = {"template": "template", "account": "account", "calendar": "blackout"}
+"""How the registers of objects are called, by kind: `state.calendar` is what a shard keeps of the rules of zones."""
+_KINDS_OF_WORDS = {word: kind for kind, word in _REGISTER_WORDS.items()}
 
 _FNV_OFFSET, _FNV_PRIME, _U32 = 2166136261, 16777619, 0xFFFFFFFF
 
@@ -165,6 +172,23 @@ def task_registers(partition: int) -> str:
 def calendar_register(partition: int, name: str) -> str:
     """Stored subject of the register that keeps the rules of a part of the calendar for a shard."""
     return task_register(partition, name, "calendar")
+
+
+def object_register(kind: str, partition: int, object_id: str) -> str:
+    """Stored subject of the register of a template, calendar or account."""
+    return f"state.{_REGISTER_WORDS[kind]}.{partition}.{object_id}"
+
+
+def object_registers(kind: str, object_id: str = "*") -> str:
+    """Filter for the registers of all objects of a kind, in all partitions; or for the one with this id."""
+    return f"state.{_REGISTER_WORDS[kind]}.*.{object_id}"
+
+
+def parse_object_register(subject: str) -> tuple[str, str] | None:
+    """Kind and id of the object whose register has this stored subject; None where it is another register."""
+    _, word, _, rest = f"{subject}...".split(".", 3)
+    kind = _KINDS_OF_WORDS.get(word)
+    return None if kind is None else (kind, rest.rstrip("."))
 
 
 def shard_register(partition: int) -> str:

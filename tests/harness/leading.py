@@ -16,6 +16,7 @@ from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.tracing import Tracing
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.shard import Shard, ShardOptions
@@ -61,6 +62,7 @@ class Leader:
         self.bus: TrapBus
         self.types: TypeCatalogue
         self.pools: PoolCatalogue
+        self.objects: ObjectCatalogue
         self.replica: Replica
         self.shard: Shard
         self._members: MemberWatch
@@ -79,6 +81,8 @@ class Leader:
         self.pools = PoolCatalogue(bus)
         self.pools.on_change = self._pools_changed
         await self.pools.start()
+        self.objects = ObjectCatalogue(bus)
+        await self.objects.start()
         self.replica = Replica(bus, self.partition)
         await self.replica.start()
         self.shard = Shard(
@@ -86,6 +90,7 @@ class Leader:
             self.replica,
             self.types,
             self.pools,
+            self.objects,
             self.clock,
             self._options,
             1,
@@ -106,6 +111,7 @@ class Leader:
         self._alive = False
         await self.shard.abort()
         await self.replica.abort()
+        await self.objects.abort()
         await self.pools.abort()
         await self.types.abort()
         await self._members.abort()

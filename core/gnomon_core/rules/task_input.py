@@ -35,6 +35,7 @@ __all__ = [
     "parse_create",
     "parse_update",
     "same_value",
+    "stored_fields",
 ]
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(TaskSpec)}
@@ -124,6 +125,18 @@ def changed_fields(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
 def same_value(one: Any, other: Any) -> bool:
     """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
     return _same(_plain(one), _plain(other))
+
+
+def stored_fields(
+    given: dict[str, msgspec.Raw], *, now_ms: int | None, created_at_ms: int, default_timezone: str
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """Some fields of a task, decoded and in the form in which they are kept, and everything wrong with them.
+
+    Times as in `parse_create`.
+    """
+    values, errors = _decode(_without_system_fields(given))
+    values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
+    return values, errors + wrong
 
 
 def _without_system_fields(given: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:

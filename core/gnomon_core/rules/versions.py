@@ -1,4 +1,4 @@
-"""`If-Match`: the version of a task that a caller has seen."""
+"""`If-Match`: the version of a task or another object that a caller has seen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from gnomon_schemas.problems import Code, Refused
 __all__ = ["check_version"]
 
 
-def check_version(if_match: str | None, version: int) -> None:
-    """Make sure that a task is at the version that a caller names; without one, or with `*`, it is.
+def check_version(if_match: str | None, version: int, what: str = "task") -> None:
+    """Make sure that an object is at the version that a caller names; without one, or with `*`, it is.
 
     Raises Refused.
     """
     if if_match is None or if_match.strip() == "*":
         return
     if if_match.strip().removeprefix("W/").strip('"') != str(version):
-        raise Refused(Code.VERSION_MISMATCH, f"If-Match is {if_match}, the task is at version {version}")
+        raise Refused(Code.VERSION_MISMATCH, f"If-Match is {if_match}, the {what} is at version {version}")

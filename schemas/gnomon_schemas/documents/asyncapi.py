@@ -15,11 +15,17 @@ from gnomon_schemas import headers as h
 from gnomon_schemas.codec import encode
 from gnomon_schemas.documents.channels import CHANNELS, PARAMETERS, Channel
 from gnomon_schemas.documents.field_rules import INSTANT
-from gnomon_schemas.documents.json_schema import Schema, components, patch_of, task_input
+from gnomon_schemas.documents.json_schema import (
+    READ_BACK,
+    Schema,
+    components,
+    input_of,
+    patch_name,
+    patch_of,
+)
 from gnomon_schemas.documents.messages import MESSAGES, Message, message_of
 from gnomon_schemas.limits import COMMAND_MAX, ID_PATTERN, USER_ID_MAX_CHARS
 from gnomon_schemas.samples import samples
-from gnomon_schemas.tasks import TaskSpec
 
 __all__ = ["COMMAND_HEADERS", "EVENT_HEADERS", "LIVE_HEADERS", "asyncapi"]
 
@@ -141,8 +147,9 @@ _HEARD_LIVE: Final = frozenset(channel.message for channel in CHANNELS if channe
 
 def _schemas() -> dict[str, Schema]:
     _, found = components([message.struct for message in MESSAGES], "#/components/schemas/{name}")
-    spec = found[TaskSpec.__name__]
-    return {**found, TaskSpec.__name__: task_input(spec), "TaskPatch": patch_of(found, spec)}
+    sent = {kind.__name__: input_of(found[kind.__name__], kind) for kind in READ_BACK}
+    patches = {patch_name(kind): patch_of(found, found[kind.__name__], kind) for kind in READ_BACK}
+    return {**found, **sent, **patches}
 
 
 def _messages() -> dict[str, Any]:
@@ -162,7 +169,7 @@ def _messages() -> dict[str, Any]:
 def _message(
     message: Message, name: str, headers: Schema | None, examples: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    schema = "TaskPatch" if message.patch else message.struct.__name__
+    schema = patch_name(message.struct) if message.patch else message.struct.__name__
     found: dict[str, Any] = {
         "name": name,
         "title": name,

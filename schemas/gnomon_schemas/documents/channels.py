@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from gnomon_schemas import accounts, subjects
+from gnomon_schemas import subjects
 from gnomon_schemas.commands import SHARD_VERBS, TASK_VERBS
 from gnomon_schemas.documents.field_rules import RUN_PATTERN
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
+from gnomon_schemas.object_kinds import OBJECT_KINDS
 
 __all__ = ["CHANNELS", "PARAMETERS", "UNDOCUMENTED", "Channel", "Parameter"]
 
@@ -60,9 +61,10 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         ID_PATTERN,
         examples=("shard-3-0",),
     ),
-    "account_id": Parameter(
-        "The user id in base64url without padding.", accounts.ACCOUNT_ID_PATTERN, examples=("dTE",)
-    ),
+    **{
+        messages.id_field: Parameter(messages.id_words, messages.id_pattern, examples=(messages.id_example,))
+        for messages in OBJECT_KINDS.values()
+    },
     "pool": Parameter("Which executors run it.", ID_PATTERN, examples=("default",)),
     "priority": Parameter("Lane within the pool, first to last.", enum=subjects.PRIORITIES),
     "executor": Parameter("Id of the executor.", examples=("e-1",)),
@@ -92,11 +94,6 @@ def _command_channels() -> list[Channel]:
         "approve_catch_up": "Lets the late slots of a shard run that wait for that.",
         "discard_catch_up": "Lets none of the late slots run that a shard has waiting.",
     }
-    account_words = {
-        "create": "Makes a user's account.",
-        "update": "Sets a user's tier and limits.",
-        "credit": "Gives a user credits.",
-    }
     return [
         Channel(
             f"command_{verb}",
@@ -120,15 +117,16 @@ def _command_channels() -> list[Channel]:
         ),
         *(
             Channel(
-                f"command_account_{verb}",
-                subjects.command("account", verb, "{account_id}"),
-                f"command.account.{verb}",
-                words,
+                f"command_{kind}_{verb}",
+                subjects.command(kind, verb, f"{{{messages.id_field}}}"),
+                f"command.{kind}.{verb}",
+                one.words,
                 "receive",
                 stream=subjects.COMMANDS_STREAM,
                 reply="outcome",
             )
-            for verb, words in account_words.items()
+            for kind, messages in OBJECT_KINDS.items()
+            for verb, one in messages.verbs.items()
         ),
         *(
             Channel(
@@ -186,29 +184,30 @@ def _event_channels() -> list[Channel]:
             live_of="stored_pool_updated",
         ),
     ]
-    account = [
+    objects = [
         channel
-        for name in accounts.ACCOUNT_EVENT_TYPES
+        for kind, messages in OBJECT_KINDS.items()
+        for name in messages.events
         for channel in (
             Channel(
-                f"stored_account_{name}",
-                f"account.{name}.{{partition}}.{{account_id}}._",
-                f"account.{name}",
-                f"`account.{name}`, kept in the log.",
+                f"stored_{kind}_{name}",
+                f"{kind}.{name}.{{partition}}.{{{messages.id_field}}}._",
+                f"{kind}.{name}",
+                f"`{kind}.{name}`, kept in the log.",
                 "send",
                 stream=subjects.EVENTS_STREAM,
             ),
             Channel(
-                f"live_account_{name}",
-                subjects.live("account", name),
-                f"account.{name}",
-                f"`account.{name}` as it is stored.",
+                f"live_{kind}_{name}",
+                subjects.live(kind, name),
+                f"{kind}.{name}",
+                f"`{kind}.{name}` as it is stored.",
                 "send",
-                live_of=f"stored_account_{name}",
+                live_of=f"stored_{kind}_{name}",
             ),
         )
     ]
-    return [*stored, *live, *pool, *account]
+    return [*stored, *live, *pool, *objects]
 
 
 def _kv(bucket: str, key: str) -> str:
@@ -365,6 +364,7 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "state.calendar.<p>.<name>": "In `TASKS`: rules of a zone, or holidays of a place, by which a shard makes its "
     "slots. The scheduler's own.",
     "state.pool.<p>.<pool>": "In `TASKS`: what is set of a pool, and which shard holds how many of its units.",
+    "state.template.<p>.<template_id>": "In `TASKS`: a template's register. The scheduler's own.",
     "state.account.<p>.<account_id>": "In `TASKS`: what is set of an account. The scheduler's own.",
     "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "

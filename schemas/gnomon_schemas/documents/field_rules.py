@@ -64,6 +64,7 @@ from gnomon_schemas.schedule_kinds import (
 from gnomon_schemas.signals import Progress
 from gnomon_schemas.subjects import PRIORITIES
 from gnomon_schemas.tasks import Backfill, CatchUp, RateLimit, RetryPolicy, Task, TaskSpec
+from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["EXECUTION_ID_PATTERN", "INSTANT", "RUN_PATTERN", "rule_of", "set_by_system"]
 
@@ -108,6 +109,7 @@ _BY_NAME: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("run", "into"), _RUN_RULE),
     **dict.fromkeys(("attempt", "count", "version", "pid"), _FROM_1),
     "account_id": {"pattern": ACCOUNT_ID_PATTERN},
+    "template_id": _ID,
     "opening": _COUNT,
     "execution_id": {"pattern": EXECUTION_ID_PATTERN},
     "partition": {"minimum": 0, "maximum": limits.MAX_PARTITIONS - 1},
@@ -145,6 +147,16 @@ _TASK: Final[Mapping[str, Rule]] = {
     "concurrency_limit": _between(1, limits.KEY_LIMIT_MAX),
     "unique_for_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
     "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
+}
+_PATHS: Final[Rule] = {"maxItems": limits.TEMPLATE_FIELDS_MAX, "items": {"type": "string", "minLength": 1}}
+_TEMPLATE: Final[Mapping[str, Rule]] = {
+    **{name: _TASK[name] for name in ("name", "description", "tags")},
+    "category": {"minLength": 1, "maxLength": limits.CATEGORY_MAX_CHARS},
+    "default_config": _OBJECT,
+    "required_fields": _PATHS,
+    "optional_fields": _PATHS,
+    "config_schema": {"type": ["object", "boolean"], "x-maxBytes": limits.TEMPLATE_SCHEMA_MAX},
+    "defaults": {"x-maxBytes": limits.TEMPLATE_DEFAULTS_MAX},
 }
 _DATE: Final[Rule] = {"format": "date", "pattern": DATE_PATTERN}
 _WEEKDAY: Final[Rule] = {"pattern": "^[A-Za-z]{3}$", **_between(0, 6)}
@@ -236,6 +248,8 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "note": {"maxLength": NOTE_MAX_CHARS},
         "reference": {"maxLength": NOTE_MAX_CHARS},
     },
+    TemplateSpec: _TEMPLATE,
+    Template: _TEMPLATE,
     AccountCredited: {"amount": _between(-AMOUNT_MAX, AMOUNT_MAX)},
     Outcome: _ANY_ID,
     Rejected: {"task_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"}, **_ANY_ID},

@@ -19,8 +19,19 @@ from gnomon_schemas.documents.field_words import FIELD_WORDS
 from gnomon_schemas.documents.messages import Message
 from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.tasks import SYSTEM_FIELDS, CatchUp, RetryPolicy, Task, TaskSpec
+from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
 
-__all__ = ["DIALECT", "Schema", "components", "message_schema", "patch_of", "task_input"]
+__all__ = [
+    "DIALECT",
+    "READ_BACK",
+    "Schema",
+    "components",
+    "input_of",
+    "message_schema",
+    "patch_name",
+    "patch_of",
+    "task_input",
+]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -33,6 +44,11 @@ _FOR_TYPES: Final = (
 """Types, and the keywords that speak of them alone."""
 _PARTIAL: Final = {"retry": RetryPolicy, "catch_up": CatchUp}
 """Objects of a task into which a patch merges."""
+READ_BACK: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
+    TaskSpec: SYSTEM_FIELDS,
+    TemplateSpec: TEMPLATE_SYSTEM_FIELDS,
+}
+"""Structs that callers send, and the fields that only the system sets: ignored, so that a read can be sent back."""
 
 
 def components(
@@ -55,8 +71,8 @@ def message_schema(message: Message) -> Schema:
     """The schema of one message as a document of its own, with all that it refers to under `$defs`."""
     _, below = components([message.struct], "#/$defs/{name}")
     root = below.pop(message.struct.__name__)
-    if message.struct is TaskSpec:
-        root = patch_of(below, root) if message.patch else task_input(root)
+    if message.struct in READ_BACK:
+        root = patch_of(below, root, message.struct) if message.patch else input_of(root, message.struct)
     head = {"$schema": DIALECT, "$id": f"urn:gnomon:schema:{message.name}", "title": message.name}
     whole = {**head, **{key: value for key, value in root.items() if key != "title"}}
     used = _used(root, below)
@@ -65,21 +81,28 @@ def message_schema(message: Message) -> Schema:
 
 def task_input(spec: Schema, *, with_id: bool = False) -> Schema:
     """The schema of a task as callers send it: what only the system sets may be there. `with_id`: an id is heard."""
-    properties = {**spec["properties"], **{name: dict(set_by_system(name)) for name in sorted(SYSTEM_FIELDS)}}
+    whole = input_of(spec, TaskSpec)
+    properties = whole["properties"]
     if with_id:
         words = "An id of your choice, which makes creation idempotent; left out, one is made."
         properties = {
             "task_id": {"type": ["string", "null"], "pattern": ID_PATTERN, "description": words}
         } | {name: schema for name, schema in properties.items() if name != "task_id"}
-    return {**spec, "properties": properties}
+    return {**whole, "properties": properties}
 
 
-def patch_of(below: Mapping[str, Schema], spec: Schema) -> Schema:
-    """The schema of a merge patch of a task. Null takes a field back to its default."""
-    whole = task_input(spec)
+def input_of(spec: Schema, kind: type[msgspec.Struct]) -> Schema:
+    """The schema of what callers send of a task or another object: what only the system sets may be there."""
+    ignored = {name: dict(set_by_system(name)) for name in sorted(READ_BACK[kind])}
+    return {**spec, "properties": {**spec["properties"], **ignored}}
+
+
+def patch_of(below: Mapping[str, Schema], spec: Schema, kind: type[msgspec.Struct] = TaskSpec) -> Schema:
+    """The schema of a merge patch of a task or another object. Null takes a field back to its default."""
+    whole = input_of(spec, kind)
     properties: dict[str, Schema] = {}
     for name, schema in whole["properties"].items():
-        if name in SYSTEM_FIELDS or name in spec.get("required", ()):
+        if name in READ_BACK[kind] or name in spec.get("required", ()):
             properties[name] = schema
         elif name in _PARTIAL:
             struct = below[_PARTIAL[name].__name__]
@@ -97,6 +120,11 @@ def patch_of(below: Mapping[str, Schema], spec: Schema) -> Schema:
     return {key: value for key, value in {**whole, "properties": properties}.items() if key != "required"} | {
         "description": "What is given replaces what is in force (RFC 7396); null takes a field back to its default."
     }
+
+
+def patch_name(kind: type[msgspec.Struct]) -> str:
+    """What the schema of a merge patch is called in documents: `TaskPatch` for `TaskSpec`."""
+    return f"{kind.__name__.removesuffix('Spec')}Patch"
 
 
 def _or_null(schema: Schema) -> Schema:

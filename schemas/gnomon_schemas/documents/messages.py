@@ -6,10 +6,11 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gnomon_schemas import accounts, commands, dues, members, signals
+from gnomon_schemas import commands, dues, members, signals
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.gates import Grants, Statements
+from gnomon_schemas.object_kinds import OBJECT_KINDS
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.run_logs import RunLogLines
@@ -54,9 +55,11 @@ def _commands() -> list[Message]:
         for verb in commands.TASK_VERBS
     ] + [
         Message("command.pool.update", commands.UpdatePool, "command"),
-        Message("command.account.create", accounts.CreateAccount, "command"),
-        Message("command.account.update", accounts.UpdateAccount, "command"),
-        Message("command.account.credit", accounts.CreditAccount, "command"),
+        *(
+            Message(f"command.{kind}.{verb}", one.payload, "command", patch=one.patch)
+            for kind, messages in OBJECT_KINDS.items()
+            for verb, one in messages.verbs.items()
+        ),
         Message("command.shard.approve_catch_up", commands.ApproveCatchUp, "command"),
         Message("command.shard.discard_catch_up", commands.DiscardCatchUp, "command"),
     ]
@@ -68,7 +71,11 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("problem", Problem, "outcome"),
     *(Message(f"task.{name}", struct, "event") for name, struct in EVENT_TYPES.items()),
     Message("pool.updated", PoolUpdated, "event"),
-    *(Message(f"account.{name}", struct, "event") for name, struct in accounts.ACCOUNT_EVENT_TYPES.items()),
+    *(
+        Message(f"{kind}.{name}", struct, "event")
+        for kind, messages in OBJECT_KINDS.items()
+        for name, struct in messages.events.items()
+    ),
     Message("task.due", dues.Due, "work"),
     Message("progress", signals.Progress, "signal"),
     Message("run_log_lines", RunLogLines, "signal"),

@@ -41,6 +41,8 @@ from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
 from gnomon_schemas.events import CalendarName, Event, ExecutionEvent, Queued, SlotOutcome, event_name
+from gnomon_schemas.object_kinds import object_event_name
+from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.subjects import TASK_RUN
 
@@ -257,7 +259,14 @@ class Book:
 
     def pool_note(self, event: PoolUpdated, traceparent: str | None = None) -> Note:
         """An event of a pool to store."""
-        subject = subjects.event("pool", "updated", self.partition, event.pool)
+        return self._note(subjects.event("pool", "updated", self.partition, event.pool), event, traceparent)
+
+    def object_note(self, kind: str, event: ObjectEvent, traceparent: str | None = None) -> Note:
+        """An event of another object to store."""
+        name = object_event_name(event)
+        return self._note(subjects.event(kind, name, self.partition, event.object_id), event, traceparent)
+
+    def _note(self, subject: str, event: PoolUpdated | ObjectEvent, traceparent: str | None) -> Note:
         headers = cloud_event_headers(
             event,
             ce_id=f"{self._id_prefix}-{next(self._ids)}",

@@ -20,6 +20,7 @@ from gnomon_core.timing import calendar_fingerprint
 from gnomon_scheduler.janitor import Janitor, JanitorPost
 from gnomon_scheduler.leading import Leading
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.settings import SchedulerSettings
 from gnomon_scheduler.shard import ShardOptions
@@ -60,6 +61,7 @@ async def bootstrap(
     members = MemberWatch(bus, ("scheduler", "executor"))
     types = TypeCatalogue(bus, members)
     pools = PoolCatalogue(bus)
+    objects = ObjectCatalogue(bus)
     options = ShardOptions(
         owner=member_id,
         default_timezone=settings.timezone,
@@ -70,7 +72,7 @@ async def bootstrap(
         catch_up_hold_above=settings.catch_up_approval / settings.partitions,
     )
     steady = SteadyClock(clock, guard, membership.look)
-    leading = Leading(bus, types, pools, members, membership, steady, settings, options, measures)
+    leading = Leading(bus, types, pools, objects, members, membership, steady, settings, options, measures)
     janitor = Janitor(
         bus, settings.partitions, event_ttl=settings.event_ttl, every_seconds=settings.janitor_every
     )
@@ -84,5 +86,16 @@ async def bootstrap(
     observing.probe(leading.look)
     health = HealthServer(settings.health_host, settings.health_port, meter=observing.meter, checks=checks)
     return Supervisor(
-        [BusService(bus), observing, health, membership, members, types, pools, leading, janitor_post]
+        [
+            BusService(bus),
+            observing,
+            health,
+            membership,
+            members,
+            types,
+            pools,
+            objects,
+            leading,
+            janitor_post,
+        ]
     )

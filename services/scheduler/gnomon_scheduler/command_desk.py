@@ -33,6 +33,9 @@ from gnomon_scheduler.gate_desk import GateDesk
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
+from gnomon_scheduler.object_catalogue import ObjectCatalogue
+from gnomon_scheduler.object_desk import ObjectDesk
+from gnomon_scheduler.object_registers import ObjectRegister
 from gnomon_scheduler.past_executions import read_past
 from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -78,11 +81,13 @@ class CommandDesk:
         spec_changed: Callable[[TaskState], None],
         obey: Callable[[CatchUpOrder], None],
         gates: GateDesk,
+        catalogue: ObjectCatalogue,
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
         self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
         self._spec_changed = spec_changed
         self._obey, self._gates = obey, gates
+        self._objects, self._catalogue = ObjectDesk(book), catalogue
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
@@ -163,6 +168,8 @@ class CommandDesk:
                 return self._order(received, around)
             if command.kind == "pool":
                 return self._set_pool(received, around)
+            if self._objects.takes(command.kind):
+                return self._set_object(received, around)
             if command.object_id in self._book.memory.unreadable:
                 raise Refused(
                     Code.UNREADABLE_STATE,
@@ -217,10 +224,25 @@ class CommandDesk:
         self._replies.append(_Reply(received, lambda: self._outcome(command, None, None, pool=reg)))
         return unit
 
+    def _set_object(self, received: Received, around: Surroundings) -> Unit:
+        """Decide a command to a template, calendar or account, at the present: no revision closes by it. Raises
+        Refused."""
+        command = received.command
+        decided = self._objects.decide(command, around._replace(now_ms=self._book.now_ms()))
+        self._book.measures.command(command.verb, "ok")
+        self._note_answer(command, decided.unit.notes[0], None)
+        self._replies.append(
+            _Reply(
+                received,
+                lambda: self._outcome(command, None, None, of=decided.reg, created=decided.created),
+            )
+        )
+        return decided.unit
+
     def _answer_again(self, command: Command, task: TaskState | None) -> Callable[[], Outcome] | None:
         """The answer to a command that was decided before: a caller's retry, or a redelivery."""
         command_id = (command.command_id or "")[:REFUSAL_TEXT_MAX_CHARS]
-        ring = (*self._book.ring, *(task.reg.ring if task is not None else ()))
+        ring = (*self._book.ring, *(task.reg.ring if task is not None else self._objects.ring(command)))
         entry = next((entry for entry in ring if entry.command_id == command_id), None)
         if entry is not None:
             found = None if entry.code is None else problem(entry.code, entry.detail)
@@ -317,8 +339,10 @@ class CommandDesk:
         replayed: bool = False,
         created: bool = False,
         pool: GateRegister | None = None,
+        of: ObjectRegister | None = None,
     ) -> Outcome:
-        """The answer to a command. `reg` is the task right after it, and `shown` how it looks; None: as it is now."""
+        """The answer to a command. `reg` is the task right after it, and `shown` how it looks; `pool` and `of` are the
+        pool or other object. None: as it is now."""
         command_id = (command.command_id or "")[:REFUSAL_TEXT_MAX_CHARS]
         answer = self._book.memory.answer(command_id)
         seq = 0 if answer is None else answer[0]
@@ -328,6 +352,11 @@ class CommandDesk:
         if command.kind == "pool":
             pool = pool or self._gates.settings(command.object_id)
             return Outcome(ok=True, command_id=command_id, pool=view_pool(pool), seq=seq, replayed=replayed)
+        if self._objects.takes(command.kind):
+            fields = self._objects.shown(command, of)
+            return Outcome(
+                ok=True, command_id=command_id, seq=seq, replayed=replayed, created=created, **fields
+            )
         if task is None:
             return Outcome(ok=True, command_id=command_id, seq=seq, replayed=replayed)
         shown = shown or view(

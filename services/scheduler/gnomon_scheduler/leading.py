@@ -21,6 +21,7 @@ from gnomon_core.runtime.membership import Membership, MemberWatch
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.measures import ShardMeasures
+from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.settings import SchedulerSettings
@@ -44,6 +45,7 @@ class Leading(Service):
         bus: NatsBus,
         types: TypeCatalogue,
         pools: PoolCatalogue,
+        objects: ObjectCatalogue,
         members: MemberWatch,
         membership: Membership,
         clock: Clock,
@@ -53,6 +55,7 @@ class Leading(Service):
     ) -> None:
         super().__init__("leading")
         self._bus, self._types, self._pools, self._members = bus, types, pools, members
+        self._objects = objects
         self._membership, self._clock = membership, clock
         self._settings, self._options, self._measures = settings, options, measures
         self._replicas = [Replica(bus, partition) for partition in range(settings.partitions)]
@@ -141,6 +144,7 @@ class Leading(Service):
             self._replicas[partition],
             self._types,
             self._pools,
+            self._objects,
             self._clock,
             self._options,
             lease.epoch,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
 from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.object_shelf import ObjectShelf
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_schemas.events import Event
@@ -69,6 +70,8 @@ class ShardMemory:
         """Registers of the pools and keys whose gates live in this partition; of keys only those that are in use."""
         self.idle_keys: dict[str, int] = {}
         """Keys whose register says that nobody uses them, with its sequence: the oldest first, to be removed."""
+        self.objects = ObjectShelf()
+        """Templates, calendars and accounts that live in this partition."""
         self.in_flight: dict[str, TaskState] = {}
         """The tasks that have flights."""
         self.dirty: dict[str, TaskState] = {}

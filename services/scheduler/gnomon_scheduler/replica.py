@@ -24,6 +24,7 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.loading import load
 from gnomon_scheduler.memory import ShardMemory
+from gnomon_scheduler.object_kinds import KINDS
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, decode_event
@@ -144,6 +145,10 @@ class Replica(Service):
         if message.subject.startswith("state.calendar."):
             self._apply_calendar(message)
             return
+        named = subjects.parse_object_register(message.subject)
+        if named is not None:
+            self._apply_object(*named, message)
+            return
         try:
             if message.subject == self._shard_subject:
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
@@ -174,14 +179,46 @@ class Replica(Service):
                 error=str(error),
             )
 
+    def _apply_object(self, kind: str, object_id: str, message: Stored) -> None:
+        known = KINDS.get(kind)
+        if known is None:
+            # Of a newer version: its commands are refused here as of an unknown kind.
+            return
+        try:
+            self.memory.objects.apply(kind, message.seq, decode(message.data, known.register))
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            self.memory.objects.set_aside(kind, object_id, message.seq)
+            _log.error(
+                LogEvent.REGISTER_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error)
+            )
+
     def _apply_event(self, message: Stored) -> None:
         read = read_event(message)
         if read is None:
+            self._note_other_answer(message)
             return
         seq, run, event = read
         note_answer(self.memory, seq, event)
         if run != TASK_RUN:
             self.memory.recent.append((seq, run, event))
+
+    def _note_other_answer(self, message: Stored) -> None:
+        """Remember the command that an event of another kind than `task` answers."""
+        if subjects.parse_event(message.subject).kind == "task":
+            return
+        try:
+            answered = decode(message.data, _Answering).command_id
+        except (msgspec.DecodeError, RecursionError) as error:
+            _log.error(LogEvent.EVENT_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error))
+            return
+        if answered is not None:
+            self.memory.note_answer(answered, message.seq, None)
+
+
+class _Answering(msgspec.Struct, frozen=True, gc=False):
+    """The part of an event that tells which command it answers."""
+
+    command_id: str | None = None
 
 
 def note_answer(memory: ShardMemory, seq: int, event: Event) -> None:

@@ -52,6 +52,7 @@ from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.late_runs import LateRuns
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.own_desk import OwnDesk
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
@@ -98,6 +99,7 @@ class Shard(Service):
         replica: Replica,
         types: TypeCatalogue,
         pools: PoolCatalogue,
+        objects: ObjectCatalogue,
         clock: Clock,
         options: ShardOptions,
         lease_epoch: int,
@@ -105,7 +107,7 @@ class Shard(Service):
     ) -> None:
         super().__init__(f"shard-{replica.partition}")
         self._bus, self._replica, self._types, self._clock = bus, replica, types, clock
-        self._pools = pools
+        self._pools, self._objects = pools, objects
         self._options, self._lease_epoch, self._measures = options, lease_epoch, measures
         self.partition = replica.partition
         self.deposed = asyncio.Event()
@@ -143,6 +145,7 @@ class Shard(Service):
         partition = self.partition
         # A predecessor may have told gates what it uses by settings that have not come here yet.
         await self._pools.reach(taken.barrier)
+        await self._objects.reach()
         self._admission.begin()
         await self.start_child(self._lines)
         await self._open(
@@ -297,6 +300,7 @@ class Shard(Service):
             self._departures.look_again,
             self._departures.late.obey,
             self._gates,
+            self._objects,
         )
 
     def _surroundings(self, now_ms: int) -> Surroundings:
@@ -307,6 +311,7 @@ class Shard(Service):
             default_timezone=self._options.default_timezone,
             fingerprint=self._options.fingerprint,
             cancel_grace_ms=self._options.cancel_grace_ms,
+            objects=self._objects.known,
         )
 
     async def _open(self, prefix: str, filters: tuple[str, ...], queue: deque[Received]) -> None:

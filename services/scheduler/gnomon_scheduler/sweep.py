@@ -6,6 +6,7 @@
   cause, or ends in `started`: its due is published again.
 * One whose chain has ended, and which memory still holds: forgotten, or it would block its task for ever.
 * The register of a key that nobody uses: removed.
+* The tombstone of a template, calendar or account older than both retention times: removed, exactly.
 * A tombstone, or the register of a task that ended, older than both retention times and without any chain left: its
   register is removed, exactly (`STREAM.PURGE` up to its sequence), so that a create of the same id meanwhile stays.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -79,6 +81,7 @@ class Sweep(Service):
         await self._mend_dues()
         await self._remove_registers()
         await self._remove_keys()
+        await self._remove_tombstones()
 
     def _expire(self) -> None:
         now_ms = self._clock.now_ms()
@@ -168,6 +171,16 @@ class Sweep(Service):
             register = subjects.gate_register("key", self._shard.partition, gate)
             await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
             self._shard.request(self._forgetting_key(gate, seq))
+
+    async def _remove_tombstones(self) -> None:
+        """Remove the registers of objects that were deleted long ago: exactly, so that one made anew stays."""
+        objects = self._shard.book.memory.objects
+        for kind, object_id, seq in objects.tombstones(self._clock.now_ms() - self._keep_ms)[
+            :_REMOVED_A_SWEEP
+        ]:
+            register = subjects.object_register(kind, self._shard.partition, object_id)
+            await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
+            self._shard.request(partial(objects.forget, kind, object_id, seq))
 
     def _forgetting_key(self, gate: str, seq: int) -> Callable[[], None]:
         return lambda: self._shard.gates.forget_idle(gate, seq)

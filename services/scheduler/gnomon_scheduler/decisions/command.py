@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from gnomon_core.rules.task_type import KnownType
 from gnomon_scheduler.memory import Flight
+from gnomon_scheduler.object_registers import KnownObject
 from gnomon_scheduler.registers import Cancelling, TaskRegister
 from gnomon_schemas.events import Event, Queued, Skipped
 
@@ -34,6 +36,9 @@ class Command(NamedTuple):
     """Of a `retry_execution`: the newest event of each kind on the chain of the run that it names, in order."""
 
 
+_NO_OBJECTS: Final[Mapping[str, Mapping[str, KnownObject]]] = MappingProxyType({})
+
+
 class Surroundings(NamedTuple):
     """What a decision may look at besides the task."""
 
@@ -43,6 +48,8 @@ class Surroundings(NamedTuple):
     default_timezone: str
     fingerprint: str
     cancel_grace_ms: int
+    objects: Mapping[str, Mapping[str, KnownObject]] = _NO_OBJECTS
+    """Templates, calendars and accounts of all shards, by kind and id."""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from gnomon_scheduler.decisions.command import Command
+from gnomon_scheduler.object_kinds import KINDS as OBJECTS
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, USER_ID_MAX_CHARS, is_id
+from gnomon_schemas.object_kinds import OBJECT_KINDS, is_object_id
 from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["KINDS", "check_identity"]
 
-KINDS = ("task", "shard", "pool")
+KINDS = ("task", "shard", "pool", *OBJECTS)
 """Kinds of objects that commands are taken for."""
 _ALLOWED = "1 to 64 of A-Z a-z 0-9 _ -, not beginning with _"
 
@@ -21,7 +23,14 @@ def check_identity(command: Command) -> None:
             Code.MISSING_COMMAND_ID,
             f"the header Nats-Msg-Id is {command.command_id!r}; it has to be a command id: {_ALLOWED}",
         )
-    if not is_id(command.object_id):
+    if command.kind in OBJECT_KINDS:
+        if not is_object_id(command.kind, command.object_id):
+            allowed = OBJECT_KINDS[command.kind].id_pattern
+            raise Refused(
+                Code.INVALID_ID,
+                f"{command.object_id!r} is no id of a {command.kind}: it has to match {allowed}",
+            )
+    elif not is_id(command.object_id):
         raise Refused(Code.INVALID_ID, f"{command.object_id!r} is no id: {_ALLOWED}")
     if command.object_id in RESERVED_IDS:
         raise Refused(

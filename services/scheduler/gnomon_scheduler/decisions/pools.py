@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gnomon_core.rules.pool_input import parse_pool
+from gnomon_core.rules.versions import check_version
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.telling import command_id
 from gnomon_scheduler.gate_registers import GateRegister
@@ -29,12 +30,7 @@ def update_pool(
         )
     if command.user is not None and not command.admin:
         raise Refused(Code.FORBIDDEN, "pools are everybody's: only the role admin may change one")
-    if command.if_match is not None and command.if_match.strip() != "*":
-        wanted = command.if_match.strip().removeprefix("W/").strip('"')
-        if wanted != str(reg.version):
-            raise Refused(
-                Code.VERSION_MISMATCH, f"If-Match is {command.if_match}, the pool is at version {reg.version}"
-            )
+    check_version(command.if_match, reg.version, "pool")
     payload = parse_pool(command.data)
     given: dict[str, Any] = {
         name: value

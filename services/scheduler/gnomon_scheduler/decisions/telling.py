@@ -18,7 +18,7 @@ from gnomon_schemas.events import (
     Updated,
 )
 
-__all__ = ["about", "command_id", "field_changes", "note_status", "unchanged", "updated"]
+__all__ = ["about", "command_id", "field_changes", "note_status", "shown", "unchanged", "updated"]
 
 _SHOWN_MAX = 64 * 1024
 
@@ -97,7 +97,7 @@ def updated(
 def field_changes(old: TaskRegister, new: TaskRegister) -> tuple[FieldChange, ...]:
     """What a change is remembered by: every field in which the task is another, with both its values."""
     changes = [
-        FieldChange(field=name, old=_shown(getattr(old.spec, name)), new=_shown(getattr(new.spec, name)))
+        FieldChange(field=name, old=shown(getattr(old.spec, name)), new=shown(getattr(new.spec, name)))
         for name in changed_fields(old.spec, new.spec)
     ]
     if old.pause_note != new.pause_note:
@@ -117,7 +117,7 @@ def _left(reg: TaskRegister) -> dict[str, int]:
     return {record.backfill_id: record.left for record in reg.backfills}
 
 
-def _shown(value: object) -> object:
-    """A value for the history. A large one by its size: old, new and the task itself have to fit in one message."""
+def shown(value: object) -> object:
+    """A value for the history. A large one by its size: old, new and the object itself have to fit in one message."""
     size = len(encode(value))
     return value if size <= _SHOWN_MAX else {"omitted_bytes": size}

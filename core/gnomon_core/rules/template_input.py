@@ -1,0 +1,185 @@
+"""What callers send of a template, made into a `TemplateSpec`.
+
+Shard and api ask the same functions, so both refuse the same inputs with the same words. `default_config`,
+`config_schema` and `defaults` are replaced whole by a patch, as a task's `config` is; all other fields are merged
+(RFC 7396). What `defaults` may hold is what a task's field of that name may hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_core.rules.decoding import decode_field, read_object, refuse, unknown_field
+from gnomon_core.rules.json_schema import compile_schema, pointer
+from gnomon_core.rules.task_input import same_value, stored_fields
+from gnomon_core.rules.task_limits import CHECKS, check_object, check_size, check_text, wrong
+from gnomon_schemas.limits import (
+    CATEGORY_MAX_CHARS,
+    CONFIG_MAX,
+    TEMPLATE_DEFAULTS_MAX,
+    TEMPLATE_FIELDS_MAX,
+    TEMPLATE_SCHEMA_MAX,
+)
+from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.tasks import TaskSpec
+from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
+
+__all__ = [
+    "DEFAULTS_ALLOWED",
+    "changed_template_fields",
+    "field_path",
+    "parse_template",
+    "parse_template_patch",
+]
+
+_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(TemplateSpec)}
+_TASK_FIELDS: Final = frozenset(TaskSpec.__struct_fields__)
+DEFAULTS_ALLOWED: Final = _TASK_FIELDS - {
+    *("name", "task_type", "config", "template_id", "credits_per_run"),  # which the template has itself
+    *("due_date", "reminder_time", "paused"),  # which say something of one task
+}
+"""Fields of a task that a template may set under `defaults`."""
+_ALIKE: Final = ("name", "description", "task_type", "tags", "credits_per_run")
+"""Fields that may hold what a task's of the same name may."""
+_CARRIED: Final = ("default_config", "config_schema")
+_PATH_MAX_CHARS: Final = 255
+
+
+def parse_template(data: bytes) -> TemplateSpec:
+    """The spec of a new template. Fields that only the system sets are ignored. Raises Refused with every error."""
+    given = _without_system_fields(data)
+    values, errors = _decode(given)
+    errors += [
+        FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field is required")
+        for name, field in _FIELDS.items()
+        if field.required and name not in given
+    ]
+    refuse(errors + _check(values))
+    return TemplateSpec(**_kept(values))
+
+
+def parse_template_patch(data: bytes, current: TemplateSpec) -> TemplateSpec:
+    """The spec after a merge patch; `current` itself when the patch changes nothing. Null takes a field back to its
+    default. Raises Refused with every error."""
+    patch = _without_system_fields(data)
+    cleared = {name for name, raw in patch.items() if name in _FIELDS and bytes(raw) == b"null"}
+    values, errors = _decode({name: raw for name, raw in patch.items() if name not in cleared})
+    for name in sorted(cleared):
+        if _FIELDS[name].required:
+            errors += wrong(f"#/{name}", "this field may not be null")
+    refuse(errors + _check(values))
+    changed = msgspec.structs.replace(current, **_kept(values), **{name: _default(name) for name in cleared})
+    return changed if changed_template_fields(current, changed) else current
+
+
+def changed_template_fields(old: TemplateSpec, new: TemplateSpec) -> tuple[str, ...]:
+    """Names of the fields in which two specs differ as JSON values, in the order of the Struct."""
+    return tuple(name for name in _FIELDS if not same_value(getattr(old, name), getattr(new, name)))
+
+
+def field_path(field: str) -> tuple[str, ...]:
+    """Where a field that a template requires, or leaves open, is in the body of a task.
+
+    `schedule` is the task's own; `location` and `city.name` are in its config, as `config.location` is.
+    """
+    path = tuple(field.split("."))
+    return path if path[0] in _TASK_FIELDS else ("config", *path)
+
+
+def _without_system_fields(data: bytes) -> dict[str, msgspec.Raw]:
+    return {name: raw for name, raw in read_object(data).items() if name not in TEMPLATE_SYSTEM_FIELDS}
+
+
+def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldError]]:
+    values: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name, raw in given.items():
+        if name not in _FIELDS:
+            errors.append(unknown_field(name, _FIELDS))
+            continue
+        value, faults = decode_field(raw, _FIELDS[name].type, f"#/{name}")
+        errors += faults
+        if not faults:
+            values[name] = value
+    return values, errors
+
+
+def _kept(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as they are kept: decoding left views into the caller's whole body."""
+    return {name: msgspec.Raw(bytes(value)) if name in _CARRIED else value for name, value in values.items()}
+
+
+def _default(name: str) -> Any:
+    field = _FIELDS[name]
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _check(values: dict[str, Any]) -> list[FieldError]:
+    """Everything wrong with the fields that are given, beyond their types."""
+    found: list[FieldError] = []
+    for name, value in values.items():
+        at = f"#/{name}"
+        if name in _ALIKE:
+            found += CHECKS[name](value, at)
+        elif name == "category":
+            found += check_text(value, at, shortest=1, longest=CATEGORY_MAX_CHARS)
+        elif name == "default_config":
+            found += check_object(value, at, largest=CONFIG_MAX)
+        elif name == "config_schema":
+            found += _check_schema(bytes(value), at)
+        elif name in ("required_fields", "optional_fields"):
+            found += _check_paths(name, value or (), at)
+        elif name == "defaults":
+            found += _check_defaults(value, at)
+    return found
+
+
+def _check_schema(raw: bytes, at: str) -> list[FieldError]:
+    try:
+        compile_schema(raw)
+    except ValueError as error:
+        return wrong(at, str(error))
+    return check_size(len(raw), at, TEMPLATE_SCHEMA_MAX)
+
+
+def _check_paths(name: str, paths: tuple[str, ...], at: str) -> list[FieldError]:
+    if len(paths) > TEMPLATE_FIELDS_MAX:
+        return wrong(at, f"has {len(paths)} fields; allowed: up to {TEMPLATE_FIELDS_MAX}")
+    found: list[FieldError] = []
+    for index, text in enumerate(paths):
+        here = pointer(at, [index])
+        found += check_text(text, here, shortest=1, longest=_PATH_MAX_CHARS)
+        if "" in text.split("."):
+            found += wrong(here, f"is {text!r}; allowed: names with single dots between them")
+        elif field_path(text)[0] in ("template_id", "task_type"):
+            found += wrong(here, f"is {text!r}, which the template says itself")
+        elif name == "optional_fields" and field_path(text)[0] != "config":
+            found += wrong(
+                here, f"is {text!r}; every field of the task but its config is open to callers anyway"
+            )
+    return found
+
+
+def _check_defaults(given: dict[str, Any], at: str) -> list[FieldError]:
+    allowed = ", ".join(sorted(DEFAULTS_ALLOWED))
+    found = [
+        FieldError(
+            pointer=pointer(at, [name]),
+            code=Code.UNKNOWN_FIELD,
+            message=f"the field {name!r} cannot have a default here; allowed: {allowed}",
+        )
+        for name in given
+        if name not in DEFAULTS_ALLOWED
+    ]
+    encoded = {
+        name: msgspec.Raw(msgspec.json.encode(value))
+        for name, value in given.items()
+        if name in DEFAULTS_ALLOWED
+    }
+    _, faults = stored_fields(encoded, now_ms=None, created_at_ms=0, default_timezone="UTC")
+    found += [
+        msgspec.structs.replace(error, pointer=at + error.pointer.removeprefix("#")) for error in faults
+    ]
+    return found + check_size(len(msgspec.json.encode(given)), at, TEMPLATE_DEFAULTS_MAX)

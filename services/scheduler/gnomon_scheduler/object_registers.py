@@ -1,0 +1,55 @@
+"""What an object besides tasks keeps in `TASKS`: one register each (`subjects.object_register`).
+
+A register is a snapshot: the newest one is the object. What equals its default is left out, so a version that changes
+a default has to read registers of before with the old one; a new field needs a default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gnomon_scheduler.registers import RING_SIZE, RingEntry
+from gnomon_schemas.templates import TemplateSpec
+
+__all__ = ["KnownObject", "KnownTemplate", "ObjectRegister", "TemplateRegister", "with_ring"]
+
+
+class ObjectRegister(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type"
+):
+    """What every kind keeps. A kind's own register has the rest, and a tag, `gnomon.state.<kind>.v1`."""
+
+    object_id: str
+    version: int
+    """From 1; goes up with every change by a caller."""
+    created_ms: int
+    updated_ms: int
+    deleted_ms: int | None = None
+    """Set on a tombstone, which stays for a while so that the id is not given out anew too soon."""
+    ring: tuple[RingEntry, ...] = ()
+    """The newest commands, to answer their retries."""
+
+
+class TemplateRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.state.template.v1"):
+    """All that is known of one template."""
+
+    spec: TemplateSpec
+
+
+class KnownObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The part of a register that every process knows of every object: see `object_catalogue`."""
+
+    object_id: str
+    version: int
+    deleted_ms: int | None = None
+
+
+class KnownTemplate(KnownObject, frozen=True, kw_only=True):
+    """What shards have to know of a template: all that tasks are made from."""
+
+    spec: TemplateSpec
+
+
+def with_ring(reg: ObjectRegister, entry: RingEntry) -> ObjectRegister:
+    """The register with one more command remembered."""
+    return msgspec.structs.replace(reg, ring=(*reg.ring, entry)[-RING_SIZE:])
