@@ -74,6 +74,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return forecast_command(options, Terminal())
+    if options.command == "analytics":
+        from gnomon_cli.analytics_command import analytics_command
+        from gnomon_cli.terminal import Terminal
+
+        return analytics_command(options, Terminal())
     if options.command == "doctor":
         from gnomon_cli.doctor.examination import doctor_command
         from gnomon_cli.terminal import Terminal

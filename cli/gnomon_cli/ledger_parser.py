@@ -1,4 +1,4 @@
-"""The arguments of the commands about what happened and what will: events, audit, backfill, verify, forecast."""
+"""The arguments of the commands about what happened and what will."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from gnomon_cli.parser_flags import add_target_flags
 from gnomon_cli.task_input import seconds
 
-__all__ = ["add_audit", "add_backfill", "add_events", "add_forecast", "add_verify"]
+__all__ = ["add_analytics", "add_audit", "add_backfill", "add_events", "add_forecast", "add_verify"]
 
 
 def add_events(commands: Any) -> None:
@@ -123,3 +123,20 @@ def add_forecast(commands: Any) -> None:
     )
     forecast.add_argument("--json", action="store_true", help="the forecast as JSON")
     add_target_flags(forecast)
+
+
+def add_analytics(commands: Any) -> None:
+    """Add `gnomon analytics`."""
+    analytics = commands.add_parser(
+        "analytics",
+        help="how tasks fared: runs, successes, what they used, the busiest hours",
+        description="Sum up your tasks and what they did, or, as an admin, the whole platform's. A report may be up to "
+        "five minutes old.",
+    )
+    analytics.add_argument("--days", type=int, metavar="N", help="so many days back, 1 to 366 (30)")
+    analytics.add_argument("--timezone", metavar="ZONE", help="whose hours and days, as Europe/Berlin")
+    whose = analytics.add_mutually_exclusive_group()
+    whose.add_argument("--user", metavar="ID", help="another user's tasks (admins)")
+    whose.add_argument("--platform", action="store_true", help="all users' tasks together (admins)")
+    analytics.add_argument("--json", action="store_true", help="the report as JSON")
+    add_target_flags(analytics)

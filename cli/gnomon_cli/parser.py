@@ -12,7 +12,14 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from gnomon_cli.errors import USAGE
-from gnomon_cli.ledger_parser import add_audit, add_backfill, add_events, add_forecast, add_verify
+from gnomon_cli.ledger_parser import (
+    add_analytics,
+    add_audit,
+    add_backfill,
+    add_events,
+    add_forecast,
+    add_verify,
+)
 from gnomon_cli.parser_flags import add_target_flags, add_tasks_flag
 from gnomon_cli.pool_parser import add_pool
 from gnomon_cli.task_parser import add_task
@@ -88,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_pool(commands)
     add_verify(commands)
     add_forecast(commands)
+    add_analytics(commands)
     _add_doctor(commands)
     return parser
 

@@ -22,6 +22,7 @@ from gnomon_api.docs_page import docs_page, openapi_document, render_docs
 from gnomon_api.edge import Edge
 from gnomon_api.http_io import API, BODY_MAX, HttpRequest, HttpResponse, problem_response, traceparent
 from gnomon_api.openapi import openapi
+from gnomon_api.routes.analytics import ANALYTICS_ROUTES
 from gnomon_api.routes.backfills import BACKFILL_ROUTES
 from gnomon_api.routes.catch_up import CATCH_UP_ROUTES
 from gnomon_api.routes.commands import RefusedOutcome, read_command
@@ -43,6 +44,7 @@ from gnomon_schemas.problems import Code, Refused, problem
 __all__ = ["API_ROUTES", "OUTER_ROUTES", "build_app", "document_of"]
 
 API_ROUTES: Final = [
+    *ANALYTICS_ROUTES,
     *TASK_ROUTES,
     *BACKFILL_ROUTES,
     *EXECUTION_ROUTES,

@@ -6,6 +6,7 @@ import os
 import secrets
 from importlib.metadata import PackageNotFoundError, version
 
+from gnomon_api.analytics_queries import Analytics
 from gnomon_api.app import build_app
 from gnomon_api.auditing import Auditing
 from gnomon_api.auditor import Auditor, Heartbeat
@@ -122,6 +123,7 @@ async def build(
             tasks, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
         ),
         executions=ExecutionViews(database, hub),
+        analytics=Analytics(database, clock),
         hub=hub,
         cluster=cluster,
         meter=observing.meter,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from gnomon_api.analytics import HourSums, TaskCount, period_of, platform_analytics, task_analytics
 from gnomon_api.planning import DryRun
 from gnomon_core.timing import Course, plan
 from gnomon_schemas.clock_text import instant_ms
@@ -35,6 +37,17 @@ _FORECAST: Final[dict[str, Any]] = {
     ],
     "hot": [{"at": _AT, "fires": 501, "with_jitter": 101}],
 }
+_PERIOD: Final = period_of(
+    datetime(2026, 10, 22, 10, tzinfo=UTC), datetime(2026, 11, 21, 10, tzinfo=UTC), 30, "UTC"
+)
+_TASKS_COUNTED: Final = [
+    TaskCount("scheduled", "http_request", False, 2),
+    TaskCount("completed", "todo", False, 1),
+]
+_HOURS: Final = [
+    HourSums(datetime(2026, 11, 20, 9, tzinfo=UTC), "http_request", 58, 1, 1, 0, 12_000, 0, 0, 60),
+    HourSums(datetime(2026, 11, 21, 9, tzinfo=UTC), "http_request", 60, 0, 0, 0, 11_000, 0, 0, 60),
+]
 _CREATED: Final = samples()["task.created"]
 assert isinstance(_CREATED, Created)
 _A_TASK: Final = _CREATED.task
@@ -308,6 +321,28 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
             {"at": _AT, "what": "skipped", "seq": 42, "detail": "skipped: overlap"},
         ],
     },
+    ("read_task_analytics", 200): _plain(task_analytics("u1", _PERIOD, _TASKS_COUNTED, _HOURS)),
+    ("read_platform_analytics", 200): _plain(
+        platform_analytics(
+            _PERIOD,
+            _TASKS_COUNTED,
+            _HOURS,
+            {
+                "starts": 120,
+                "on_time": 119,
+                "created": 3,
+                "created_from_template": 1,
+                "create_refused": 0,
+                "users": 1,
+                "tasks_of_users": 3,
+                "users_old": 1,
+                "users_retained": 1,
+                "storage_bytes": 9_000_000,
+            },
+            [(12, 110), (20, 10)],
+            [(datetime(2026, 11, 20, tzinfo=UTC), 1), (datetime(2026, 11, 21, tzinfo=UTC), 1)],
+        )
+    ),
     ("forecast", 200): _FORECAST,
     ("forecast_with", 200): _FORECAST,
     ("audit_ledger", 200): {

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gnomon_api.analytics import PlatformAnalytics, TaskAnalytics
 from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
@@ -16,6 +17,7 @@ from gnomon_api.forecasting import ForecastReport
 from gnomon_api.planning import DryRun
 from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
+from gnomon_api.routes.analytics import DAYS_DEFAULT, DAYS_MAX
 from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
@@ -173,6 +175,17 @@ _FORECAST_PARAMS: Final = (
         default=TOLERANCE_DEFAULT,
     ),
 )
+_ANALYTICS_PARAMS: Final = (
+    _query(
+        "days",
+        "So many days back from now, in whole hours.",
+        type="integer",
+        minimum=1,
+        maximum=DAYS_MAX,
+        default=DAYS_DEFAULT,
+    ),
+    _query("timezone", "IANA name of the zone in which the busiest hours and days are told; the api's own."),
+)
 _READ: Final = (Code.INVALID, Code.UNAVAILABLE)
 _READ_ONE: Final = (Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.UNAVAILABLE)
 _BODY: Final = (Code.NOT_JSON, Code.INVALID, Code.UNKNOWN_FIELD, Code.TOO_LARGE)
@@ -325,6 +338,18 @@ OPERATIONS: Final[dict[str, Operation]] = {
         ForecastInput,
         params=_FORECAST_PARAMS,
         problems=(*_BODY, Code.INVALID_SCHEDULE, Code.UNAVAILABLE),
+    ),
+    "read_task_analytics": Operation(
+        "analytics",
+        {200: TaskAnalytics},
+        params=[*_ANALYTICS_PARAMS, _query("user_id", "Whose; the caller's own where it is not given.")],
+        problems=(*_READ, Code.INVALID_ID, Code.FORBIDDEN, Code.UNKNOWN_FIELD),
+    ),
+    "read_platform_analytics": Operation(
+        "analytics",
+        {200: PlatformAnalytics},
+        params=_ANALYTICS_PARAMS,
+        problems=(*_READ, Code.FORBIDDEN, Code.UNKNOWN_FIELD),
     ),
     "audit_ledger": Operation(
         "ledger",

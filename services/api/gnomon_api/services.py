@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gnomon_api.analytics_queries import Analytics
 from gnomon_api.cluster import Cluster
 from gnomon_api.commander import Commander
 from gnomon_api.database import Database
@@ -39,6 +40,7 @@ class ApiServices:
     tasks: TaskViews
     planner: Planner
     executions: ExecutionViews
+    analytics: Analytics
     hub: EventHub
     cluster: Cluster
     meter: Meter

@@ -1,0 +1,102 @@
+-- name: add_run_rollups
+-- Add to what ran, per user, hour and task type.
+insert into run_rollups as known
+select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                     $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+on conflict (user_id, hour, task_type) do update set
+    completed = known.completed + excluded.completed,
+    failed = known.failed + excluded.failed,
+    timed_out = known.timed_out + excluded.timed_out,
+    cancelled = known.cancelled + excluded.cancelled,
+    duration_ms = known.duration_ms + excluded.duration_ms,
+    micro_credits = known.micro_credits + excluded.micro_credits,
+    tokens_used = known.tokens_used + excluded.tokens_used,
+    api_calls_made = known.api_calls_made + excluded.api_calls_made;
+
+-- name: add_platform_rollups
+-- Add to what ran, per hour and task type.
+insert into platform_rollups as known
+select * from unnest($1::timestamptz[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+                     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+on conflict (hour, task_type) do update set
+    completed = known.completed + excluded.completed,
+    failed = known.failed + excluded.failed,
+    timed_out = known.timed_out + excluded.timed_out,
+    cancelled = known.cancelled + excluded.cancelled,
+    duration_ms = known.duration_ms + excluded.duration_ms,
+    micro_credits = known.micro_credits + excluded.micro_credits,
+    tokens_used = known.tokens_used + excluded.tokens_used,
+    api_calls_made = known.api_calls_made + excluded.api_calls_made;
+
+-- name: add_platform_hours
+-- Add to what is told of the platform's hours alone.
+insert into platform_hours as known
+select * from unnest($1::timestamptz[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                     $7::bigint[])
+on conflict (hour) do update set
+    starts = known.starts + excluded.starts,
+    on_time = known.on_time + excluded.on_time,
+    created = known.created + excluded.created,
+    created_from_template = known.created_from_template + excluded.created_from_template,
+    create_refused = known.create_refused + excluded.create_refused,
+    active_tasks = known.active_tasks + excluded.active_tasks;
+
+-- name: add_start_latency
+-- Add to how late slots started.
+insert into start_latency as known
+select * from unnest($1::timestamptz[], $2::smallint[], $3::bigint[])
+on conflict (hour, bucket) do update set starts = known.starts + excluded.starts;
+
+-- name: tasks_counted_of_user
+-- How many tasks a user has, by status and type. Null: the system's own.
+select base_status, task_type, deleted_at is not null as deleted, count(*) as tasks
+from tasks where user_id is not distinct from $1::text group by 1, 2, 3;
+
+-- name: tasks_counted
+-- How many tasks there are, by status and type.
+select base_status, task_type, deleted_at is not null as deleted, count(*) as tasks from tasks group by 1, 2, 3;
+
+-- name: runs_of_user_by_hour
+-- What a user's tasks did per hour of a span, all types together; an empty user id is the system.
+select hour, '' as task_type, sum(completed)::bigint, sum(failed)::bigint, sum(timed_out)::bigint,
+       sum(cancelled)::bigint, sum(duration_ms)::bigint, sum(micro_credits)::bigint, sum(tokens_used)::bigint,
+       sum(api_calls_made)::bigint
+from run_rollups where user_id = $1 and hour >= $2 and hour < $3 group by hour;
+
+-- name: runs_by_hour
+-- What all tasks did per hour of a span and type.
+select hour, task_type, completed, failed, timed_out, cancelled, duration_ms, micro_credits, tokens_used,
+       api_calls_made
+from platform_rollups where hour >= $1 and hour < $2;
+
+-- name: platform_counted
+-- The platform's own counts over a span, its users, and the bytes of its tables and indexes.
+with hours as (
+    select coalesce(sum(starts), 0)::bigint as starts, coalesce(sum(on_time), 0)::bigint as on_time,
+           coalesce(sum(created), 0)::bigint as created,
+           coalesce(sum(created_from_template), 0)::bigint as created_from_template,
+           coalesce(sum(create_refused), 0)::bigint as create_refused
+    from platform_hours where hour >= $1 and hour < $2
+), of_users as (
+    select min(created_at) as first_created, count(*) filter (where deleted_at is null) as tasks,
+           bool_or(deleted_at is null and base_status not in ('completed', 'failed', 'cancelled')) as goes_on
+    from tasks where user_id is not null group by user_id
+), users as (
+    select count(*) filter (where tasks > 0) as users, coalesce(sum(tasks), 0)::bigint as tasks_of_users,
+           count(*) filter (where first_created <= $2 - interval '30 days') as users_old,
+           count(*) filter (where first_created <= $2 - interval '30 days' and goes_on) as users_retained
+    from of_users
+), storage as (
+    select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint as storage_bytes
+    from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'
+)
+select * from hours, users, storage;
+
+-- name: start_latency_counted
+-- How many slots of a span started with which latency.
+select bucket, sum(starts)::bigint as starts from start_latency where hour >= $1 and hour < $2 group by bucket;
+
+-- name: active_tasks_by_day
+-- How many tasks ran on each UTC day of a span.
+select date_trunc('day', hour, 'UTC') as day, sum(active_tasks)::bigint as tasks
+from platform_hours where hour >= $1 and hour < $2 group by 1 having sum(active_tasks) > 0 order by 1;

@@ -1,0 +1,185 @@
+"""Hourly sums of what ran: what analytics are made of.
+
+*Rollup*: one row for an hour (UTC), a task type and, in `run_rollups`, a user. `platform_rollups` has the same without
+users, since a platform of many users would have to add up very many rows; `platform_hours` and `start_latency` have
+what is only told of the platform as a whole.
+
+A batch of events adds to the rows, in the transaction that moves the projector's position, so each event is counted
+once whatever is delivered again. All numbers are whole: adding them up gives the same in any order and in batches of
+any size, and a rebuild the same rows as live. Credits are therefore counted in millionths.
+
+A run counts in the hour in which it completed, a start in that of the start, by the executor's clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from math import ceil, exp2, log2
+from typing import Any, Final
+
+import msgspec
+
+from gnomon_schemas import events as ev
+from gnomon_schemas.tasks import Trigger
+
+__all__ = [
+    "MICRO",
+    "ON_TIME_MS",
+    "PlatformHour",
+    "Rollups",
+    "RunSums",
+    "latency_bound_ms",
+    "latency_bucket",
+]
+
+MICRO: Final = 1_000_000
+"""Credits are kept in millionths."""
+ON_TIME_MS: Final = 5_000
+"""A slot that starts at most so long after it was due has started on time."""
+_STEPS: Final = 4
+"""Buckets of the latency by factors of two."""
+_BUCKET_MAX: Final = 160
+_BIGINT_MAX: Final = 2**63 - 1
+_NO_USER: Final = ""
+"""Instead of a user id: the task is the system's. No user id is empty."""
+
+
+def latency_bucket(late_ms: float) -> int:
+    """The bucket of a start that was so late: bucket k has what is over 2^((k-1)/4) and up to 2^(k/4) ms; 0 what is
+    up to one millisecond, or early by clocks that differ."""
+    return 0 if late_ms <= 1 else min(_BUCKET_MAX, ceil(_STEPS * log2(late_ms) - 1e-9))
+
+
+def latency_bound_ms(bucket: int) -> float:
+    """The longest latency in a bucket, milliseconds."""
+    return exp2(bucket / _STEPS)
+
+
+class RunSums(msgspec.Struct, gc=False):
+    """How runs ended, and what they used, in one row."""
+
+    completed: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    cancelled: int = 0
+    duration_ms: int = 0
+    """Of all of them together."""
+    micro_credits: int = 0
+    tokens_used: int = 0
+    api_calls_made: int = 0
+
+    def add(self, event: ev.Executed) -> None:
+        """One more run. What could not be added up in a column is cut to what it holds."""
+        if event.status == "completed":
+            self.completed += 1
+        elif event.status == "failed":
+            self.failed += 1
+        elif event.status == "timed_out":
+            self.timed_out += 1
+        else:
+            self.cancelled += 1
+        self.duration_ms += _bounded(event.duration_ms)
+        self.micro_credits += _bounded(round(event.credits_consumed * MICRO))
+        self.tokens_used += _bounded(event.tokens_used)
+        self.api_calls_made += _bounded(event.api_calls_made)
+
+
+class PlatformHour(msgspec.Struct, gc=False):
+    """What is told of the platform's hour alone."""
+
+    starts: int = 0
+    """First starts of slots."""
+    on_time: int = 0
+    """Those of them that came at most `ON_TIME_MS` after they were due."""
+    created: int = 0
+    created_from_template: int = 0
+    create_refused: int = 0
+    active_tasks: int = 0
+    """Tasks whose first run of the UTC day completed in this hour."""
+
+
+class Rollups:
+    """What one batch adds to the rows."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, datetime, str], RunSums] = {}
+        self._hours: dict[datetime, PlatformHour] = {}
+        self._latency: Counter[tuple[datetime, int]] = Counter()
+
+    def executed(self, event: ev.Executed, user_id: str | None, completed_at: datetime) -> None:
+        """A run has ended, for the first time."""
+        key = (user_id or _NO_USER, _hour_of(completed_at), event.task_type)
+        sums = self._runs.get(key)
+        if sums is None:
+            sums = self._runs[key] = RunSums()
+        sums.add(event)
+
+    def first_of_the_day(self, completed_at: datetime) -> None:
+        """A task has run for the first time in a UTC day."""
+        self._hour(completed_at).active_tasks += 1
+
+    def started(self, trigger: str, due_at: datetime, started_at: datetime) -> None:
+        """An execution has started for the first time. What was asked for by hand is not measured: it was due then."""
+        if trigger != Trigger.SCHEDULE:
+            return
+        late_ms = (started_at - due_at) / timedelta(milliseconds=1)
+        hour = self._hour(started_at)
+        hour.starts += 1
+        hour.on_time += late_ms <= ON_TIME_MS
+        self._latency[_hour_of(started_at), latency_bucket(late_ms)] += 1
+
+    def created(self, at: datetime, *, from_template: bool) -> None:
+        """A task was made."""
+        hour = self._hour(at)
+        hour.created += 1
+        hour.created_from_template += from_template
+
+    def create_refused(self, at: datetime) -> None:
+        """A command to make a task was refused."""
+        self._hour(at).create_refused += 1
+
+    def run_records(self) -> Iterator[tuple[Any, ...]]:
+        """What to add to `run_rollups`: user, hour, task type, sums."""
+        for key, sums in self._runs.items():
+            yield (*key, *msgspec.structs.astuple(sums))
+
+    def platform_records(self) -> Iterator[tuple[Any, ...]]:
+        """What to add to `platform_rollups`: hour, task type, sums."""
+        found: dict[tuple[datetime, str], list[int]] = {}
+        for (_, hour, task_type), sums in self._runs.items():
+            values = msgspec.structs.astuple(sums)
+            before = found.get((hour, task_type))
+            found[hour, task_type] = (
+                [a + b for a, b in zip(before, values, strict=True)] if before else [*values]
+            )
+        for key, added in found.items():
+            yield (*key, *added)
+
+    def hour_records(self) -> Iterator[tuple[Any, ...]]:
+        """What to add to `platform_hours`: hour, counts."""
+        for hour, counts in self._hours.items():
+            yield (hour, *msgspec.structs.astuple(counts))
+
+    def latency_records(self) -> Iterator[tuple[Any, ...]]:
+        """What to add to `start_latency`: hour, bucket, starts."""
+        for key, starts in self._latency.items():
+            yield (*key, starts)
+
+    def _hour(self, at: datetime) -> PlatformHour:
+        key = _hour_of(at)
+        found = self._hours.get(key)
+        if found is None:
+            found = self._hours[key] = PlatformHour()
+        return found
+
+
+def _hour_of(at: datetime) -> datetime:
+    """The beginning of the UTC hour of an instant in UTC."""
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _bounded(number: int) -> int:
+    """A number that thousands of which may be added up in a `bigint`."""
+    return max(0, min(number, _BIGINT_MAX >> 20))
