@@ -119,7 +119,7 @@ class Analytics:
                 period_of(start, end, days, timezone),
                 [TaskCount(*row) for row in tasks],
                 [HourSums(*row) for row in hours],
-                platform,
+                dict(platform),
                 [(row["bucket"], row["starts"]) for row in latency],
                 [(row["day"], row["tasks"]) for row in active],
             )

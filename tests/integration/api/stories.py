@@ -199,9 +199,11 @@ class Story:
             ev.Deleted(**self.common(task, command_id), deleted_at=self.now, version=task.version + 1)
         )
 
-    def rejected(self, task: Task, *, command_id: str, code: Code = Code.INVALID_STATE) -> Stored:
+    def rejected(
+        self, task: Task, *, command_id: str, code: Code = Code.INVALID_STATE, verb: str = "pause"
+    ) -> Stored:
         refusal = problem(code, "refused for the test")
-        return self.tell(ev.Rejected(**self.common(task, command_id), verb="pause", error=refusal))
+        return self.tell(ev.Rejected(**self.common(task, command_id), verb=verb, error=refusal))
 
     def run_of(self, nominal_ms: int) -> str:
         return slot_run(nominal_ms // 1000)

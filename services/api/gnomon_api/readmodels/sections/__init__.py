@@ -25,6 +25,7 @@ from gnomon_api.readmodels.sections.commands import CommandSection
 from gnomon_api.readmodels.sections.executions import ExecutionSection
 from gnomon_api.readmodels.sections.history import HistorySection
 from gnomon_api.readmodels.sections.pools import PoolSection
+from gnomon_api.readmodels.sections.rollups import RollupSection
 from gnomon_api.readmodels.sections.spans import SpanSection
 from gnomon_api.readmodels.sections.tasks import TaskSection
 
@@ -40,6 +41,7 @@ def all_sections() -> list[Section]:
         HistorySection(),
         PoolSection(),
         CommandSection(),
+        RollupSection(),
     ]
 
 

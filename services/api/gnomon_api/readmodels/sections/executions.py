@@ -29,7 +29,7 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["ACTIVE", "Attempt", "Began", "Ended", "ExecutionRow", "ExecutionSection"]
+__all__ = ["ACTIVE", "Attempt", "Began", "Ended", "ExecutionRow", "ExecutionSection", "FirstStarted"]
 
 ACTIVE: frozenset[str] = frozenset(
     {ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.RETRYING}
@@ -111,6 +111,12 @@ class Began(NamedTuple):
     """The first event of an execution that is now in flight; told after it was folded into the row's beginning."""
 
     event: ev.ExecutionEvent
+    row: ExecutionRow
+
+
+class FirstStarted(NamedTuple):
+    """The first attempt of an execution has begun; told once, with `started_at` in the row."""
+
     row: ExecutionRow
 
 
@@ -209,7 +215,9 @@ class ExecutionSection(Section):
         row.reason = None
         row.attempt = event.attempt
         row.executor = maybe_text(event.executor)
-        row.started_at = row.started_at or as_instant(event.started_at)
+        if row.started_at is None:
+            row.started_at = as_instant(event.started_at)
+            self.tell(stored, FirstStarted(row))
         if row.attempts and row.attempts[-1].status == "running":
             row.attempts[-1].status = "lost"
         row.attempts.append(

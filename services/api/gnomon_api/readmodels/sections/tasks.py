@@ -10,7 +10,7 @@ api shows the slot after the present moment instead; the column is for sorting a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -32,11 +32,13 @@ from gnomon_api.readmodels.table import Mode, TableWrite, rows_by_key
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.timing import next_fire
 from gnomon_schemas import events as ev
+from gnomon_schemas.clock_text import EPOCH
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import ExecutionStatus, LastExecution, Task, TaskStatus, Trigger
 
-__all__ = ["ChangedItself", "TaskSection"]
+__all__ = ["ChangedItself", "RanOnNewDay", "TaskSection"]
 
+_DAY: Final = timedelta(days=1)
 _decode_schedule: Final = msgspec.json.Decoder(Schedule).decode
 
 
@@ -78,6 +80,14 @@ class TaskRow(msgspec.Struct, gc=False):
     deleted_at: datetime | None
     seen_until: datetime
     seq: int
+    active_day: int = 0
+    """The last UTC day on which a run of the task completed, in days since 1970."""
+
+
+class RanOnNewDay(NamedTuple):
+    """The first run of a task that completed on a UTC day; told once a task and day, days in order."""
+
+    completed_at: datetime
 
 
 class MarkRow(NamedTuple):
@@ -254,7 +264,7 @@ class TaskSection(Section):
         if task is not None:
             task.in_flight += 1
 
-    def _ended(self, _stored: Stored, ended: Ended) -> None:
+    def _ended(self, stored: Stored, ended: Ended) -> None:
         task = self._tasks.get(ended.row.task_id)
         if task is None:
             return
@@ -262,6 +272,12 @@ class TaskSection(Section):
             task.in_flight = max(0, task.in_flight - 1)
         if isinstance(ended.event, ev.Executed):
             _count(task, ended.event)
+            completed_at = ended.row.completed_at
+            assert completed_at is not None, "what has ended says when"
+            day = (completed_at - EPOCH) // _DAY
+            if day > task.active_day:
+                task.active_day = day
+                self.tell(stored, RanOnNewDay(completed_at))
 
 
 def _slot_after(task: TaskRow) -> datetime | None:
@@ -341,6 +357,7 @@ def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, 
     after.success_count = before.success_count
     after.failure_count = before.failure_count
     after.consecutive_failures = 0 if resumed else before.consecutive_failures
+    after.active_day = before.active_day
     after.seen_until = max(before.seen_until, after.seen_until)
 
 
