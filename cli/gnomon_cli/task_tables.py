@@ -31,7 +31,7 @@ __all__ = [
 Json = Mapping[str, Any]
 
 TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last run")
-EXECUTION_COLUMNS = ("run", "trigger", "status", "due", "late", "took", "error")
+EXECUTION_COLUMNS = ("run", "trigger", "status", "due", "late", "scheduler + queue", "took", "error")
 FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
 HISTORY_COLUMNS = ("at (UTC)", "version", "who", "field", "old", "new", "command")
 STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
@@ -83,6 +83,7 @@ def execution_row(execution: Json) -> tuple[str | Text, ...]:
         _status(execution),
         shown.instant(execution.get("due_at")),
         _milliseconds(execution.get("lateness_ms")),
+        _parts(execution),
         _milliseconds(execution.get("duration_ms")),
         one_line(str(told or "")),
     )
@@ -95,10 +96,19 @@ def execution_line(execution: Json) -> tuple[str | tuple[str, str], ...]:
     line.append((status, _STATUS_STYLES.get(status, "")))
     for name, value in (("late", execution.get("lateness_ms")), ("took", execution.get("duration_ms"))):
         if value is not None:
-            line.append(f"  {name} {_milliseconds(value)}")
+            parts = _parts(execution) if name == "late" else "-"
+            line.append(f"  {name} {_milliseconds(value)}" + (f" ({parts})" if parts != "-" else ""))
     if isinstance(attempt := execution.get("attempt"), int) and attempt > 1:
         line.append(f"  attempt {attempt}")
     return tuple(line)
+
+
+def _parts(execution: Json) -> str:
+    """What of an execution's lateness was the scheduler's, and what the queue's."""
+    lateness = execution.get("lateness")
+    if not isinstance(lateness, dict) or lateness.get("scheduler_ms") is None:
+        return "-"
+    return f"{_milliseconds(lateness['scheduler_ms'])} + {_milliseconds(lateness.get('queue_ms'))}"
 
 
 def fire_row(fire: Json) -> tuple[str | Text, ...]:

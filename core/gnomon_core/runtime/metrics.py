@@ -239,6 +239,15 @@ class Metric(Enum):
         _LATENCY,
         _EXECUTOR,
     )
+    QUEUE_SECONDS = MetricSpec(
+        "gnomon_queue_seconds",
+        "histogram",
+        "Time from when the due of an attempt was published to the handler's start: what executors, and not the "
+        "scheduler, are late.",
+        (),
+        _LATENCY,
+        _EXECUTOR,
+    )
     EXECUTOR_SLOTS = MetricSpec(
         "gnomon_executor_slots",
         "gauge",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,7 @@ from gnomon_api.task_views import ItemList
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
 
-__all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "shown_row"]
+__all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "Lateness", "shown_row"]
 
 EXECUTION_LISTS: Final = Lists(
     columns="execution_columns",
@@ -49,6 +50,22 @@ EXECUTION_LISTS: Final = Lists(
 """What lists of executions take."""
 
 
+class Lateness(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time from when an execution was due to its end went, in milliseconds.
+
+    By the clocks of three machines, the broker's and an executor's among them: a part that took next to nothing may
+    come out below 0 by what they differ.
+    """
+
+    scheduler_ms: int | None
+    """From `due_at` until the due of the first attempt was published: it waited for its scheduler, or for earlier
+    runs, its pool or its key. Null: it was started by an executor that did not tell yet."""
+    queue_ms: int | None
+    """From then to its first start: it waited for an executor."""
+    run_ms: int | None
+    """From the first start to the end, further attempts and the delays between them included; null while it runs."""
+
+
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution as everybody reads it. Durations in milliseconds."""
 
@@ -71,6 +88,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last attempt."""
     lateness_ms: int | None
     """From `due_at` to the first start."""
+    lateness: Lateness | None
+    """The same in its parts; null: it has not started."""
     attempt: int
     attempts: tuple[Attempt, ...]
     progress: msgspec.Raw
@@ -142,8 +161,6 @@ def shown_row(row: ExecutionRow) -> Execution:
 
 
 def _shown(row: Row, attempts: tuple[Attempt, ...], progress: bytes | None) -> Execution:
-    started_at, due_at = row["started_at"], row["due_at"]
-    lateness = None if started_at is None or due_at is None else started_at - due_at
     return Execution(
         execution_id=row["execution_id"],
         task_id=row["task_id"],
@@ -155,11 +172,12 @@ def _shown(row: Row, attempts: tuple[Attempt, ...], progress: bytes | None) -> E
         trigger=Trigger(row["trigger"]),
         trigger_data=_raw(row["trigger_data"]),
         scheduled_for=shown_instant(row["scheduled_for"]),
-        due_at=shown_instant(due_at),
-        started_at=shown_instant(started_at),
+        due_at=shown_instant(row["due_at"]),
+        started_at=shown_instant(row["started_at"]),
         completed_at=shown_instant(row["completed_at"]),
         duration_ms=row["duration_ms"],
-        lateness_ms=None if lateness is None else round(lateness.total_seconds() * 1000),
+        lateness_ms=_between(row["due_at"], row["started_at"]),
+        lateness=_lateness(row),
         attempt=row["attempt"],
         attempts=attempts,
         progress=NULL if progress is None else msgspec.Raw(progress),
@@ -178,6 +196,21 @@ def _shown(row: Row, attempts: tuple[Attempt, ...], progress: bytes | None) -> E
         trace_id=row["trace_id"],
         recorded_at=shown_instant(row["recorded_at"]) or "",
     )
+
+
+def _lateness(row: Row) -> Lateness | None:
+    if row["started_at"] is None:
+        return None
+    return Lateness(
+        scheduler_ms=_between(row["due_at"], row["due_published_at"]),
+        queue_ms=_between(row["due_published_at"], row["started_at"]),
+        run_ms=_between(row["started_at"], row["completed_at"]),
+    )
+
+
+def _between(begin: datetime | None, end: datetime | None) -> int | None:
+    """Milliseconds from one instant to another; None where one of them is not known."""
+    return None if begin is None or end is None else round((end - begin).total_seconds() * 1000)
 
 
 def _raw(text: str | None) -> msgspec.Raw:

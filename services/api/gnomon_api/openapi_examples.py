@@ -69,6 +69,7 @@ _EXECUTION: Final[dict[str, Any]] = {
     "completed_at": "2026-11-21T09:00:00.120Z",
     "duration_ms": 112,
     "lateness_ms": 8,
+    "lateness": {"scheduler_ms": 3, "queue_ms": 5, "run_ms": 12},
     "attempt": 1,
     "attempts": [
         {
@@ -101,7 +102,9 @@ _EXECUTION: Final[dict[str, Any]] = {
 _WAITING: Final = {
     **_EXECUTION,
     "status": "queued",
-    **dict.fromkeys(("started_at", "completed_at", "duration_ms", "lateness_ms", "result", "executor")),
+    **dict.fromkeys(
+        ("started_at", "completed_at", "duration_ms", "lateness_ms", "lateness", "result", "executor")
+    ),
     "attempts": [],
     "api_calls_made": 0,
     "recorded_at": _AT,

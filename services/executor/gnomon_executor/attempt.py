@@ -56,7 +56,7 @@ class Attempt:
         "deadline_ms",
         "deliveries",
         "due",
-        "due_published_at",
+        "due_published_ms",
         "end",
         "ended",
         "first_started",
@@ -86,7 +86,7 @@ class Attempt:
         self.nonce = nonce
         self.deliveries: dict[int, Delivery] = {delivery.stream_seq: delivery}
         """By message; of each the latest delivery. Two where the scheduler emitted the due a second time."""
-        self.due_published_at = format_instant(delivery.stored_ms)
+        self.due_published_ms = delivery.stored_ms
         """When the broker stored the due that came first."""
         self.phase = Phase.CLAIMING
         self.traceparent = delivery.traceparent

@@ -83,7 +83,7 @@ class ChainWriter:
             priority=due.priority,
             released=released,
             epoch=due.epoch,
-            due_published_at=attempt.due_published_at,
+            due_published_at=format_instant(attempt.due_published_ms),
         )
         return self._message(attempt, event)
 

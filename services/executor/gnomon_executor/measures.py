@@ -83,6 +83,7 @@ class ExecutorMeasures(Service):
         self._starts_left -= 1
         late_ms = attempt.started_ms - instant_ms(attempt.due.due_at)
         self.meter.record(Metric.START_LATENESS, max(0, late_ms) / 1000)
+        self.meter.record(Metric.QUEUE_SECONDS, max(0, attempt.started_ms - attempt.due_published_ms) / 1000)
 
     def recorded(self, attempt: Attempt, what: Conclusion, now_ms: int) -> None:
         """A result is stored."""

@@ -234,7 +234,14 @@ class Story:
         )
 
     def started(
-        self, task: Task, run: str, attempt: int = 1, *, executor: str = "x1", takeovers: int = 0
+        self,
+        task: Task,
+        run: str,
+        attempt: int = 1,
+        *,
+        executor: str = "x1",
+        takeovers: int = 0,
+        published_ms: int | None = None,
     ) -> Stored:
         return self.tell(
             ev.Started(
@@ -246,6 +253,8 @@ class Story:
                 started_at=self.now,
                 pool="default",
                 priority="medium",
+                epoch=3,
+                due_published_at=msgspec.UNSET if published_ms is None else format_instant(published_ms),
             ),
             traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )

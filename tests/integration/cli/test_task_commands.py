@@ -205,9 +205,13 @@ async def test_a_run_on_demand_is_waited_for_and_shows_its_result(shell: Shell) 
     assert said.code == 0, said
     assert "completed" in said.out
     assert '"say": "hello"' in said.out
+    assert re.search(r"late .+ \(.+ \+ .+\)  took ", said.out), said.out
     execution = await shell.json("task", "run", "ask", "--wait", "20s")
     assert execution["status"] == "completed"
     assert execution["trigger"] == "manual"
+    parts = execution["lateness"]
+    assert parts["scheduler_ms"] + parts["queue_ms"] == execution["lateness_ms"]
+    assert parts["run_ms"] >= 0
 
 
 async def test_a_run_that_fails_ends_with_1_and_says_why(shell: Shell) -> None:

@@ -2,7 +2,8 @@
 -- What an execution is shown from; the beginning of every statement that reads executions.
 select execution_id, task_id, run, user_id, task_type, status, reason, trigger, trigger_data, scheduled_for, due_at,
        started_at, completed_at, duration_ms, attempt, attempts, result, result_truncated, error, credits_consumed,
-       tokens_used, api_calls_made, executor, retry_of, dead_letter, into_run, revision, trace_id, recorded_at
+       tokens_used, api_calls_made, executor, retry_of, dead_letter, into_run, revision, trace_id, recorded_at,
+       due_published_at
 from executions;
 
 -- name: execution_by_id

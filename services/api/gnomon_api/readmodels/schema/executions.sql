@@ -32,7 +32,8 @@ create table executions (
     revision         integer,
     trace_id         text,
     recorded_at      timestamptz not null,    -- of its first event: the order of lists
-    seq              bigint      not null
+    seq              bigint      not null,
+    due_published_at timestamptz              -- when the broker stored the due of the first attempt
 ) with (fillfactor = 85);
 create index executions_by_recorded on executions (recorded_at, execution_id);
 create index executions_by_task on executions (task_id, recorded_at, execution_id);

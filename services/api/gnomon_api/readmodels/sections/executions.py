@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 from typing_extensions import override
 
 from gnomon_api.readmodels.column_values import (
@@ -85,6 +86,7 @@ class ExecutionRow(msgspec.Struct, gc=False):
     into_run: str | None = None
     revision: int | None = None
     trace_id: str | None = None
+    due_published_at: datetime | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
 
     @property
@@ -217,6 +219,9 @@ class ExecutionSection(Section):
         row.executor = maybe_text(event.executor)
         if row.started_at is None:
             row.started_at = as_instant(event.started_at)
+            row.due_published_at = (
+                None if event.due_published_at is UNSET else as_instant(event.due_published_at)
+            )
             self.tell(stored, FirstStarted(row))
         if row.attempts and row.attempts[-1].status == "running":
             row.attempts[-1].status = "lost"
