@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from gnomon_cli.doctor.chart import Chart
 from gnomon_cli.doctor.findings import Finding, fail, ok, unknown, warn
-from gnomon_cli.up.run_file import RunFile
+from gnomon_cli.doctor.target import Patient
 from gnomon_core.runtime.clock import CLOCK_TOLERANCE_MS
+from gnomon_core.runtime.durability import STATED, Demand, durability_of, read_sync
 from gnomon_core.runtime.topology import (
     MINIMUM_SERVER,
     PARTITIONS_KEY,
@@ -28,21 +25,19 @@ __all__ = ["check_nats"]
 
 _WARN_OFFSET_MS: Final = 500
 _FULL_WARN, _FULL_FAIL = 0.8, 0.95
-_MONITOR_SECONDS: Final = 3.0
 
 
-def check_nats(
-    chart: Chart, run_file: RunFile | None, folder: Path, monitor: str | None
-) -> Iterator[Finding]:
+def check_nats(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """All findings about NATS itself."""
+    own_machine = patient.run_file is not None
     yield _version(chart)
     yield _clock(chart)
     yield from _streams(chart)
-    yield from _replicas(chart, own_machine=run_file is not None)
-    yield _durability(run_file, monitor)
+    yield from _replicas(chart, own_machine=own_machine)
+    yield from _durability(chart, patient)
     yield _room(chart)
-    if run_file is not None:
-        yield _disk(folder)
+    if own_machine:
+        yield _disk(patient.folder)
 
 
 def _version(chart: Chart) -> Finding:
@@ -158,40 +153,28 @@ def _replicas(chart: Chart, *, own_machine: bool) -> Iterator[Finding]:
         yield ok("streams.replicas", f"{least} {'copy' if least == 1 else 'copies'} of each stream")
 
 
-def _durability(run_file: RunFile | None, monitor: str | None) -> Finding:
-    """Whether acknowledged means on disk: clients are not told, so the monitoring port or the run file has to say."""
-    do = (
-        "set `sync_interval: always` in nats-server's jetstream block (and restart it): else a power cut loses "
-        "acknowledged writes"
-    )
-    if monitor is not None:
-        url = f"{monitor.rstrip('/')}/jsz?config=true"
-        try:
-            with urllib.request.urlopen(url, timeout=_MONITOR_SECONDS) as answer:
-                config = msgspec.json.decode(answer.read()).get("config") or {}
-        except (OSError, ValueError, urllib.error.URLError, msgspec.DecodeError) as error:
-            return unknown(
-                "nats.durability",
-                f"{url}: {error}",
-                "give the address of nats-server's monitoring port as --monitor",
-            )
-        if config.get("sync_always"):
-            return ok("nats.durability", "every acknowledged write is on disk")
-        seconds = config.get("sync_interval", 0) / 1e9
-        return warn("nats.durability", f"written to disk every {seconds:g} s", do)
-    if run_file is None:
-        return unknown(
-            "nats.durability",
-            "NATS does not tell its clients whether an acknowledged write is on disk",
-            f"run with --monitor http://HOST:8222, or see for yourself: {do}",
+def _durability(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """What an acknowledged write is worth, and whether that is what GNOMON_REQUIRE_DURABILITY demands."""
+    configs = {name: info["config"] for name in STATED if (info := chart.streams.get(name)) is not None}
+    if not configs:
+        return
+    found = durability_of(configs, read_sync(patient.monitors))
+    # That copies are few is told by a finding of its own.
+    advice = "; ".join(found.lacks(Demand.FSYNC))
+    if found.synced and not advice:
+        yield ok("nats.durability", found.words)
+    elif found.synced is None and not found.lacks(Demand.WRITTEN):
+        yield unknown("nats.durability", found.words, advice)
+    else:
+        yield warn("nats.durability", found.words, f"{advice}: else a power cut loses acknowledged writes")
+    if patient.demand is not Demand.MEMORY:
+        lacking = "; ".join(found.lacks(patient.demand))
+        what = f"GNOMON_REQUIRE_DURABILITY={patient.demand}"
+        yield (
+            fail("durability.required", f"{what} is not met: no process starts", lacking)
+            if lacking
+            else ok("durability.required", f"{what} is met")
         )
-    if run_file.fast:
-        return warn(
-            "nats.durability",
-            "--fast: not every acknowledged write is on disk",
-            "leave it out where that matters",
-        )
-    return ok("nats.durability", "every acknowledged write is on disk")
 
 
 def _room(chart: Chart) -> Finding:

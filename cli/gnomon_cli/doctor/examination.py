@@ -79,7 +79,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
             )
         else:
             yield ok("nats.reachable", _without_password(patient.nats.nats_url))
-            yield from check_nats(chart, patient.run_file, patient.folder, patient.monitor)
+            yield from check_nats(chart, patient)
             yield from check_work(chart, here)
     if patient.api is not None:
         yield from check_api(ApiClient(patient.api, timeout=_API_SECONDS))

@@ -10,6 +10,7 @@ from gnomon_cli.doctor.findings import Finding, fail
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import DEFAULT_DATA, Target, find_target
 from gnomon_cli.up.run_file import RunFile, RunFileError, read_run_file
+from gnomon_core.runtime.durability import Demand
 from gnomon_core.runtime.settings import CommonSettings
 
 __all__ = ["Patient", "find_patient"]
@@ -24,8 +25,10 @@ class Patient(NamedTuple):
     run_file: RunFile | None
     """Of the `gnomon up` that is looked at; None: it is none, or not known to be one."""
     folder: Path
-    monitor: str | None
-    """Of nats-server's monitoring port."""
+    monitors: tuple[str, ...]
+    """Addresses of the monitoring ports of nats-server: by `--monitor`, GNOMON_NATS_MONITOR or run.json."""
+    demand: Demand
+    """What GNOMON_REQUIRE_DURABILITY demands."""
     findings: tuple[Finding, ...]
 
 
@@ -47,6 +50,12 @@ def find_patient(
         if type(error) is not CliError:
             raise
         findings.append(fail("target.api", error.message, error.hint))
+    settings = CommonSettings.load(
+        {name: environ.get(name, "") for name in ("GNOMON_NATS_MONITOR", "GNOMON_REQUIRE_DURABILITY")}
+    )
+    monitors = (monitor,) if monitor else settings.nats_monitor
+    if not monitors and run_file is not None and run_file.nats_monitor:
+        monitors = (run_file.nats_monitor,)
     nats: CommonSettings | None = None
     if run_file is not None:
         nats = CommonSettings(nats_url=run_file.nats_url)
@@ -63,7 +72,9 @@ def find_patient(
                 "start one with `gnomon up`, name its folder with --data DIR, or set GNOMON_NATS_URL",
             )
         )
-    return Patient(api, nats, run_file, folder, monitor, tuple(findings))
+    return Patient(
+        api, nats, run_file, folder, monitors, Demand(settings.require_durability), tuple(findings)
+    )
 
 
 def _run_file(folder: Path) -> RunFile | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gnomon_cli.terminal import Terminal
+from gnomon_core.runtime.durability import Sync
 
 __all__ = ["Announcer", "shown_path", "without_password"]
 
@@ -35,12 +36,13 @@ class Announcer:
         """A default port was taken."""
         self.say(f"  port {wished} is taken: {what} listens on {got}", "yellow")
 
-    def welcome(self, seconds: float, url: str, *, embedded: bool, fast: bool, executors: int) -> None:
-        """All is ready: where to go, and what a write is worth."""
+    def welcome(self, seconds: float, url: str, *, sync: Sync | None, executors: int) -> None:
+        """All is ready: where to go, and what a write is worth. `sync`: how the embedded server writes to disk; None:
+        there is none."""
         self.terminal.line((f"ready in {seconds:.1f} s", "bold green"))
         self.terminal.line("  api          ", (f"{url}/api/v1", "bold"))
         self.terminal.line("  api docs     ", (f"{url}/docs", "bold"))
-        self.terminal.line("  durability   ", _durability(embedded=embedded, fast=fast))
+        self.terminal.line("  durability   ", _durability(sync))
         if executors == 0:
             self.terminal.line(("  no executor: tasks come due and wait until one is started", "yellow"))
 
@@ -59,12 +61,14 @@ def shown_path(folder: Path) -> str:
         return str(folder)
 
 
-def _durability(*, embedded: bool, fast: bool) -> str | tuple[str, str]:
-    if not embedded:
-        return "as your own NATS server is set up"
-    if fast:
+def _durability(sync: Sync | None) -> str | tuple[str, str]:
+    if sync is None:
+        return "as your own NATS server is set up; `gnomon doctor` tells"
+    if not sync.servers:
+        return (f"not known: {sync.trouble}", "yellow")
+    if not sync.always:
         return (
             "--fast: a power cut or kernel crash may lose the last writes, also acknowledged ones",
             "yellow",
         )
-    return "every acknowledged write is on disk (fsync)"
+    return "acknowledged means on disk on 1 node"

@@ -50,6 +50,7 @@ from gnomon_cli.up.run_file import ProcessEntry, RunFile, remove_run_file, write
 from gnomon_cli.up.servers import NatsChild, PostgresChild
 from gnomon_cli.up.task_modules import check_modules
 from gnomon_cli.up.waiting import all_of, cancelled, first_of
+from gnomon_core.runtime.durability import Sync, read_sync
 from gnomon_core.runtime.embedded import DEFAULT_NATS_PORT, LOOPBACK, EmbeddedNats, EmbeddedPostgres
 from gnomon_core.runtime.embedded.errors import EmbeddedServerError
 from gnomon_schemas.clock_text import format_instant
@@ -163,8 +164,7 @@ class Machine:
         self._announcer.welcome(
             time.monotonic() - begun,
             self._http.url,
-            embedded="GNOMON_NATS_URL" not in self._environ,
-            fast=self._options.fast,
+            sync=await self._sync(),
             executors=self._options.executors,
         )
         await self._look_on()
@@ -172,6 +172,11 @@ class Machine:
             await self._create_demo()
         else:
             await self._follow_port()
+
+    async def _sync(self) -> Sync | None:
+        """How the embedded server writes to disk, by its own account; None: there is none."""
+        monitor = self._plan.nats_monitor
+        return None if monitor is None else await asyncio.to_thread(read_sync, (monitor,))
 
     async def _create_demo(self) -> None:
         """Create the sample tasks. Where that fails Gnomon stays up: it is fit for every other task."""
@@ -234,6 +239,7 @@ class Machine:
         )
         took = await self._keep(NatsChild(server), self._servers)
         self._nats_url = server.url
+        self._plan.nats_monitor = server.nodes[0].monitor_url
         port = urlsplit(server.url).port or 0
         if self._options.nats_port is None and port != DEFAULT_NATS_PORT:
             self._announcer.moved("nats-server", DEFAULT_NATS_PORT, port)
@@ -350,6 +356,7 @@ class Machine:
             nats_url=self._nats_url,
             database_url=self._database_url,
             fast=self._options.fast,
+            nats_monitor=self._plan.nats_monitor,
             processes=tuple(entry for keeper in self._keepers() for entry in self._entries(keeper.child)),
         )
         try:

@@ -124,6 +124,8 @@ class Plan:
         self._options = options
         self._logs = log_folder(folder)
         self._environ = environ
+        self.nats_monitor: str | None = None
+        """The monitoring port of the embedded server: there the services read what an acknowledgement is worth."""
 
     def schedulers(self, nats_url: str) -> list[ServiceChild]:
         """As many schedulers as were asked for."""
@@ -171,6 +173,8 @@ class Plan:
         # The database is the api's alone.
         env = {name: value for name, value in self._environ.items() if name != "GNOMON_DATABASE_URL"}
         env["GNOMON_NATS_URL"] = nats_url
+        if self.nats_monitor is not None:
+            env["GNOMON_NATS_MONITOR"] = self.nats_monitor
         # One JSON object a line, so that warnings can be told from the rest without guessing.
         env.setdefault("GNOMON_LOG_FORMAT", "json")
         return env

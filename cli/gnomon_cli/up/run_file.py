@@ -44,6 +44,8 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str
     database_url: str
     fast: bool = False
+    nats_monitor: str | None = None
+    """Monitoring port of the embedded nats-server."""
     processes: tuple[ProcessEntry, ...] = ()
 
 

@@ -108,6 +108,14 @@ def _is_nats_address(text: str) -> bool:
         return False
 
 
+def _http_urls(addresses: tuple[str, ...]) -> bool:
+    try:
+        parts = [urlsplit(address) for address in addresses]
+    except ValueError:
+        return False
+    return all(part.scheme in ("http", "https") and part.netloc for part in parts)
+
+
 def _without_credentials(text: str) -> str:
     """A value as it may be shown: who signs in by an address, and how, is left out."""
     return re.sub(r"://[^/\s]*@", "://…@", text)
@@ -316,6 +324,18 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
     """Where NATS is; several nodes of one cluster with commas."""
     nats_creds: str | None = None
     """Path of the NATS credentials file; empty for none."""
+    nats_monitor: Annotated[
+        tuple[str, ...],
+        Setting(check=_http_urls, allowed="http://host:port, one a node of the cluster with commas"),
+    ] = ()
+    """Monitoring ports of nats-server: they tell whether an acknowledged write is on disk, which NATS does not tell
+    its clients."""
+    require_durability: Annotated[
+        str, Setting(choices=("memory", "written", "fsync", "replicated", "replicated_fsync"))
+    ] = "memory"
+    """What an acknowledged write must survive; where it would not, the process does not start. `memory`: nothing is
+    demanded; `written`: the kill of nats-server; `fsync`: a power cut (needs GNOMON_NATS_MONITOR); `replicated`: the
+    loss of a server with its disk; `replicated_fsync`: both."""
     partitions: Annotated[int, Setting(least=1, most=MAX_PARTITIONS)] = 8
     """Shards that the tasks are spread over. The same for every process, and fixed once the streams exist."""
     replicas: Annotated[int, Setting(least=1, most=5)] = 1

@@ -47,6 +47,8 @@ class LogEvent(StrEnum):
     """JetStream cannot create or update a stream yet. stream, reason."""
     TOPOLOGY_CHANGED = "topology.changed"
     """A stream or bucket was created or updated. stream, action, fields."""
+    DURABILITY = "durability.stated"
+    """What an acknowledged write is worth here. meaning, required, copies, event_ttl, unknown."""
 
     FOLLOWER_RESTARTED = "follower.restarted"
     """A follower makes its consumer anew. follower, stream, position, reason."""

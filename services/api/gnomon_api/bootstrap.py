@@ -27,6 +27,7 @@ from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
@@ -61,7 +62,7 @@ async def bootstrap(
     """Make the services of one api process; nothing is started yet but the connection.
 
     `settings` and `otel` come from the environment, `bus` from them, unless handed in. Raises SettingsError,
-    TopologyError.
+    TopologyError, DurabilityError.
     """
     api = await build(settings or ApiSettings.load(os.environ), bus=bus, clock=clock, otel=otel)
     return api.supervisor
@@ -83,6 +84,7 @@ async def build(
     topology = await ensure_topology(
         bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas)
     )
+    await state_durability(bus, settings)
     created = topology.created[EVENTS_STREAM]
     guard = ClockGuard()
     observing = Observing("api", instance=member_id, version=_version(), bus=bus, guard=guard, settings=otel)

@@ -11,6 +11,7 @@ from typing import Final
 
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, this_process
@@ -46,7 +47,7 @@ async def bootstrap(
     """Make the services of one executor process; nothing is started yet but the connection.
 
     `settings` come from the environment, `bus` and `registry` from them, unless handed in; so does `otel`. Raises
-    SettingsError, TypesNotLoaded, TopologyError.
+    SettingsError, TypesNotLoaded, TopologyError, DurabilityError.
     """
     settings, otel = settings or ExecutorSettings.load(os.environ), otel or OtelSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="executor")
@@ -58,6 +59,7 @@ async def bootstrap(
     allow_networks(parse_networks(settings.http_allow))
     bus = bus or await connect(settings, name=f"gnomon-executor-{executor_id}")
     await ensure_topology(bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas))
+    await state_durability(bus, settings)
     guard = ClockGuard()
     member = this_process(
         "executor",

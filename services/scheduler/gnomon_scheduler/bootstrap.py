@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
@@ -41,7 +42,7 @@ async def bootstrap(
 
     `settings` and `otel` come from the environment, `bus` from them, unless handed in.
 
-    Raises SettingsError, TopologyError.
+    Raises SettingsError, TopologyError, DurabilityError.
     """
     settings, otel = settings or SchedulerSettings.load(os.environ), otel or OtelSettings.load(os.environ)
     configure_logging(settings.log_level, settings.log_format, process="scheduler")
@@ -49,6 +50,7 @@ async def bootstrap(
     member_id = f"s-{secrets.token_hex(6)}"
     bus = bus or await connect(settings, name=f"gnomon-scheduler-{member_id}")
     await ensure_topology(bus, TopologySettings(partitions=settings.partitions, replicas=settings.replicas))
+    await state_durability(bus, settings)
     guard = ClockGuard()
     package = version("gnomon-scheduler")
     member = this_process("scheduler", member_id, package, clock)

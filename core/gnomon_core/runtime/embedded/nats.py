@@ -296,7 +296,8 @@ class EmbeddedNats:
         return nodes
 
     def _configuration(self, name: str, folder: Path, ports: _Ports, routes: list[int]) -> str:
-        sync = "2m" if self._fast else "always"
+        # Quoted: a bare 2m is a size to nats-server, two million, and would be taken for as many seconds.
+        sync = '"2m"' if self._fast else "always"
         text = f"""\
 # Written by gnomon at each start; changes here are lost.
 server_name: {name}
