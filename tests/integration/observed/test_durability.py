@@ -11,43 +11,34 @@ from gnomon_core.runtime.durability import DurabilityError, read_sync, state_dur
 from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
-from tests.harness.processes import Process
 from tests.harness.world import World
 from tests.integration.cli.running_up import gnomon
 from tests.integration.runtime.connecting import open_bus
 
 
-async def _start(world: World, service: str, postgres_url: str, demand: str, *, ready: bool) -> Process:
-    told = {
-        "GNOMON_NATS_MONITOR": world.broker.nodes[0].monitor_url,
-        "GNOMON_REQUIRE_DURABILITY": demand,
-    }
-    if service == "api":
-        return await world.api(postgres_url, ready=ready, **told)
-    if service == "executor":
-        return await world.executor(ready=ready, **told)
-    return await world.scheduler(ready=ready, **told)
-
-
-@pytest.mark.parametrize("service", ["scheduler", "executor", "api"])
-async def test_a_process_says_what_an_acknowledgement_means(
-    world: World, postgres_url: str, service: str
-) -> None:
-    process = await _start(world, service, postgres_url, "written", ready=True)
-    index = await process.logged("durability.stated")
-    line = process.lines[index - 1]
-    assert line["meaning"] == (
-        "acknowledged means handed to the system of 1 node, which is written to disk every 2m"
+async def test_every_process_says_what_an_acknowledgement_means(world: World, postgres_url: str) -> None:
+    monitor = world.broker.nodes[0].monitor_url
+    processes = await asyncio.gather(
+        world.scheduler(GNOMON_NATS_MONITOR=monitor, GNOMON_REQUIRE_DURABILITY="written"),
+        world.executor(GNOMON_NATS_MONITOR=monitor, GNOMON_REQUIRE_DURABILITY="written"),
+        world.api(postgres_url, GNOMON_NATS_MONITOR=monitor, GNOMON_REQUIRE_DURABILITY="written"),
     )
-    assert (line["required"], line["copies"]) == ("written", 1)
+    for process in processes:
+        index = await process.logged("durability.stated")
+        line = process.lines[index - 1]
+        assert line["meaning"] == (
+            "acknowledged means handed to the system of 1 node, which is written to disk every 2m"
+        )
+        assert (line["required"], line["copies"]) == ("written", 1)
 
 
-@pytest.mark.parametrize("service", ["scheduler", "executor", "api"])
-async def test_a_process_does_not_start_where_what_is_demanded_is_not_met(
-    world: World, postgres_url: str, service: str
-) -> None:
+async def test_a_process_does_not_start_where_what_is_demanded_is_not_met(world: World) -> None:
     """The broker of these tests leaves fsync to the system."""
-    process = await _start(world, service, postgres_url, "fsync", ready=False)
+    process = await world.scheduler(
+        ready=False,
+        GNOMON_NATS_MONITOR=world.broker.nodes[0].monitor_url,
+        GNOMON_REQUIRE_DURABILITY="fsync",
+    )
     assert await process.ended() == 2
     said = " ".join(str(line.get("text", "")) for line in process.lines)
     assert "GNOMON_REQUIRE_DURABILITY=fsync is not met: nats-server writes to disk every 120 s" in said
