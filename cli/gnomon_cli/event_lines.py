@@ -27,6 +27,7 @@ _EVENT_WIDTH = 11
 _SHORTER = {
     "dead_lettered": "dead letter",
     "status_changed": "status",
+    "reminder_triggered": "reminder",
     "lateness_slo_broken": "late",
     "lateness_slo_recovered": "in time",
 }
@@ -164,6 +165,11 @@ def _replanned(event: Event) -> list[str]:
     return [f"{parts} changed", moved, f"from {shown.instant(first)} on" if first is not None else ""]
 
 
+def _reminder_triggered(event: Event) -> list[str]:
+    due = f"due {shown.instant(event['due_date'])}" if event.get("due_date") else ""
+    return [str(event.get("name") or ""), due]
+
+
 def _rejected(event: Event) -> list[str]:
     return [str(event.get("verb"))]
 
@@ -205,6 +211,7 @@ _DETAILS: dict[str, Callable[[Event], list[str]]] = {
     "unchanged": lambda event: [str(event.get("verb"))],
     "status_changed": _status_changed,
     "replanned": _replanned,
+    "reminder_triggered": _reminder_triggered,
     "rejected": _rejected,
     "failed": _failed,
     "dead_lettered": _dead_lettered,

@@ -6,7 +6,7 @@ they do not know; a change that readers could not ignore gets a new version in t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -35,6 +35,7 @@ __all__ = [
     "Missed",
     "Queued",
     "Rejected",
+    "ReminderTriggered",
     "Replanned",
     "Retrying",
     "Skipped",
@@ -98,8 +99,8 @@ class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_ch
     old_status: TaskStatus
     new_status: TaskStatus
     reason: str
-    """The verb that caused it, or why the task changed by itself: `no_slot_left`, `only_run_failed`, `pause_over`,
-    `max_consecutive_failures`."""
+    """The verb that caused it, the caller's own words for a cancel or a complete, or why the task changed by itself:
+    `no_slot_left`, `only_run_failed`, `reminded`, `pause_over`, `max_consecutive_failures`."""
     changed_at: str
     task: Task | None = None
     """The task after a change of its own accord that is more than its status: a pause that ended or began. Its slots
@@ -148,6 +149,23 @@ class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):
 
     deleted_at: str
     version: int
+
+
+class ReminderTriggered(Event, frozen=True, kw_only=True, tag="gnomon.task.reminder_triggered.v1"):
+    """Somebody is to be reminded of the task: once for its `reminder_time`, and once for each slot, or run on demand,
+    of a type without work."""
+
+    reminder_type: Literal["reminder_time", "schedule", "manual"]
+    """What asked for it: the task's `reminder_time`, its schedule, or whoever ran it."""
+    triggered_at: str
+    scheduled_for: str
+    """When it was to be told. Where everybody was away, or the task paused, that is some time before."""
+    name: str
+    task_type: str
+    description: str | None = None
+    due_date: str | None = None
+    execution_id: str | None = None
+    """Of the slot or run that it tells; None for a `reminder_time`."""
 
 
 class Rejected(Event, frozen=True, kw_only=True, tag="gnomon.task.rejected.v1"):
@@ -346,6 +364,7 @@ AnyEvent = (
     | Unchanged
     | StatusChanged
     | Replanned
+    | ReminderTriggered
     | Deleted
     | Rejected
     | Queued
@@ -368,6 +387,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "unchanged": Unchanged,
     "status_changed": StatusChanged,
     "replanned": Replanned,
+    "reminder_triggered": ReminderTriggered,
     "deleted": Deleted,
     "rejected": Rejected,
     "queued": Queued,

@@ -149,6 +149,15 @@ def _task_events() -> dict[str, msgspec.Struct]:
             disappeared=217,
             task=_task(),
         ),
+        "task.reminder_triggered": events.ReminderTriggered(
+            **_EVENT,
+            reminder_type="reminder_time",
+            triggered_at=_AT,
+            scheduled_for=_AT,
+            name="Buy groceries",
+            task_type="todo",
+            due_date="2026-11-22T18:00:00.000Z",
+        ),
         "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4),
         "task.rejected": events.Rejected(**_EVENT, command_id="c5", verb="create", error=refused),
     }

@@ -16,6 +16,7 @@ import msgspec
 
 from gnomon_schemas.limits import DURATION_MAX_SECONDS, is_id
 from gnomon_schemas.tasks import RetryPolicy
+from gnomon_schemas.workless import WORKLESS
 
 __all__ = [
     "DEFAULT_POOL",
@@ -89,6 +90,8 @@ def task_type(
     """
     _check_id("task type", name)
     _check_id("pool", pool)
+    if name in WORKLESS:
+        raise ValueError(f"task type {name!r} is built in and runs nothing; give yours another name")
     if not 0 < timeout_seconds <= DURATION_MAX_SECONDS:
         raise ValueError(
             f"task type {name!r}: timeout_seconds={timeout_seconds!r}: more than 0, at most {DURATION_MAX_SECONDS}"

@@ -37,6 +37,7 @@ _HEARD = (
     "updated",
     "status_changed",
     "replanned",
+    "reminder_triggered",
     "deleted",
     "rejected",
     "queued",

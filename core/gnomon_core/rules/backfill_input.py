@@ -20,6 +20,7 @@ from gnomon_schemas.limits import (
     is_id,
 )
 from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.workless import WORKLESS
 
 __all__ = [
     "check_can_backfill",
@@ -93,8 +94,10 @@ def check_total(total: int) -> list[FieldError]:
     return []
 
 
-def check_can_backfill(*, scheduled: bool, cancelled: bool) -> None:
-    """Refuse a backfill of a task that has no slots, or that runs no more. Raises Refused."""
+def check_can_backfill(task_type: str, *, scheduled: bool, cancelled: bool) -> None:
+    """Refuse a backfill of a task that has no slots, that runs nothing, or runs no more. Raises Refused."""
+    if task_type in WORKLESS:
+        raise Refused(Code.INVALID_STATE, f"a {task_type} runs nothing: there is nothing to make up for")
     if cancelled:
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
     if not scheduled:

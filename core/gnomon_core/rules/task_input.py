@@ -22,7 +22,7 @@ from gnomon_core.rules.json_schema import Validator, check_config, compile_schem
 from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_core.rules.task_limits import CHECKS
-from gnomon_schemas.clock_text import format_instant, parse_instant
+from gnomon_schemas.clock_text import format_instant, instant_ms, parse_instant
 from gnomon_schemas.problems import Code, FieldError
 from gnomon_schemas.tasks import SYSTEM_FIELDS, TaskSpec
 
@@ -169,6 +169,7 @@ def _settle(
     for name in _INSTANTS:
         if values.get(name) is not None and not any(error.pointer == f"#/{name}" for error in errors):
             settled[name] = format_instant(parse_instant(values[name]))
+    errors += _past_reminder(settled.get("reminder_time"), now_ms)
     if "config" in values:
         # Decoding left a view into the caller's whole body, which must not stay in memory with it.
         settled["config"] = msgspec.Raw(bytes(values["config"]))
@@ -178,6 +179,18 @@ def _settle(
         )
         errors.extend(wrong)
     return settled, errors
+
+
+def _past_reminder(text: str | None, now_ms: int | None) -> list[FieldError]:
+    """A reminder that would be told late from the start is a mistake; one that is sent back unchanged is not asked."""
+    try:
+        past = text is not None and now_ms is not None and instant_ms(text) <= now_ms
+    except ValueError:
+        return []  # told of by its own check
+    if not past:
+        return []
+    message = f"is {text}, which is past; allowed is a time after now"
+    return [FieldError(pointer="#/reminder_time", code=Code.INVALID, message=message)]
 
 
 def _default(name: str) -> Any:

@@ -94,7 +94,7 @@ _TRACE: Final[Rule] = {"pattern": "^[0-9a-f]{32}$"}
 _INSTANTS = (
     "occurred_at created_at updated_at deleted_at changed_at scheduled_for due_at started_at first_started_at "
     "completed_at executed_at retry_at expires_at deadline from to at paused_until next_run_time last_run_time "
-    "revision_from watermark next_fire recorded_at decided_at asked_at"
+    "revision_from watermark next_fire recorded_at decided_at asked_at triggered_at"
 )
 _COUNTS = (
     "duration_ms credits_consumed tokens_used api_calls_made takeovers failure_count consecutive_failures run_count "

@@ -128,7 +128,9 @@ class Backfilling:
         refuse(errors + check_concurrency(wanted.concurrency))
         assert span is not None, "a span that is none has been refused"
         task = await self._tasks.get(task_id, caller)
-        check_can_backfill(scheduled=task.schedule is not None, cancelled=task.status is TaskStatus.CANCELLED)
+        check_can_backfill(
+            task.task_type, scheduled=task.schedule is not None, cancelled=task.status is TaskStatus.CANCELLED
+        )
         assert task.schedule is not None, "a task without a schedule has been refused"
         total = await asyncio.to_thread(_count, task.schedule, span)
         refuse(check_total(total))

@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from typing_extensions import override
 
 from gnomon_core.rules.task_type import KnownType
+from gnomon_core.rules.workless import WORKLESS_TYPES, is_workless
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused
 from gnomon_core.runtime.follower import Follower
@@ -123,8 +124,8 @@ class Cluster(Service):
         self._bus = bus
         self._members = members
         self.partitions: Final = partitions
-        self.known_types: dict[str, KnownType] = {}
-        """Announced types by name, as the shards know them."""
+        self.known_types: dict[str, KnownType] = dict(WORKLESS_TYPES)
+        """Announced types, and those without work, by name, as the shards know them."""
         self._follower = Follower(
             bus,
             bucket_stream(TYPES_BUCKET),
@@ -234,7 +235,7 @@ class Cluster(Service):
             config_schema=one.config_schema,
             isolation=one.isolation,
             version=one.version,
-            live=live or any(one.name in m.task_types for m in self._takers()),
+            live=is_workless(one.name) or live or any(one.name in m.task_types for m in self._takers()),
         )
 
     def _takers(self) -> list[Any]:
@@ -243,6 +244,8 @@ class Cluster(Service):
     async def _take_types(self, batch: list[Stored]) -> None:
         for stored in batch:
             entry = entry_of(stored)
+            if is_workless(entry.key):
+                continue
             if entry.gone:
                 self.known_types.pop(entry.key, None)
                 continue

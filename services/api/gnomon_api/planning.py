@@ -20,10 +20,13 @@ from gnomon_api.task_views import TaskViews
 from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.rules.task_type import check_type, resolve
+from gnomon_core.rules.transitions import Asked, asked, check_not_final
 from gnomon_core.rules.versions import check_version
+from gnomon_core.rules.workless import check_reminder
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import Course, Plan, check_fires, check_jitter, next_fire, plan
 from gnomon_schemas.clock_text import format_instant, instant_ms
+from gnomon_schemas.lifecycle import ENDED
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import partition_of
 from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus
@@ -32,9 +35,6 @@ __all__ = ["DryRun", "Planner"]
 
 _SPEC_FIELDS: Final = TaskSpec.__struct_fields__
 _FIRING: Final = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
-_ENDED: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
-_PAUSES: Final = {"pause": True, "resume": False}
-_ENDINGS: Final = {"cancel": TaskStatus.CANCELLED, "complete": TaskStatus.COMPLETED}
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,16 +70,15 @@ class Planner:
             return await self._create_again(body, present, caller, now_ms)
         spec = self._parse_create(body, now_ms)
         check_type(spec, self._cluster.known_types)
+        check_reminder(spec)
         check_jitter(spec.schedule, now_ms // 1000)
         check_fires(spec.schedule, now_ms // 1000)
         task = self._new_task(task_id or new_id(), spec, caller, now_ms)
         fields = tuple(msgspec.json.decode(msgspec.json.encode(spec)))
         return await self._planned(Course(None), task, fields, now_ms)
 
-    async def change(
-        self, task_id: str, body: bytes, verb: str | None, if_match: str | None, caller: Caller
-    ) -> DryRun:
-        """What a merge patch would do, and after it the command that its `status` asks for. Raises Refused."""
+    async def change(self, task_id: str, body: bytes, if_match: str | None, caller: Caller) -> DryRun:
+        """What a merge patch would do, with what its `status` asks for. Raises Refused."""
         now_ms = self._clock.now_ms()
         task = await self._tasks.get(task_id, caller)
         check_version(if_match, task.version)
@@ -91,19 +90,31 @@ class Planner:
             created_at_ms=instant_ms(task.created_at),
             default_timezone=self._timezone,
         )
-        if verb in _PAUSES:
-            new = msgspec.structs.replace(new, paused=_PAUSES[verb])
-        fields = changed_fields(spec, new)
-        if (fields or verb == "complete") and task.status is TaskStatus.CANCELLED:
-            raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
-        if "config" in fields:
-            check_type(new, self._cluster.known_types)
-        if "schedule" in fields:
-            check_jitter(new.schedule, now_ms // 1000)
-        changed = self._changed_task(task, new, fields, verb, now_ms)
-        if changed.status is not task.status and verb in _ENDINGS:
+        ended = task.status if task.status in ENDED else None
+        wanted = asked(
+            body,
+            spec,
+            new,
+            ended,
+            lambda one: task.runs_left != 0 and _next_run_time(one, None, now_ms) is not None,
+        )
+        fields = changed_fields(spec, wanted.spec)
+        if not fields and wanted.ended is ended:
+            return await self._planned(_course(task), task, (), now_ms)
+        self._check_change(task, wanted, fields, now_ms)
+        changed = self._changed_task(task, wanted, fields, now_ms)
+        if wanted.ended is not ended:
             fields = (*fields, "status")
         return await self._planned(_course(task), changed, fields, now_ms)
+
+    def _check_change(self, task: Task, wanted: Asked, fields: tuple[str, ...], now_ms: int) -> None:
+        check_not_final(task.status)
+        if "config" in fields:
+            check_type(wanted.spec, self._cluster.known_types)
+        if {"schedule", "reminder_time"} & set(fields):
+            check_reminder(wanted.spec)
+        if "schedule" in fields:
+            check_jitter(wanted.spec.schedule, now_ms // 1000)
 
     async def _create_again(self, body: bytes, task: Task, caller: Caller, now_ms: int) -> DryRun:
         """A create of an id that is there: fine when the body is the same, a conflict otherwise."""
@@ -161,32 +172,26 @@ class Planner:
             deleted_at=None,
         )
 
-    def _changed_task(
-        self, task: Task, spec: TaskSpec, fields: tuple[str, ...], verb: str | None, now_ms: int
-    ) -> Task:
-        ended: TaskStatus | None = task.status if task.status in _ENDED else None
-        moved = "schedule" in fields
-        if moved and spec.schedule is not None and ended is not TaskStatus.CANCELLED:
-            ended = None  # a new schedule revives what had run out
-        if verb is not None:
-            ended = _ENDINGS.get(verb, ended)
-        if not fields and ended is (task.status if task.status in _ENDED else None):
-            return task
+    def _changed_task(self, task: Task, wanted: Asked, fields: tuple[str, ...], now_ms: int) -> Task:
+        spec, ended = wanted.spec, wanted.ended
+        rescheduled = "schedule" in fields
+        moved = rescheduled or wanted.verb == "reopen"
         at = format_instant(now_ms)
         status = _status(spec, ended)
         if task.status is TaskStatus.RUNNING and status in (TaskStatus.SCHEDULED, TaskStatus.PENDING):
             status = TaskStatus.RUNNING
+        goes_on = spec.paused and ended is None
         return msgspec.structs.replace(
             task,
             **{name: getattr(spec, name) for name in fields},
             status=status,
-            paused_until=task.paused_until if spec.paused else None,
+            paused_until=task.paused_until if goes_on else None,
             pause_note=task.pause_note if spec.paused else None,
             next_run_time=_next_run_time(spec, ended, now_ms),
             version=task.version + 1,
             revision=task.revision + moved,
             revision_from=at if moved else task.revision_from,
-            runs_left=_runs_left(task, spec, moved=moved),
+            runs_left=_runs_left(task, spec, moved=rescheduled),
             resolved=resolve(spec, self._cluster.known_types),
             updated_at=at,
         )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gnomon_core.rules.task_type import resolve
+from gnomon_core.rules.workless import is_workless
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.departing import Departure, departure
@@ -23,6 +24,7 @@ from gnomon_scheduler.dues import due_of
 from gnomon_scheduler.emission import OutgoingDue
 from gnomon_scheduler.late_runs import LateKey, LateRuns
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Unit
 from gnomon_schemas.clock_text import format_instant
@@ -44,13 +46,14 @@ class DepartureDesk:
         book: Book,
         types: TypeCatalogue,
         admission: Admission,
+        telling: TellingDesk,
         ended_unseen: Callable[[TaskState, Flight], None],
         *,
         catch_up_rate: float,
         catch_up_hold_above: float,
     ) -> None:
         self._book, self._types, self._ended_unseen = book, types, ended_unseen
-        self._admission = admission
+        self._admission, self._telling = admission, telling
         self._parked: set[tuple[str, str]] = set()
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
@@ -62,8 +65,10 @@ class DepartureDesk:
         return self.late.next_ms(now_ms)
 
     def runnable(self, task: TaskState) -> bool:
-        """Whether a live executor of its pool runs the task's type."""
-        return self._types.is_live(self.pool(task), task.reg.spec.task_type)
+        """Whether a live executor of its pool runs the task's type, or none has to."""
+        return is_workless(task.reg.spec.task_type) or self._types.is_live(
+            self.pool(task), task.reg.spec.task_type
+        )
 
     def pool(self, task: TaskState) -> str:
         """The pool of the task's executions."""
@@ -140,8 +145,19 @@ class DepartureDesk:
         if flight.waits_late:
             # Also where it has to wait for its pool: what is let go from there is bounded by the pool alone.
             self.late.let_go()
-        if self._admission.admit(task, flight, self.pool(task)):
+        if is_workless(task.reg.spec.task_type):
+            units.append(self._tell(task, flight, now_ms))
+        elif self._admission.admit(task, flight, self.pool(task)):
             self._go(task, flight, now_ms, ready)
+
+    def _tell(self, task: TaskState, flight: Flight, now_ms: int) -> Unit:
+        """An execution of a type without work: it is over when that is stored."""
+        if flight.waits_late:
+            self.late.over(LateKey(task.task_id, flight.run))
+        flight.gated, flight.emitted = False, True
+        unit = self._telling.tell(task, flight, now_ms)
+        unit.when_stored(partial(self._ended_unseen, task, flight))
+        return unit
 
     def _go(self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready]) -> None:
         if flight.waits_late:

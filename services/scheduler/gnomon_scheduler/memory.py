@@ -22,6 +22,7 @@ from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.object_shelf import ObjectShelf
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
+from gnomon_scheduler.timers import Timers
 from gnomon_schemas.events import Event
 from gnomon_schemas.gates import GateKind
 from gnomon_schemas.problems import Problem
@@ -88,10 +89,10 @@ class ShardMemory:
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
         self._heap: list[tuple[int, str] | tuple[int, str, int, int]] = []
-        self._pauses: dict[str, int] = {}
+        self._pauses = Timers()
         """When the tasks resume that are paused until a time."""
-        self._pause_ends: list[tuple[int, str]] = []
-        """Heap of those times; what does not agree with `_pauses` was left behind."""
+        self._reminders = Timers()
+        """When the tasks are to be told of."""
         self._generation = 0
         """Given out once each, so that what an id's former life left on the heap is not taken for its present one's."""
         self._horizon_ms = 0
@@ -106,7 +107,8 @@ class ShardMemory:
             self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
         else:
             self.over.pop(task.task_id, None)
-        self._note_pause(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
+        self._pauses.set(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
+        self._reminders.set(task.task_id, reg.reminder_due_ms)
         task.planned = task.generation = 0
         schedule = reg.spec.schedule
         if schedule is None or not reg.active or reg.exhausted:
@@ -118,25 +120,21 @@ class ShardMemory:
         if nominal is not None:
             self._plan(task, nominal)
 
-    def _note_pause(self, task_id: str, until_ms: int | None) -> None:
-        if until_ms is None:
-            self._pauses.pop(task_id, None)
-        elif self._pauses.get(task_id) != until_ms:
-            self._pauses[task_id] = until_ms
-            heapq.heappush(self._pause_ends, (until_ms, task_id))
-
     def next_pause_end_ms(self) -> int | None:
         """When the next task resumes by itself, in milliseconds; None: none does."""
-        ends = self._pause_ends
-        while ends and self._pauses.get(ends[0][1]) != ends[0][0]:
-            heapq.heappop(ends)
-        return ends[0][0] if ends else None
+        return self._pauses.next_ms()
 
     def pop_pause_end(self) -> TaskState | None:
         """The task that resumes next (see `next_pause_end_ms`), once; None: its register cannot be read."""
-        _, task_id = heapq.heappop(self._pause_ends)
-        del self._pauses[task_id]
-        return self.tasks.get(task_id)
+        return self.tasks.get(self._pauses.pop())
+
+    def next_reminder_ms(self) -> int | None:
+        """When the next task is to be told of, in milliseconds; None: none is."""
+        return self._reminders.next_ms()
+
+    def pop_reminder(self) -> TaskState | None:
+        """The task that is to be told of next (see `next_reminder_ms`), once; None: its register cannot be read."""
+        return self.tasks.get(self._reminders.pop())
 
     def _schedule_emissions(self, task: TaskState, schedule: Schedule, watermark_ms: int) -> int:
         """Put on the heap what waits for its jitter at the watermark; the instant from which nominal times count."""
@@ -272,6 +270,7 @@ class ShardMemory:
         if known is not None and _same_slots(known, reg):
             # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
             task.planned, task.generation = known.planned, known.generation
+            self._reminders.set(task.task_id, reg.reminder_due_ms)
         else:
             self.schedule(task, self._horizon_ms)
         task.rest(reg, stored)
@@ -309,8 +308,10 @@ class ShardMemory:
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""
         tables = (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over, self.ending, self.owing)
-        for table in (*tables, self._pauses):
+        for table in tables:
             table.pop(task_id, None)
+        self._pauses.set(task_id, None)
+        self._reminders.set(task_id, None)
 
     def set_aside(self, task_id: str, seq: int) -> None:
         """A task whose register cannot be read, or whose schedule cannot be reckoned here, stops as it is."""

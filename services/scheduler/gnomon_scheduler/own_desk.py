@@ -10,6 +10,7 @@ from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.backfilling import go_on
 from gnomon_scheduler.decisions.command import Surroundings
 from gnomon_scheduler.decisions.own_changes import OwnChange, end_pause, pause_after_failures
+from gnomon_scheduler.decisions.reminding import remind
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import fails_too_often
 from gnomon_scheduler.units import Unit
@@ -31,6 +32,8 @@ class OwnDesk:
     ) -> None:
         self._book, self._applier, self._surroundings = book, applier, surroundings
         self._proposed: deque[tuple[str, OwnChange]] = deque()
+        self._since_ms = book.watermark_ms
+        """Up to there some leader before this one has seen to everything."""
 
     @property
     def waiting(self) -> bool:
@@ -39,8 +42,12 @@ class OwnDesk:
 
     @property
     def next_ms(self) -> int | None:
-        """When a task resumes by itself next; None: none does."""
-        return self._book.memory.next_pause_end_ms()
+        """When a task resumes by itself, or is to be told of, next; None: none."""
+        memory = self._book.memory
+        times = [
+            at_ms for at_ms in (memory.next_pause_end_ms(), memory.next_reminder_ms()) if at_ms is not None
+        ]
+        return min(times, default=None)
 
     def propose(self, task: TaskState, change: OwnChange) -> None:
         """Have a change decided after the slots of the next turn; it finds out itself whether it is still due."""
@@ -70,6 +77,27 @@ class OwnDesk:
                 continue
             ahead[task.task_id] = until_ms
             decision = end_pause(task, [], self._surroundings(until_ms - 1))
+            if decision is not None:
+                units.append(self._applier.apply(task, decision))
+                size += units[-1].size
+        return units, now_ms
+
+    def remind(self, now_ms: int) -> tuple[list[Unit], int]:
+        """Tell the reminders that are due at `now_ms`.
+
+        Returns the units to store, and up to when all reminders were told: the watermark may go there, by which a
+        reminder is known to be over that a register of an older version does not tell of.
+        """
+        memory = self._book.memory
+        units: list[Unit] = []
+        size = 0
+        while (at_ms := memory.next_reminder_ms()) is not None and at_ms <= now_ms:
+            if len(units) >= _CHANGES_A_TURN or size >= _BYTES_A_TURN:
+                return units, max(self._book.watermark_ms, at_ms - 1)
+            task = memory.pop_reminder()
+            if task is None or (task.reg.reminder_ms is None and at_ms <= self._since_ms):
+                continue
+            decision = remind(task, [], self._surroundings(now_ms))
             if decision is not None:
                 units.append(self._applier.apply(task, decision))
                 size += units[-1].size

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.dues import PreviousRun
 from gnomon_schemas.problems import Code
 from gnomon_schemas.schedules import Schedule
@@ -232,6 +233,9 @@ class TaskRegister(
     """The newest runs on demand whose input may not come again yet."""
     traceparent: str | None = None
     """Trace of the command that made the schedule: fires link to it."""
+    reminder_ms: int | None = None
+    """When its `reminder_time` is to be told; 0: it was. None: it has none, or the register is of a version that told
+    none."""
     fired: int = 0
     """Slots of the revision that were handed out, where the schedule has `max_runs`: see `decisions.counting`."""
 
@@ -244,6 +248,15 @@ class TaskRegister(
             and self.ended is None
             and self.deleted_ms is None
         )
+
+    @property
+    def reminder_due_ms(self) -> int | None:
+        """When its reminder is to be told; None: not at all, or not while it is paused."""
+        if self.spec.reminder_time is None or self.reminder_ms == 0:
+            return None
+        if self.spec.paused or self.ended is not None or self.deleted_ms is not None:
+            return None
+        return instant_ms(self.spec.reminder_time) if self.reminder_ms is None else self.reminder_ms
 
     @property
     def runs_left(self) -> int | None:

@@ -3,8 +3,9 @@
 Everything happens in *turns* of one task. A turn freezes the time, T, and then, in this order:
 
 1. *folds* what the follower delivered;
-2. *ends the pauses* that last until T at the latest (`own_changes`), then *hands out the slots* whose emission time is
-   up to T: plain ones are published at once, under the due fence;
+2. *ends the pauses* that last until T at the latest (`own_changes`), *tells the reminders* that are due
+   (`reminding`), then *hands out the slots* whose emission time is up to T: plain ones are published at once, under the
+   due fence;
 3. *decides* what tasks change of their own accord, and *the commands* that wait, at T, so that every slot up to T
    belongs to the revision before them;
 4. *stores* one or more batches: what 1 to 3 decided, what its gates grant (`gate_desk`), and, in the last of them, the
@@ -58,6 +59,7 @@ from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
+from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -269,10 +271,12 @@ class Shard(Service):
         )
         self._gates = GateDesk(self._bus, self._book, options.partitions)
         self._lines = GateLines(self._bus, self._book, self._admission, self._gates, self.wake)
+        telling = TellingDesk(self._book, self._surroundings)
         self._departures = DepartureDesk(
             self._book,
             self._types,
             self._admission,
+            telling,
             self.ended_unseen,
             catch_up_rate=options.catch_up_rate,
             catch_up_hold_above=options.catch_up_hold_above,
@@ -283,6 +287,7 @@ class Shard(Service):
             self._types,
             self._departures,
             self._admission,
+            telling,
             self._after_end,
             self.ended_unseen,
             self._endings.wish,
@@ -388,8 +393,9 @@ class Shard(Service):
         self._admission.hear()
         now_ms = self._book.now_ms()
         units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
-        of_slots, until_ms, handed_out = await self._slots.hand_out(paused_ms)
-        units += of_slots
+        of_reminders, told_ms = self._own.remind(paused_ms)
+        of_slots, until_ms, handed_out = await self._slots.hand_out(told_ms)
+        units += of_reminders + of_slots
         units += self._own.decide(until_ms, self._slots.ahead)
         units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._gates.decide(now_ms)

@@ -25,6 +25,7 @@ from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
+from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
@@ -47,6 +48,7 @@ class SlotDesk:
         types: TypeCatalogue,
         departures: DepartureDesk,
         admission: Admission,
+        telling: TellingDesk,
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
         wish: Callable[[TaskState, Cancelling], None],
@@ -54,7 +56,7 @@ class SlotDesk:
         cancel_grace_ms: int,
     ) -> None:
         self._bus, self._book, self._types, self._departures = bus, book, types, departures
-        self._admission = admission
+        self._admission, self._telling = admission, telling
         self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
         self._cancel_grace_ms = cancel_grace_ms
         self.ahead: dict[str, int] = {}
@@ -119,6 +121,8 @@ class SlotDesk:
                     plain.append((task, flight))
                 else:
                     units.append(self._wait_for_unit(slot, now_ms, hindrance))
+            case Course.TELL:
+                units.append(self._tell(slot, now_ms))
             case Course.WAIT_FOR_OTHERS:
                 units.append(self._write_ahead(slot, now_ms, gated=True, reason="overlap"))
             case Course.REPLACE_OTHERS:
@@ -132,6 +136,13 @@ class SlotDesk:
             case Course.LATE:
                 units.append(self._catch_up(slot, now_ms))
                 replanned.add(task.task_id)
+
+    def _tell(self, slot: Slot, now_ms: int) -> Unit:
+        """A slot of a type without work. Its end is folded like any other's."""
+        counts = slot.task.reg.runs_left is not None
+        notes = self._count(slot, now_ms)
+        flight = flight_of(slot, written=False)
+        return self._telling.tell(slot.task, flight, now_ms, changed=counts, notes=notes)
 
     def _write_ahead(self, slot: Slot, now_ms: int, *, gated: bool, reason: str | None = None) -> Unit:
         """Put the slot's execution in the register; with a reason to wait it also says so on its chain."""

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gnomon_core.rules.task_type import KnownType
+from gnomon_core.rules.workless import WORKLESS_TYPES
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.membership import MemberWatch
@@ -34,8 +35,8 @@ class TypeCatalogue(Service):
     def __init__(self, bus: NatsBus, members: MemberWatch) -> None:
         super().__init__("types")
         self._bus, self._members = bus, members
-        self.known: dict[str, KnownType] = {}
-        """Announced types by name. Shared with the shards, which only read it."""
+        self.known: dict[str, KnownType] = dict(WORKLESS_TYPES)
+        """Announced types, and those without work, by name. Shared with the shards, which only read it."""
         self._live: dict[str, frozenset[str]] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when a type was announced, or other types are live."""
@@ -71,6 +72,9 @@ class TypeCatalogue(Service):
 
     def _take(self, message: Stored) -> None:
         name = message.subject.removeprefix(_PREFIX)
+        if name in WORKLESS_TYPES:
+            _log.error(LogEvent.TYPE_UNREADABLE, type=name, error="this type is built in and runs nothing")
+            return
         if not message.data:
             self.known.pop(name, None)
             return

@@ -66,8 +66,8 @@ def test_what_is_wrong_is_told_with_its_place(
 
 
 def test_a_task_that_has_no_slots_is_not_backfilled() -> None:
-    check_can_backfill(scheduled=True, cancelled=False)
+    check_can_backfill("echo", scheduled=True, cancelled=False)
     with pytest.raises(Refused, match="no schedule"):
-        check_can_backfill(scheduled=False, cancelled=False)
+        check_can_backfill("echo", scheduled=False, cancelled=False)
     with pytest.raises(Refused, match="cancelled"):
-        check_can_backfill(scheduled=True, cancelled=True)
+        check_can_backfill("echo", scheduled=True, cancelled=True)

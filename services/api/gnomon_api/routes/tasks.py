@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post, put
 from litestar.params import FromPath
 
-from gnomon_api.database import DatabaseAway
 from gnomon_api.http_io import (
     API,
     HttpRequest,
@@ -26,21 +25,12 @@ from gnomon_api.routes.commands import identity_of, no_params, pending_response,
 from gnomon_api.task_pasts import TaskPasts
 from gnomon_core.rules.decoding import parse_body, read_object
 from gnomon_core.rules.task_input import check_patch, parse_create
+from gnomon_core.rules.transitions import wanted_status
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_schemas.commands import CancelTask, CompleteTask, DeleteTask, Outcome, PauseTask, ResumeTask
-from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import Task, TaskStatus
+from gnomon_schemas.tasks import Task
 
 __all__ = ["TASK_ROUTES"]
-
-_STATUS_VERBS: Final = {
-    TaskStatus.CANCELLED: "cancel",
-    TaskStatus.COMPLETED: "complete",
-    TaskStatus.PAUSED: "pause",
-    TaskStatus.SCHEDULED: "resume",
-    TaskStatus.PENDING: "resume",
-}
-"""What a caller asks for by setting `status`."""
 
 
 @post("/tasks")
@@ -143,68 +133,19 @@ async def _act(request: HttpRequest, verb: str, task_id: str, kind: type[msgspec
 
 
 async def _change(request: HttpRequest, task_id: str) -> HttpResponse:
-    """A merge patch; a `status` in it that asks for something becomes a command of its own, after the others.
-
-    The fields come first and carry `If-Match`; the status then needs no version, since it says what it wants.
-    """
+    """A merge patch, a `status` in it included: what that asks for is the shard's to say."""
     no_params(request, "dry_run")
     dry_run = flag(request, "dry_run")
     body = body_of(await request.body())
     await holidays_at_hand([body])
-    fields = check_patch(body)
-    verb = await _status_verb(request, task_id, body)
+    check_patch(body)
+    wanted_status(body)
     if dry_run:
         planner, if_match = services(request).planner, request.headers.get("if-match")
-        return json_response(await planner.change(task_id, body, verb, if_match, caller(request)))
-    outcome: Outcome | None = None
+        return json_response(await planner.change(task_id, body, if_match, caller(request)))
     ids = await identity_of(request, body, task_id=task_id)
-    if fields or verb is None:
-        outcome = await send(request, "update", task_id, body, ids)
-        if outcome is None:
-            return pending_response(ids)
-    if verb is not None:
-        ids = await identity_of(request, body, task_id=task_id, index=1)
-        outcome = await send(request, verb, task_id, b"{}", ids, matching=not fields)
-        if outcome is None:
-            return pending_response(ids)
-    assert outcome is not None, "one of the two was sent"
-    return _task_response(outcome)
-
-
-async def _status_verb(request: HttpRequest, task_id: str, body: bytes) -> str | None:
-    """The command that a `status` in a patch asks for; None where it asks for nothing. Raises Refused.
-
-    A read that is sent back holds the status as it was, which asks for nothing. Without Postgres that cannot
-    be told, and the command is sent; the shard answers one that changes nothing.
-    """
-    given = read_object(body).get("status")
-    if given is None or bytes(given) == b"null":
-        return None
-    allowed = ", ".join(sorted(_STATUS_VERBS))
-    try:
-        status = TaskStatus(msgspec.json.decode(given))
-    except ValueError as error:
-        raise _bad_status(f"is {bytes(given)[:40].decode(errors='replace')}; allowed: {allowed}") from error
-    try:
-        current = await services(request).tasks.get(task_id, caller(request))
-    except (DatabaseAway, Refused):
-        current = None  # what is not shown yet may be there all the same: the shard knows
-    if status is TaskStatus.RUNNING or (current is not None and current.status is status):
-        return None
-    verb = _STATUS_VERBS.get(status)
-    if verb is None:
-        raise _bad_status(f"is {status.value!r}, which only its runs can make it; allowed: {allowed}")
-    if verb == "resume" and current is not None and current.status is not TaskStatus.PAUSED:
-        return None
-    return verb
-
-
-def _bad_status(message: str) -> Refused:
-    return Refused(
-        Code.INVALID,
-        f"#/status: {message}",
-        FieldError(pointer="#/status", code=Code.INVALID, message=message),
-    )
+    outcome = await send(request, "update", task_id, body, ids)
+    return pending_response(ids) if outcome is None else _task_response(outcome)
 
 
 def _chosen_id(body: bytes) -> str | None:

@@ -56,7 +56,9 @@ def backfill(
     if asked.cancel is not None:
         return _stop(task, asked.cancel, command, around)
     old = task.reg
-    check_can_backfill(scheduled=old.spec.schedule is not None, cancelled=old.ended == "cancelled")
+    check_can_backfill(
+        old.spec.task_type, scheduled=old.spec.schedule is not None, cancelled=old.ended == "cancelled"
+    )
     record = _record(command_id(command), asked, old, around)
     if len(old.backfills) >= BACKFILLS_PER_TASK:
         raise Refused(

@@ -1,6 +1,7 @@
 """Changing a task: update, pause, resume, complete, cancel and delete.
 
-Each of them closes a revision where slots can move.
+Each of them closes a revision where slots can move. A `status` in an update asks for one of the other verbs
+(`gnomon_core.rules.transitions`): fields and status are then one change, under one version.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.pause_input import parse_pause
 from gnomon_core.rules.task_input import changed_fields, parse_update
 from gnomon_core.rules.task_type import check_type
-from gnomon_core.timing import check_jitter
+from gnomon_core.rules.transitions import asked, check_not_final
+from gnomon_core.rules.workless import check_reminder
+from gnomon_core.timing import check_jitter, next_fire
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.own_changes import unfailed
+from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
+from gnomon_scheduler.decisions.views import ended_status, resting_status
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -31,7 +36,7 @@ from gnomon_schemas.events import (
     Deleted,
 )
 from gnomon_schemas.problems import Code, FieldError, Refused
-from gnomon_schemas.tasks import TaskSpec
+from gnomon_schemas.tasks import TaskSpec, TaskStatus
 
 __all__ = ["cancel", "complete", "delete", "pause", "resume", "update"]
 
@@ -39,7 +44,7 @@ __all__ = ["cancel", "complete", "delete", "pause", "resume", "update"]
 def update(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    """Merge a patch into the task's spec. Raises Refused."""
+    """Merge a patch into the task's spec, and do what a `status` in it asks for. Raises Refused."""
     reg = task.reg
     spec = parse_update(
         command.data,
@@ -48,8 +53,20 @@ def update(
         created_at_ms=reg.created_ms,
         default_timezone=around.default_timezone,
     )
-    return _change(
-        task, waiting_for_jitter, spec, _Pause(reg.pause_note, reg.paused_until_ms), command, around
+    wanted = asked(command.data, reg.spec, spec, ended_status(reg), lambda new: _has_slot(reg, new, around))
+    change = _Change(
+        wanted.spec,
+        _Pause(reg.pause_note, reg.paused_until_ms),
+        wanted.ended,
+        wanted.verb or command.verb,
+        reopens=wanted.verb == "reopen",
+    )
+    return _change(task, waiting_for_jitter, change, command, around)
+
+
+def _has_slot(reg: TaskRegister, spec: TaskSpec, around: Surroundings) -> bool:
+    return not reg.exhausted and (
+        spec.schedule is None or next_fire(spec.schedule, around.now_ms // 1000) is not None
     )
 
 
@@ -62,7 +79,8 @@ def pause(
         raise _until_of_ended(task.reg)
     spec = msgspec.structs.replace(task.reg.spec, paused=True)
     until_ms = None if payload.until is None else instant_ms(payload.until)
-    return _change(task, waiting_for_jitter, spec, _Pause(payload.note, until_ms), command, around)
+    change = _Change(spec, _Pause(payload.note, until_ms), ended_status(task.reg), command.verb)
+    return _change(task, waiting_for_jitter, change, command, around)
 
 
 def _until_of_ended(reg: TaskRegister) -> Refused:
@@ -78,7 +96,8 @@ def resume(
     """Let slots fire again from now on. Raises Refused."""
     parse_body(command.data, ResumeTask)
     spec = msgspec.structs.replace(task.reg.spec, paused=False)
-    return _change(task, waiting_for_jitter, spec, _NO_PAUSE, command, around)
+    change = _Change(spec, _NO_PAUSE, ended_status(task.reg), command.verb)
+    return _change(task, waiting_for_jitter, change, command, around)
 
 
 class _Pause(NamedTuple):
@@ -91,28 +110,40 @@ class _Pause(NamedTuple):
 _NO_PAUSE = _Pause(None, None)
 
 
+class _Change(NamedTuple):
+    """What a task is to be after a change."""
+
+    spec: TaskSpec
+    pause: _Pause
+    ended: TaskStatus | None
+    reason: str
+    """Told with the status, where that changes."""
+    reopens: bool = False
+    """It had ended and goes on with the schedule that it has."""
+
+
 def _change(
     task: TaskState,
     waiting_for_jitter: list[Slot],
-    spec: TaskSpec,
-    pause: _Pause,
+    change: _Change,
     command: Command,
     around: Surroundings,
 ) -> Decision:
-    """Give a task another spec: update, pause and resume alike."""
-    old, now_ms = task.reg, around.now_ms
-    if not spec.paused:
-        pause = _NO_PAUSE
+    """Give a task another spec, or another status."""
+    old, spec, now_ms = task.reg, change.spec, around.now_ms
+    ends = change.ended is not None and change.ended != old.ended
+    pause = change.pause if spec.paused else _NO_PAUSE
+    if ends:
+        pause = _Pause(pause.note, None)
     fields = changed_fields(old.spec, spec)
     fields += ("pause_note",) if pause.note != old.pause_note else ()
     fields += ("paused_until",) if pause.until_ms != old.paused_until_ms else ()
-    if not fields:
+    if not fields and change.ended == old.ended:
         return Decision(old, [unchanged(old, command, around)])
     _check_change(old, spec, fields, around)
     decision = Decision(old)
-    reschedules = bool({"schedule", "paused"} & set(fields))
-    moved = "schedule" in fields
-    revived = moved and old.ended in {"completed", "failed"} and spec.schedule is not None
+    moved = "schedule" in fields or change.reopens
+    reschedules = moved or "paused" in fields or ends
     reg = msgspec.structs.replace(
         old,
         spec=spec,
@@ -121,30 +152,41 @@ def _change(
         runtime=unfailed(old.runtime) if old.spec.paused and not spec.paused else old.runtime,
         version=old.version + 1,
         updated_ms=now_ms,
-        ended=None if revived else old.ended,
-        ended_ms=None if revived else old.ended_ms,
+        ended=None if change.ended is None else change.ended.value,
+        ended_ms=now_ms if ends else old.ended_ms if change.ended is not None else None,
+        backfills=() if change.ended is TaskStatus.CANCELLED else old.backfills,
+        reminder_ms=reminder_after(old, spec, now_ms, reopens=change.reopens),
     )
     if moved:
         reg = msgspec.structs.replace(
             reg,
             revision=old.revision + 1,
             revision_from_ms=now_ms,
-            fired=0,
+            # The same schedule goes on counting.
+            fired=old.fired if change.reopens and "schedule" not in fields else 0,
             fingerprint=around.fingerprint,
             traceparent=command.traceparent or old.traceparent,
         )
     if reschedules:
         reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
-    decision.reg, decision.rescheduled = reg, reschedules or "paused_until" in fields
-    told = updated(old, reg, command, around, running=task.running, runs=task.flights)
+    decision.reg = reg
+    decision.rescheduled = reschedules or bool({"paused_until", "reminder_time"} & set(fields))
+    cancelled = change.ended is TaskStatus.CANCELLED
+    told = updated(
+        old,
+        reg,
+        command,
+        around,
+        running=task.running and not cancelled,
+        runs=() if cancelled else task.flights,
+    )
     decision.events.insert(0, told)
-    note_status(decision, old, reg, command.verb, around)
+    note_status(decision, old, reg, change.reason, around)
     return decision
 
 
 def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], around: Surroundings) -> None:
-    if old.ended == "cancelled":
-        raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
+    check_not_final(resting_status(old))
     if "task_type" in fields:
         raise Refused(
             Code.INVALID,
@@ -157,6 +199,8 @@ def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], ar
         )
     if "config" in fields:
         check_type(spec, around.types)
+    if {"schedule", "reminder_time"} & set(fields):
+        check_reminder(spec)
     if "schedule" in fields:
         check_jitter(spec.schedule, around.now_ms // 1000)
 
@@ -166,24 +210,7 @@ def cancel(
 ) -> Decision:
     """End the task for good, with all that is in flight. Raises Refused."""
     payload = parse_body(command.data, CancelTask)
-    old = task.reg
-    if old.ended == "cancelled":
-        return Decision(old, [unchanged(old, command, around)])
-    decision = Decision(old, rescheduled=True)
-    reg = msgspec.structs.replace(
-        old,
-        ended="cancelled",
-        ended_ms=around.now_ms,
-        paused_until_ms=None,
-        backfills=(),
-        version=old.version + 1,
-        updated_ms=around.now_ms,
-    )
-    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
-    told = updated(old, reg, command, around, running=False)
-    decision.events.insert(0, told)
-    note_status(decision, old, reg, payload.reason or "cancel", around)
-    return decision
+    return _end(task, waiting_for_jitter, TaskStatus.CANCELLED, payload.reason or "cancel", command, around)
 
 
 def complete(
@@ -191,25 +218,20 @@ def complete(
 ) -> Decision:
     """End the task because its owner calls it done; what is in flight goes on. Raises Refused."""
     payload = parse_body(command.data, CompleteTask)
-    old = task.reg
-    if old.ended == "completed":
-        return Decision(old, [unchanged(old, command, around)])
-    if old.ended == "cancelled":
-        raise Refused(Code.INVALID_STATE, "the task is cancelled, which is final")
-    decision = Decision(old, rescheduled=True)
-    reg = msgspec.structs.replace(
-        old,
-        ended="completed",
-        ended_ms=around.now_ms,
-        paused_until_ms=None,
-        version=old.version + 1,
-        updated_ms=around.now_ms,
-    )
-    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
-    told = updated(old, reg, command, around, running=task.running, runs=task.flights)
-    decision.events.insert(0, told)
-    note_status(decision, old, reg, payload.note or "complete", around)
-    return decision
+    return _end(task, waiting_for_jitter, TaskStatus.COMPLETED, payload.note or "complete", command, around)
+
+
+def _end(
+    task: TaskState,
+    waiting_for_jitter: list[Slot],
+    ended: TaskStatus,
+    reason: str,
+    command: Command,
+    around: Surroundings,
+) -> Decision:
+    reg = task.reg
+    pause = _Pause(reg.pause_note, reg.paused_until_ms)
+    return _change(task, waiting_for_jitter, _Change(reg.spec, pause, ended, reason), command, around)
 
 
 def delete(
@@ -229,6 +251,7 @@ def delete(
         spec=TaskSpec(name=old.spec.name, task_type=old.spec.task_type),
         pause_note=None,
         paused_until_ms=None,
+        reminder_ms=None,
         backfills=(),
     )
     decision.events.insert(

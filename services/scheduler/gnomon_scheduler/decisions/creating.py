@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from gnomon_core.rules.task_input import changed_fields, parse_create
 from gnomon_core.rules.task_type import check_type
+from gnomon_core.rules.workless import check_reminder
 from gnomon_core.timing import check_fires, check_jitter
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.memory import TaskState
@@ -26,6 +28,7 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
         command.data, now_ms=now_ms, created_at_ms=now_ms, default_timezone=around.default_timezone
     )
     check_type(spec, around.types)
+    check_reminder(spec)
     check_jitter(spec.schedule, now_ms // 1000)
     check_fires(spec.schedule, now_ms // 1000)
     reg = TaskRegister(
@@ -39,6 +42,7 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
         created_ms=now_ms,
         updated_ms=now_ms,
         fingerprint=around.fingerprint,
+        reminder_ms=reminder_after(None, spec, now_ms),
         traceparent=command.traceparent,
     )
     at = format_instant(now_ms)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gnomon_core.rules.status import status_of
+from gnomon_core.rules.workless import is_workless
 from gnomon_core.timing import next_fire
 from gnomon_scheduler.decisions.views import resting_status
 from gnomon_scheduler.memory import Flight, TaskState
@@ -239,6 +240,8 @@ def finish(task: TaskState, now_ms: int, partition: int) -> StatusChanged | None
     now_ms = max(now_ms, reg.cursor_s * 1000)
     if task.flights or not past_last_slot(reg, now_ms):
         return None
+    if is_workless(reg.spec.task_type) and reg.reminder_due_ms is not None:
+        return None  # its reminder is left
     last = reg.runtime.last_execution
     only_run_failed = (
         isinstance(reg.spec.schedule, Once)

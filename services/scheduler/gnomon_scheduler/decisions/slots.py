@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from gnomon_core.rules.workless import is_workless
 from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, way_past
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_schemas.clock_text import slot_run
@@ -35,6 +36,8 @@ class Course(Enum):
     """No live executor of its pool runs its type: written ahead until one does."""
     SKIP_OVERLAP = "skip_overlap"
     SKIP_LIMIT = "skip_limit"
+    TELL = "tell"
+    """Its type has no work: recorded at once, with the reminder that it is."""
     LATE = "late"
     """Part of a backlog: `catching_up` decides."""
 
@@ -44,6 +47,8 @@ def course_of(task: TaskState, emit_ms: int, now_ms: int, *, runnable: bool) -> 
     spec = task.reg.spec
     if now_ms - emit_ms >= spec.catch_up.after_seconds * 1000:
         return Course.LATE
+    if is_workless(spec.task_type):
+        return Course.TELL
     way = way_past(spec.overlap, in_the_way(task)) if task.flights else Way.GO
     if way is Way.GIVE_WAY:
         return Course.SKIP_OVERLAP

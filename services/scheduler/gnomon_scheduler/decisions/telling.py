@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from gnomon_core.rules.task_input import changed_fields
+from gnomon_core.rules.transitions import transition
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.views import optional_instant, resting_status, view
 from gnomon_scheduler.registers import TaskRegister
@@ -45,9 +46,10 @@ def unchanged(reg: TaskRegister, command: Command, around: Surroundings) -> Unch
 def note_status(
     decision: Decision, old: TaskRegister, new: TaskRegister, reason: str, around: Surroundings
 ) -> None:
-    """Tell of a status that is another one after the change."""
+    """Tell of a status that is another one after the change. Raises Refused where there is no such change."""
     before, after = resting_status(old), resting_status(new)
     if before is not after:
+        transition(before, after)
         decision.events.append(
             StatusChanged(
                 **about(old, around),

@@ -11,12 +11,17 @@ from gnomon_scheduler.registers import TaskRegister
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.tasks import Backfill, Task, TaskStatus
 
-__all__ = ["backfill_views", "next_run_ms", "optional_instant", "resting_status", "view"]
+__all__ = ["backfill_views", "ended_status", "next_run_ms", "optional_instant", "resting_status", "view"]
 
 
 def optional_instant(at_ms: int | None) -> str | None:
     """An instant as text, or None."""
     return None if at_ms is None else format_instant(at_ms)
+
+
+def ended_status(reg: TaskRegister) -> TaskStatus | None:
+    """How the task has ended: `completed`, `failed`, `cancelled`, or not."""
+    return None if reg.ended is None else TaskStatus(reg.ended)
 
 
 def resting_status(reg: TaskRegister) -> TaskStatus:
