@@ -158,6 +158,7 @@ class ReminderTriggered(Event, frozen=True, kw_only=True, tag="gnomon.task.remin
     reminder_type: Literal["reminder_time", "schedule", "manual"]
     """What asked for it: the task's `reminder_time`, its schedule, or whoever ran it."""
     triggered_at: str
+    """When it is told."""
     scheduled_for: str
     """When it was to be told. Where everybody was away, or the task paused, that is some time before."""
     name: str

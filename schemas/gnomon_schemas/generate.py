@@ -21,6 +21,7 @@ import msgspec
 from gnomon_schemas.codec import encode
 from gnomon_schemas.documents.asyncapi import asyncapi
 from gnomon_schemas.documents.json_schema import message_schema
+from gnomon_schemas.documents.lifecycle_page import lifecycle_page
 from gnomon_schemas.documents.messages import MESSAGES
 from gnomon_schemas.documents.pages import events_page, messages_page, problems_page, subjects_page
 from gnomon_schemas.samples import samples
@@ -45,6 +46,7 @@ def rendered() -> dict[Path, bytes]:
         REFERENCE / "messages.md": messages_page(),
         REFERENCE / "events.md": events_page(),
         REFERENCE / "problems.md": problems_page(),
+        REFERENCE / "lifecycle.md": lifecycle_page(),
     }
     return {
         **golden,

@@ -10,6 +10,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 
 from gnomon_core.rules.run_input import parse_run
 from gnomon_core.rules.task_input import parse_create, parse_update
+from gnomon_core.rules.transitions import wanted_status
 from gnomon_schemas.documents.messages import MESSAGES, message_of
 from gnomon_schemas.generate import GOLDEN, JSON_SCHEMAS
 from gnomon_schemas.limits import NOT_YET
@@ -237,7 +238,10 @@ def test_a_patch_that_the_shard_takes_fits(patch: dict[str, Any]) -> None:
     assert [error.message for error in validator("command.update").iter_errors(patch)] == []
 
 
-@pytest.mark.parametrize("patch", [{"name": None}, {"task_type": None}, {"retry": {"attempts": 1}}])
+@pytest.mark.parametrize(
+    "patch",
+    [{"name": None}, {"task_type": None}, {"retry": {"attempts": 1}}, {"status": "asleep"}, {"status": None}],
+)
 def test_a_patch_that_the_shard_refuses_does_not_fit(patch: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         _update(patch)
@@ -279,9 +283,9 @@ def _create(body: dict[str, Any]) -> TaskSpec:
 
 def _update(patch: dict[str, Any]) -> TaskSpec:
     current = _create({**TASK, "schedule": {"kind": "interval", "every_seconds": 60}})
-    return parse_update(
-        msgspec.json.encode(patch), current, now_ms=NOW_MS, created_at_ms=NOW_MS, default_timezone="UTC"
-    )
+    body = msgspec.json.encode(patch)
+    wanted_status(body)
+    return parse_update(body, current, now_ms=NOW_MS, created_at_ms=NOW_MS, default_timezone="UTC")
 
 
 def _lonely_references(schema: Any) -> bool:

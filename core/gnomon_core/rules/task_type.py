@@ -45,7 +45,7 @@ def check_type(spec: TaskSpec, types: Mapping[str, KnownType]) -> None:
     """Make sure that the type is known and that the config fits it. Raises Refused."""
     known = types.get(spec.task_type)
     if known is None:
-        allowed = ", ".join(sorted(types)) or "none yet: no executor has started"
+        allowed = ", ".join(sorted(types))
         close = get_close_matches(spec.task_type, types, n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         raise Refused(

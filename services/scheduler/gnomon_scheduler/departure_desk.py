@@ -65,10 +65,8 @@ class DepartureDesk:
         return self.late.next_ms(now_ms)
 
     def runnable(self, task: TaskState) -> bool:
-        """Whether a live executor of its pool runs the task's type, or none has to."""
-        return is_workless(task.reg.spec.task_type) or self._types.is_live(
-            self.pool(task), task.reg.spec.task_type
-        )
+        """Whether a live executor of its pool runs the task's type."""
+        return self._types.is_live(self.pool(task), task.reg.spec.task_type)
 
     def pool(self, task: TaskState) -> str:
         """The pool of the task's executions."""

@@ -16,7 +16,9 @@ from nats.aio.msg import Msg
 from gnomon_core.rules.backfill_input import parse_backfill
 from gnomon_core.rules.pool_input import parse_pool
 from gnomon_core.rules.run_input import parse_retry, parse_run
+from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
+from gnomon_core.rules.transitions import asked, check_not_final
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import SystemClock
 from gnomon_schemas import events as ev
@@ -24,6 +26,7 @@ from gnomon_schemas import headers as h
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, decode, encode
 from gnomon_schemas.commands import AcceptedExecution, BackfillTask, CancelExecution, Outcome
+from gnomon_schemas.lifecycle import ENDED
 from gnomon_schemas.pools import Pool, PoolUpdated
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import partition_of
@@ -202,8 +205,20 @@ class Responder:
         now_ms = self._clock.now_ms()
         spec = TaskSpec(**{name: getattr(task, name) for name in _SPEC_FIELDS})
         new = parse_update(data, spec, now_ms=now_ms, created_at_ms=now_ms, default_timezone="UTC")
-        fields = changed_fields(spec, new)
-        return await self._changed(task, command_id, **{name: getattr(new, name) for name in fields})
+        ended = task.status if task.status in ENDED else None
+        wanted = asked(data, spec, new, ended, lambda _: True)
+        fields = {name: getattr(wanted.spec, name) for name in changed_fields(spec, wanted.spec)}
+        if fields or wanted.ended is not ended:
+            check_not_final(task.status)
+        status = status_of(
+            ended=wanted.ended,
+            paused=wanted.spec.paused,
+            running=False,
+            scheduled=wanted.spec.schedule is not None,
+        )
+        if status is not task.status:
+            fields["status"] = status
+        return await self._changed(task, command_id, **fields)
 
     async def _pause(self, task_id: str, command_id: str, _: dict[str, str], __: bytes) -> Outcome:
         return await self._changed(self.tasks[task_id], command_id, paused=True, status=TaskStatus.PAUSED)

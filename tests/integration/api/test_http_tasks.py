@@ -175,16 +175,16 @@ async def test_a_read_may_be_sent_back_and_changes_nothing(running: Running) -> 
     assert (put.status_code, put.json()["version"]) == (200, 1)
 
 
-async def test_a_status_in_a_patch_becomes_its_command(running: Running) -> None:
+async def test_a_status_in_a_patch_goes_with_the_other_fields(running: Running) -> None:
     task = await create(running, schedule={"kind": "interval", "hours": 1})
     path = f"{API}/tasks/{task['task_id']}"
     paused = await running.http.patch(path, json={"status": "paused", "name": "Both"})
     assert (paused.json()["status"], paused.json()["name"]) == ("paused", "Both")
-    assert [verb for verb, *_ in running.responder.heard[-2:]] == ["update", "pause"]
+    assert [verb for verb, *_ in running.responder.heard[-2:]] == ["create", "update"]
     assert (await running.http.get(path)).json()["next_run_time"] is None
     resumed = await running.http.put(path, json={"status": "scheduled"})
     assert resumed.json()["status"] == "scheduled"
-    assert running.responder.heard[-1][0] == "resume"
+    assert running.responder.heard[-1][0] == "update"
     assert (await running.http.put(path, json={"status": "cancelled"})).json()["status"] == "cancelled"
     is_problem(await running.http.put(path, json={"status": "completed"}), 409, "invalid_state")
     for status in ("failed", "sleeping"):

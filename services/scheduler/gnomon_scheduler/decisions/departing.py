@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from gnomon_core.rules.workless import is_workless
 from gnomon_scheduler.decisions.overlapping import live_one_waits, runs_beside
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.tasks import Overlap, Trigger
@@ -34,6 +35,8 @@ def departure(task: TaskState, flight: Flight, now_ms: int, *, runnable: bool) -
     """What becomes of `flight` now. `runnable`: a live executor of its pool announces its type."""
     if expired(flight, now_ms):
         return Departure.EXPIRED
+    if is_workless(task.reg.spec.task_type):
+        return Departure.GO  # it takes no time: nothing of its task is in its way
     if flight.gated and runs_beside(task, flight):
         return Departure.GIVE_WAY if _gives_way(task, flight) else Departure.WAIT
     if flight.waits_late and flight.gated and live_one_waits(task, now_ms):

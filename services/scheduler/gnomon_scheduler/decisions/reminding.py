@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gnomon_core.rules.task_type import DEFAULT_POOL
 from gnomon_scheduler.decisions.command import Decision, Surroundings
 from gnomon_scheduler.decisions.telling import about
 from gnomon_scheduler.decisions.views import resting_status
@@ -98,7 +99,7 @@ def told(
         nonce="",
         takeovers=0,
         started_at=now,
-        pool="",
+        pool=reg.spec.pool or DEFAULT_POOL,
         priority=reg.spec.priority,
     )
     executed = Executed(
