@@ -18,12 +18,8 @@ from gnomon_schemas.documents.field_rules import rule_of, set_by_system
 from gnomon_schemas.documents.field_words import FIELD_WORDS
 from gnomon_schemas.documents.messages import Message
 from gnomon_schemas.limits import ID_PATTERN
-<<<<<<< HEAD
-from gnomon_schemas.tasks import SYSTEM_FIELDS, CatchUp, RetryPolicy, Task, TaskSpec
-from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
-=======
 from gnomon_schemas.tasks import SYSTEM_FIELDS, CatchUp, RetryPolicy, Task, TaskSpec, TaskStatus
->>>>>>> 3ec1d7b (Transition table, reminders and types without work: tests, reference page, dry runs)
+from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
 
 __all__ = [
     "DIALECT",
@@ -95,7 +91,12 @@ def task_input(spec: Schema, *, with_id: bool = False) -> Schema:
     return {**whole, "properties": properties}
 
 
-<<<<<<< HEAD
+_STATUS_WORDS: Final = (
+    "Asks for the change to this status: `completed`, `cancelled`, `paused`, `scheduled` (resume, or open again). The "
+    "status that the task has asks for nothing. See `docs/reference/lifecycle.md`."
+)
+
+
 def input_of(spec: Schema, kind: type[msgspec.Struct]) -> Schema:
     """The schema of what callers send of a task or another object: what only the system sets may be there."""
     ignored = {name: dict(set_by_system(name)) for name in sorted(READ_BACK[kind])}
@@ -107,23 +108,9 @@ def patch_of(below: Mapping[str, Schema], spec: Schema, kind: type[msgspec.Struc
     whole = input_of(spec, kind)
     properties: dict[str, Schema] = {}
     for name, schema in whole["properties"].items():
-        if name in READ_BACK[kind] or name in spec.get("required", ()):
-=======
-_STATUS_WORDS: Final = (
-    "Asks for the change to this status: `completed`, `cancelled`, `paused`, `scheduled` (resume, or open again). The "
-    "status that the task has asks for nothing. See `docs/reference/lifecycle.md`."
-)
-
-
-def patch_of(below: Mapping[str, Schema], spec: Schema) -> Schema:
-    """The schema of a merge patch of a task. Null takes a field back to its default."""
-    whole = task_input(spec)
-    properties: dict[str, Schema] = {}
-    for name, schema in whole["properties"].items():
-        if name == "status":
+        if kind is TaskSpec and name == "status":
             properties[name] = {"type": "string", "enum": [*TaskStatus], "description": _STATUS_WORDS}
-        elif name in SYSTEM_FIELDS or name in spec.get("required", ()):
->>>>>>> 3ec1d7b (Transition table, reminders and types without work: tests, reference page, dry runs)
+        elif name in READ_BACK[kind] or name in spec.get("required", ()):
             properties[name] = schema
         elif name in _PARTIAL:
             struct = below[_PARTIAL[name].__name__]
