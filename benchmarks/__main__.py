@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
+    analytics,
     arithmetic,
     executions,
     fires,
@@ -30,6 +31,7 @@ QUESTIONS = [
     http_requests.QUESTION,
     schedules.QUESTION,
     projector.QUESTION,
+    analytics.QUESTION,
     startup.QUESTION,
     arithmetic.QUESTION,
 ]
