@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.accounts import Account
+from gnomon_schemas.blackouts import Calendar
 from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Problem
 from gnomon_schemas.tasks import NULL, Overlap, Task
@@ -169,6 +170,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The pool after a command of kind `pool`."""
     account: Account | None = None
     """The account after a command of kind `account`."""
+    calendar: Calendar | None = None
+    """The calendar after a command of kind `calendar`; None after its `delete`."""
     template: Template | None = None
     """The template after a command of kind `template`; None after its `delete`."""
     seq: int = 0

@@ -208,11 +208,13 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
 
     reason: str
     """`manual`, `overlap`, `backfill` or `retry`; `pool`, `key` or `fair` where it waits for its pool, its key, or for
-    others of its user."""
+    others of its user; `blackout` where a calendar puts it off."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
     detail: str | UnsetType = UNSET
     """What it waits for, as it was then: the runs before it, the name of the key or pool."""
+    calendar_id: str | UnsetType = UNSET
+    """The calendar of blackouts that puts it off."""
 
 
 class Started(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.started.v1"):
@@ -307,6 +309,8 @@ class SlotOutcome(Event, frozen=True, kw_only=True):
     """Of the shard's leader that decided it, or that handed out what then expired."""
     detail: str | UnsetType = UNSET
     """What the decision rested on, as it was then: the run that was in the way, the grace in force, the key."""
+    calendar_id: str | UnsetType = UNSET
+    """The calendar of blackouts that touched it."""
 
 
 class Skipped(SlotOutcome, frozen=True, kw_only=True, tag="gnomon.task.skipped.v1"):

@@ -19,6 +19,13 @@ from gnomon_schemas.accounts import (
     CreditAccount,
     UpdateAccount,
 )
+from gnomon_schemas.blackouts import (
+    CalendarCreated,
+    CalendarDeleted,
+    CalendarSpec,
+    CalendarUpdated,
+    DeleteCalendar,
+)
 from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.templates import (
@@ -68,6 +75,21 @@ OBJECT_KINDS: Final[Mapping[str, ObjectMessages]] = {
         },
         {"created": TemplateCreated, "updated": TemplateUpdated, "deleted": TemplateDeleted},
         id_example="daily-weather",
+    ),
+    "calendar": ObjectMessages(
+        "calendar_id",
+        "Id of the calendar of blackouts.",
+        {
+            "create": Verb(CalendarSpec, "Makes a calendar of blackouts."),
+            "update": Verb(
+                CalendarSpec,
+                "Changes a calendar; lists are replaced whole. What it put off goes when it is over as it is then.",
+                patch=True,
+            ),
+            "delete": Verb(DeleteCalendar, "Deletes a calendar: what it put off goes."),
+        },
+        {"created": CalendarCreated, "updated": CalendarUpdated, "deleted": CalendarDeleted},
+        id_example="maintenance",
     ),
     "account": ObjectMessages(
         "account_id",

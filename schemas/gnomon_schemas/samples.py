@@ -8,6 +8,7 @@ import msgspec
 
 from gnomon_schemas import commands, dues, events, gates, members, pools, run_logs, signals, tasks
 from gnomon_schemas.account_samples import account_samples
+from gnomon_schemas.blackout_samples import blackout_samples
 from gnomon_schemas.problems import Code, FieldError, problem
 from gnomon_schemas.schedules import Cron
 from gnomon_schemas.template_samples import template_samples
@@ -399,6 +400,7 @@ def samples() -> dict[str, Sample]:
         "pool.updated": _pool_updated(),
         **account_samples(),
         **template_samples(),
+        **blackout_samples(),
         **_of_processes(),
         "task.due": dues.Due(
             execution_id=f"{_TASK_ID}.{_RUN}",

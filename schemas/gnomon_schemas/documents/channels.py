@@ -365,6 +365,7 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "slots. The scheduler's own.",
     "state.pool.<p>.<pool>": "In `TASKS`: what is set of a pool, and which shard holds how many of its units.",
     "state.template.<p>.<template_id>": "In `TASKS`: a template's register. The scheduler's own.",
+    "state.blackout.<p>.<calendar_id>": "In `TASKS`: the register of a calendar of blackouts. The scheduler's own.",
     "state.account.<p>.<account_id>": "In `TASKS`: what is set of an account. The scheduler's own.",
     "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "

@@ -23,6 +23,7 @@ from gnomon_schemas.accounts import (
     AccountLimits,
     CreditAccount,
 )
+from gnomon_schemas.blackouts import Calendar, CalendarSpec, RecurringSpan, Selector, Span
 from gnomon_schemas.commands import (
     BackfillTask,
     CancelExecution,
@@ -149,6 +150,12 @@ _TASK: Final[Mapping[str, Rule]] = {
     "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
 }
 _PATHS: Final[Rule] = {"maxItems": limits.TEMPLATE_FIELDS_MAX, "items": {"type": "string", "minLength": 1}}
+_CALENDAR: Final[Mapping[str, Rule]] = {
+    **{name: _TASK[name] for name in ("name", "description")},
+    "spans": {"maxItems": limits.CALENDAR_SPANS_MAX},
+    "recurring": {"maxItems": limits.CALENDAR_RECURRING_MAX},
+    "expanded_until": _GIVEN_INSTANT,
+}
 _TEMPLATE: Final[Mapping[str, Rule]] = {
     **{name: _TASK[name] for name in ("name", "description", "tags")},
     "category": {"minLength": 1, "maxLength": limits.CATEGORY_MAX_CHARS},
@@ -249,6 +256,15 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "reference": {"maxLength": NOTE_MAX_CHARS},
     },
     TemplateSpec: _TEMPLATE,
+    CalendarSpec: _CALENDAR,
+    Calendar: _CALENDAR,
+    Span: {"from": _GIVEN_INSTANT, "to": _GIVEN_INSTANT, "name": _TASK["name"]},
+    RecurringSpan: {"duration_seconds": _between(1, limits.SPAN_MAX_SECONDS), "name": _TASK["name"]},
+    Selector: {
+        "tags": _TASK["tags"],
+        "task_types": {"maxItems": limits.SELECTED_MAX, "items": _ID},
+        "user_ids": {"maxItems": limits.SELECTED_MAX, "items": {"minLength": 1}},
+    },
     Template: _TEMPLATE,
     AccountCredited: {"amount": _between(-AMOUNT_MAX, AMOUNT_MAX)},
     Outcome: _ANY_ID,
@@ -260,7 +276,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     },
     Missed: {"reason": _one_of("grace_exceeded catch_up_skip expired")},
     Queued: {
-        "reason": _one_of("manual overlap backfill retry pool key fair"),
+        "reason": _one_of("manual overlap backfill retry pool key fair blackout"),
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gnomon_schemas.blackouts import CALENDAR_SYSTEM_FIELDS, CalendarSpec
 from gnomon_schemas.documents.docstrings import doc_of, field_docs
 from gnomon_schemas.documents.field_rules import rule_of, set_by_system
 from gnomon_schemas.documents.field_words import FIELD_WORDS
@@ -47,6 +48,7 @@ _PARTIAL: Final = {"retry": RetryPolicy, "catch_up": CatchUp}
 READ_BACK: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
     TaskSpec: SYSTEM_FIELDS,
     TemplateSpec: TEMPLATE_SYSTEM_FIELDS,
+    CalendarSpec: CALENDAR_SYSTEM_FIELDS,
 }
 """Structs that callers send, and the fields that only the system sets: ignored, so that a read can be sent back."""
 

@@ -7,10 +7,18 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gnomon_scheduler.decisions.calendars import decide_calendar, view_calendar
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.objects import ObjectDecision
 from gnomon_scheduler.decisions.templates import decide_template, view_template
-from gnomon_scheduler.object_registers import KnownObject, KnownTemplate, ObjectRegister, TemplateRegister
+from gnomon_scheduler.object_registers import (
+    CalendarObjectRegister,
+    KnownCalendar,
+    KnownObject,
+    KnownTemplate,
+    ObjectRegister,
+    TemplateRegister,
+)
 
 __all__ = ["KINDS", "ObjectKind"]
 
@@ -28,6 +36,7 @@ class ObjectKind(NamedTuple):
 
 
 KINDS: Final[Mapping[str, ObjectKind]] = {
+    "calendar": ObjectKind(CalendarObjectRegister, KnownCalendar, decide_calendar, view_calendar),
     "template": ObjectKind(TemplateRegister, KnownTemplate, decide_template, view_template),
 }
 """By kind, as in the subjects; the kinds of `gnomon_schemas.object_kinds`."""

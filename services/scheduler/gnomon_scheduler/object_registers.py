@@ -9,9 +9,18 @@ from __future__ import annotations
 import msgspec
 
 from gnomon_scheduler.registers import RING_SIZE, RingEntry
+from gnomon_schemas.blackouts import CalendarSpec
 from gnomon_schemas.templates import TemplateSpec
 
-__all__ = ["KnownObject", "KnownTemplate", "ObjectRegister", "TemplateRegister", "with_ring"]
+__all__ = [
+    "CalendarObjectRegister",
+    "KnownCalendar",
+    "KnownObject",
+    "KnownTemplate",
+    "ObjectRegister",
+    "TemplateRegister",
+    "with_ring",
+]
 
 
 class ObjectRegister(
@@ -36,6 +45,12 @@ class TemplateRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.st
     spec: TemplateSpec
 
 
+class CalendarObjectRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.state.blackout.v1"):
+    """All that is known of one calendar of blackouts."""
+
+    spec: CalendarSpec
+
+
 class KnownObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The part of a register that every process knows of every object: see `object_catalogue`."""
 
@@ -48,6 +63,12 @@ class KnownTemplate(KnownObject, frozen=True, kw_only=True):
     """What shards have to know of a template: all that tasks are made from."""
 
     spec: TemplateSpec
+
+
+class KnownCalendar(KnownObject, frozen=True, kw_only=True):
+    """What shards have to know of a calendar of blackouts: all of it."""
+
+    spec: CalendarSpec
 
 
 def with_ring(reg: ObjectRegister, entry: RingEntry) -> ObjectRegister:
