@@ -133,7 +133,6 @@ RESERVED_IDS = frozenset({"analytics", "bulk"})
 """Words that stand where a task id would in a path, so no task may be called so."""
 
 NOT_YET = {
-    "template_id": None,
     "lateness_slo_seconds": None,
     "notify": (),
 }

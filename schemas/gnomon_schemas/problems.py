@@ -25,6 +25,9 @@ class Code(StrEnum):
     MISSING_COMMAND_ID = "missing_command_id"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     NOT_FOUND = "not_found"
+    TEMPLATE_NOT_FOUND = "template_not_found"
+    TEMPLATE_INACTIVE = "template_inactive"
+    SUBSCRIPTION_REQUIRED = "subscription_required"
     FORBIDDEN = "forbidden"
     ALREADY_EXISTS = "already_exists"
     DELETED = "deleted"
@@ -57,6 +60,9 @@ CATALOGUE: Final[dict[Code, _Entry]] = {
     Code.MISSING_COMMAND_ID: _Entry(422, "The command has no id"),
     Code.IDEMPOTENCY_MISMATCH: _Entry(422, "The idempotency key was used with another body"),
     Code.NOT_FOUND: _Entry(404, "There is no such object"),
+    Code.TEMPLATE_NOT_FOUND: _Entry(404, "There is no such template"),
+    Code.TEMPLATE_INACTIVE: _Entry(409, "The template is not active"),
+    Code.SUBSCRIPTION_REQUIRED: _Entry(403, "The subscription level is too low"),
     Code.FORBIDDEN: _Entry(403, "Not allowed"),
     Code.ALREADY_EXISTS: _Entry(409, "The id is taken"),
     Code.DELETED: _Entry(409, "The id belonged to a deleted task"),

@@ -168,6 +168,7 @@ class TaskSpec(
     schedule: Schedule | None = None
     """None: runs on demand only."""
     template_id: str | None = None
+    """The template that it is made from, which gives what the body leaves out. Cannot be changed."""
     priority: Priority = Priority.MEDIUM
     pool: str | None = None
     tags: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ __all__ = [
     "Validator",
     "changed_fields",
     "check_config",
+    "check_given",
     "check_patch",
     "compile_schema",
     "parse_create",
@@ -92,9 +93,10 @@ def parse_update(
     values, errors = _decode(merged)
     values = {name: value for name, value in values.items() if not same_value(value, getattr(current, name))}
     values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
-    if "task_type" in values:
-        message = f"cannot be changed after creation; it is {current.task_type!r}"
-        wrong.append(FieldError(pointer="#/task_type", code=Code.INVALID, message=message))
+    for name in ("task_type", "template_id"):
+        if name in values:
+            message = f"cannot be changed after creation; it is {getattr(current, name) or 'null'!r}"
+            wrong.append(FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message))
     for name in cleared:
         if _FIELDS[name].required:
             wrong.append(
@@ -125,6 +127,15 @@ def changed_fields(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
 def same_value(one: Any, other: Any) -> bool:
     """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
     return _same(_plain(one), _plain(other))
+
+
+def check_given(data: bytes, *, default_timezone: str) -> None:
+    """What can be said of the body of a new task that leaves some of it to a template: every field that is given, by
+    itself. Raises Refused with every error."""
+    _, errors = stored_fields(
+        read_object(data), now_ms=None, created_at_ms=0, default_timezone=default_timezone
+    )
+    refuse(errors)
 
 
 def stored_fields(

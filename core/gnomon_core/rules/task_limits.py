@@ -211,6 +211,7 @@ CHECKS: Final[dict[str, Check]] = {
     "description": _description,
     "task_type": _id,
     "config": _config,
+    "template_id": _id,
     "pool": _id,
     "tags": _tags,
     "metadata": _metadata,

@@ -74,7 +74,8 @@ def message_schema(message: Message) -> Schema:
     _, below = components([message.struct], "#/$defs/{name}")
     root = below.pop(message.struct.__name__)
     if message.struct in READ_BACK:
-        root = patch_of(below, root, message.struct) if message.patch else input_of(root, message.struct)
+        given = input_of(root, message.struct)
+        root = patch_of(below, root, message.struct) if message.patch else given
     head = {"$schema": DIALECT, "$id": f"urn:gnomon:schema:{message.name}", "title": message.name}
     whole = {**head, **{key: value for key, value in root.items() if key != "title"}}
     used = _used(root, below)
@@ -102,7 +103,15 @@ _STATUS_WORDS: Final = (
 def input_of(spec: Schema, kind: type[msgspec.Struct]) -> Schema:
     """The schema of what callers send of a task or another object: what only the system sets may be there."""
     ignored = {name: dict(set_by_system(name)) for name in sorted(READ_BACK[kind])}
-    return {**spec, "properties": {**spec["properties"], **ignored}}
+    whole = {**spec, "properties": {**spec["properties"], **ignored}}
+    return _or_from_template(whole) if kind is TaskSpec else whole
+
+
+def _or_from_template(task: Schema) -> Schema:
+    """A task that names a template may leave out what others have to say."""
+    named = {"required": ["template_id"], "properties": {"template_id": {"type": "string"}}}
+    alternatives = [{"required": task["required"]}, named]
+    return {**{key: value for key, value in task.items() if key != "required"}, "anyOf": alternatives}
 
 
 def patch_of(below: Mapping[str, Schema], spec: Schema, kind: type[msgspec.Struct] = TaskSpec) -> Schema:
@@ -127,7 +136,8 @@ def patch_of(below: Mapping[str, Schema], spec: Schema, kind: type[msgspec.Struc
             properties[name] = {**schema, "anyOf": [*schema["anyOf"], partial]}
         else:
             properties[name] = _or_null(schema)
-    return {key: value for key, value in {**whole, "properties": properties}.items() if key != "required"} | {
+    optional = {key: value for key, value in whole.items() if key not in ("required", "anyOf")}
+    return {**optional, "properties": properties} | {
         "description": "What is given replaces what is in force (RFC 7396); null takes a field back to its default."
     }
 

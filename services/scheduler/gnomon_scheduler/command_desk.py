@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from gnomon_core.rules.templating import named_template
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.telemetry import LogEvent
@@ -108,6 +109,12 @@ class CommandDesk:
         coming = islice(self.commands, _COMMANDS_A_TURN)
         await holidays_at_hand(received.command.data for received in coming)
         await read_past(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
+        templates = {
+            ("template", name)
+            for received in islice(self.commands, _COMMANDS_A_TURN)
+            if (name := _template_of(received.command)) is not None
+        }
+        await self._catalogue.look_up(templates)
 
     def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
         """Decide what waits, at `now_ms`: every slot up to then has been handed out.
@@ -400,6 +407,14 @@ class CommandDesk:
             acks = [(reply.received.ack_subject, b"+ACK") for reply in replies]
             await self._bus.send_all(answers + acks)
             self._book.measures.answered(time.monotonic() - self._begun)
+
+
+def _template_of(command: Command) -> str | None:
+    """The template that a new task is to be made from; None where it names none that could be there."""
+    if (command.kind, command.verb) != ("task", "create"):
+        return None
+    name = named_template(command.data)
+    return name if name is not None and is_id(name) else None
 
 
 def _shortened(found: Problem) -> Problem:

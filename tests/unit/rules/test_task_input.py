@@ -140,7 +140,7 @@ def test_an_unknown_field_is_named_with_what_is_allowed() -> None:
         ({"max_consecutive_failures": 0}, Code.INVALID, "#/max_consecutive_failures"),
         ({"lateness_slo_seconds": 1}, Code.UNSUPPORTED, "#/lateness_slo_seconds"),
         ({"notify": [{"type": "file"}]}, Code.UNSUPPORTED, "#/notify"),
-        ({"template_id": "t"}, Code.UNSUPPORTED, "#/template_id"),
+        ({"template_id": "_t"}, Code.INVALID_ID, "#/template_id"),
     ],
 )
 def test_each_single_fault_is_refused_with_its_code(fields: dict[str, Any], code: Code, pointer: str) -> None:

@@ -19,6 +19,7 @@ from gnomon_core.rules.workless import check_reminder
 from gnomon_core.timing import check_jitter, next_fire
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.from_template import may_set_price
 from gnomon_scheduler.decisions.own_changes import unfailed
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
@@ -140,7 +141,7 @@ def _change(
     fields += ("paused_until",) if pause.until_ms != old.paused_until_ms else ()
     if not fields and change.ended == old.ended:
         return Decision(old, [unchanged(old, command, around)])
-    _check_change(old, spec, fields, around)
+    _check_change(old, spec, fields, command, around)
     decision = Decision(old)
     moved = "schedule" in fields or change.reopens
     reschedules = moved or "paused" in fields or ends
@@ -185,7 +186,9 @@ def _change(
     return decision
 
 
-def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], around: Surroundings) -> None:
+def _check_change(
+    old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], command: Command, around: Surroundings
+) -> None:
     check_not_final(resting_status(old))
     if "task_type" in fields:
         raise Refused(
@@ -196,6 +199,13 @@ def _check_change(old: TaskRegister, spec: TaskSpec, fields: tuple[str, ...], ar
                 code=Code.INVALID,
                 message=f"is {old.spec.task_type!r} for good; {spec.task_type!r} needs a task of its own",
             ),
+        )
+    if "credits_per_run" in fields and old.spec.template_id is not None and not may_set_price(command):
+        message = f"are those of the template {old.spec.template_id!r}: only an admin may change them"
+        raise Refused(
+            Code.FORBIDDEN,
+            f"#/credits_per_run: {message}",
+            FieldError(pointer="#/credits_per_run", code=Code.FORBIDDEN, message=message),
         )
     if "config" in fields:
         check_type(spec, around.types)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gnomon_core.rules.task_input import changed_fields, parse_create
 from gnomon_core.rules.task_type import check_type
+from gnomon_core.rules.templating import named_template
 from gnomon_core.rules.workless import check_reminder
 from gnomon_core.timing import check_fires, check_jitter
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.from_template import body_of_new_task, body_of_same_task
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.views import view
@@ -25,7 +27,10 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
         return _create_again(task, command, around)
     now_ms = around.now_ms
     spec = parse_create(
-        command.data, now_ms=now_ms, created_at_ms=now_ms, default_timezone=around.default_timezone
+        body_of_new_task(command, around),
+        now_ms=now_ms,
+        created_at_ms=now_ms,
+        default_timezone=around.default_timezone,
     )
     check_type(spec, around.types)
     check_reminder(spec)
@@ -68,8 +73,10 @@ def _create_again(task: TaskState, command: Command, around: Surroundings) -> De
         )
     if command.user is not None and not command.admin and reg.user_id != command.user:
         raise Refused(Code.ALREADY_EXISTS, f"the id {reg.task_id!r} is taken")
+    made_from = reg.spec.template_id
+    again = made_from is not None and named_template(command.data) == made_from
     spec = parse_create(
-        command.data,
+        body_of_same_task(command, reg.spec) if again else command.data,
         now_ms=reg.created_ms,
         created_at_ms=reg.created_ms,
         default_timezone=around.default_timezone,

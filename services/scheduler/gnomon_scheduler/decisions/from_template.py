@@ -1,0 +1,53 @@
+"""The body of a new task that names a template: completed by what this process knows of templates and accounts.
+
+Which templates a turn's commands name is looked up before the turn (`object_catalogue`), so that a caller who was told
+that a template exists finds it here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gnomon_core.rules.templating import completed_body, same_by_template
+from gnomon_scheduler.decisions.command import Command, Surroundings
+from gnomon_scheduler.object_registers import KnownTemplate
+from gnomon_schemas.accounts import Tier
+from gnomon_schemas.codec import encode
+from gnomon_schemas.tasks import TaskSpec
+from gnomon_schemas.templates import TemplateSpec
+
+__all__ = ["body_of_new_task", "body_of_same_task", "may_set_price"]
+
+
+def body_of_new_task(command: Command, around: Surroundings) -> bytes:
+    """The body of a `create`, completed from the template that it names. Raises Refused."""
+
+    def find(template_id: str) -> TemplateSpec | None:
+        known = around.objects.get("template", {}).get(template_id)
+        return known.spec if isinstance(known, KnownTemplate) else None
+
+    return completed_body(
+        command.data,
+        find,
+        tier=_tier(command, around),
+        may_set_price=may_set_price(command),
+        default_timezone=around.default_timezone,
+    )
+
+
+def body_of_same_task(command: Command, spec: TaskSpec) -> bytes:
+    """The body of a `create` of a task that is there and was made from a template. Raises Refused."""
+    fields = {name: getattr(spec, name) for name in TaskSpec.__struct_fields__}
+    return same_by_template(command.data, msgspec.json.decode(encode(fields)))
+
+
+def may_set_price(command: Command) -> bool:
+    """Whether the caller may ask other credits for a run than the template does: a service, or an admin."""
+    return command.user is None or command.admin
+
+
+def _tier(command: Command, around: Surroundings) -> Tier | None:
+    """The tier of the owner; None: a task of the system."""
+    if command.user is None:
+        return None
+    return Tier.FREE
