@@ -201,6 +201,10 @@ def test_a_patch_replaces_the_config_whole_and_null_takes_back_to_the_default() 
     patched = parse_template_patch(
         b'{"default_config": {"a": 1}, "description": "x", "defaults": null}', spec
     )
-    assert (json.loads(bytes(patched.default_config)), patched.description, patched.defaults) == ({"a": 1}, "x", {})
+    assert (json.loads(bytes(patched.default_config)), patched.description, patched.defaults) == (
+        {"a": 1},
+        "x",
+        {},
+    )
     read_back = json.dumps({**WEATHER, "template_id": "weather", "version": 3, "available": True}).encode()
     assert parse_template_patch(read_back, spec) is spec
