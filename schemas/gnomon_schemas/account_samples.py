@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gnomon_schemas import accounts
+from gnomon_schemas import accounts, budgets
 from gnomon_schemas.commands import Outcome
 from gnomon_schemas.events import FieldChange
 
@@ -23,9 +23,6 @@ def _account(**changes: Any) -> accounts.Account:
         user_id=_USER,
         tier=accounts.Tier.PRO,
         limits=accounts.AccountLimits(max_concurrent=4),
-        effective_limits=accounts.AccountLimits(
-            max_tasks=500, runs_per_day=None, min_interval_seconds=60, max_concurrent=4
-        ),
         calendar_reminders=False,
         credited=100.0,
         version=2,
@@ -73,5 +70,44 @@ def account_samples() -> dict[str, msgspec.Struct | dict[str, Any]]:
             reference="invoice 2026-114",
             account=_account(credited=150.0),
         ),
+        "budget_statements": budgets.BudgetStatements(
+            shard=3,
+            epoch=4,
+            statements=(
+                budgets.BudgetStatement(
+                    account=_ACCOUNT,
+                    user=_USER,
+                    n=17,
+                    used=12_000_000,
+                    spend=14_000_000,
+                    units=1,
+                    using=1,
+                    day=20_778,
+                    starts=7,
+                    units_wanted=2,
+                    starts_wanted=2,
+                    micros_wanted=4_000_000,
+                    ahead=16,
+                    ahead_micros=32_000_000,
+                ),
+            ),
+        ),
+        "budget_grants": budgets.BudgetGrants(
+            partition=5,
+            grants=(
+                budgets.BudgetGrant(
+                    account=_ACCOUNT,
+                    user=_USER,
+                    epoch=4,
+                    n=17,
+                    spend=18_000_000,
+                    units=3,
+                    day=20_778,
+                    starts=9,
+                ),
+            ),
+        ),
+        "task_count_question": budgets.TaskCountQuestion(user=_USER),
+        "task_count": budgets.TaskCount(partition=3, tasks=2),
         "outcome.account": Outcome(ok=True, command_id="c21", seq=45, account=_account()),
     }

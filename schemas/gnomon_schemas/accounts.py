@@ -125,8 +125,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     limits: AccountLimits
     """Set for this account; what is left out is the tier's."""
-    effective_limits: AccountLimits
-    """What holds: the account's own limits, else its tier's."""
     calendar_reminders: bool
     """Calendar events of the user (`calendar_service.event.created`) become reminders."""
     credited: float

@@ -10,7 +10,15 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["BudgetGrant", "BudgetGrants", "BudgetStatement", "BudgetStatements", "Shortage", "TaskCount"]
+__all__ = [
+    "BudgetGrant",
+    "BudgetGrants",
+    "BudgetStatement",
+    "BudgetStatements",
+    "Shortage",
+    "TaskCount",
+    "TaskCountQuestion",
+]
 
 Shortage: TypeAlias = Literal["credits", "limit", "busy"]
 """What there is no more of: credits; runs of the day; room for executions in flight, of which some will end."""
@@ -97,6 +105,13 @@ class BudgetGrants(msgspec.Struct, frozen=True, kw_only=True):
     """Where the accounts live."""
     grants: tuple[BudgetGrant, ...]
     """One for each account of which there is something to say."""
+
+
+class TaskCountQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks a user has in the shard that is asked."""
+
+    user: str
+    """Id of the user."""
 
 
 class TaskCount(msgspec.Struct, frozen=True, kw_only=True):

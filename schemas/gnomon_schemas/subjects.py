@@ -34,6 +34,9 @@ __all__ = [
     "CommandSubject",
     "DueSubject",
     "EventSubject",
+    "budget_grants",
+    "budget_register",
+    "budget_statements",
     "calendar_register",
     "cancel_signal",
     "chain",
@@ -63,8 +66,10 @@ __all__ = [
     "run_log",
     "shard_id",
     "shard_register",
+    "task_counts",
     "task_register",
     "task_registers",
+    "usage_register",
     "write",
 ]
 
@@ -254,6 +259,31 @@ def gate_statements(partition: int) -> str:
 def gate_grants(partition: int) -> str:
     """Core subject on which the leader of a shard hears what gates grant it."""
     return f"gnomon.gate.{partition}.grants"
+
+
+def budget_register(partition: int, account: str) -> str:
+    """Stored subject of the register of what every shard may use of a user's credits and limits."""
+    return f"state.budget.{partition}.{account}"
+
+
+def usage_register(partition: int, account: str) -> str:
+    """Stored subject of the register of what a user has used in a shard."""
+    return f"state.usage.{partition}.{account}"
+
+
+def budget_statements(partition: int) -> str:
+    """Core subject on which the leader of a shard hears what others say of the accounts that live there."""
+    return f"gnomon.budget.{partition}.statements"
+
+
+def budget_grants(partition: int) -> str:
+    """Core subject on which the leader of a shard hears what it may use of users' budgets."""
+    return f"gnomon.budget.{partition}.grants"
+
+
+def task_counts(partition: int) -> str:
+    """Core subject on which the leader of a shard tells how many tasks a user, named in the message, has there."""
+    return f"gnomon.budget.{partition}.tasks"
 
 
 def leader_ping(partition: int, epoch: int) -> str:

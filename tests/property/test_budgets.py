@@ -71,7 +71,8 @@ class Budgets(RuleBasedStateMachine):
         """Leaders of every shard, and a budget that nobody has used yet."""
         self.now_ms = 10 * DAY_MS + 5000
         self.credited = credited
-        self.units, self.starts = (units, starts) if self.limited else (None, None)
+        self.units: int | None = units if self.limited else None
+        self.starts: int | None = starts if self.limited else None
         self.stored = encode(BudgetRegister(account=ACCOUNT, user=USER))
         self.budget = self._load()
         self.usages: list[UsageRegister | None] = [None] * SHARDS

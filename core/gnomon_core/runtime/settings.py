@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gnomon_core.rules.account_rules import parse_tier_limits
 from gnomon_schemas.limits import MAX_PARTITIONS
 
 __all__ = [
@@ -92,6 +93,14 @@ def _known_zone(name: str) -> bool:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _tier_limits(text: str) -> bool:
+    try:
+        parse_tier_limits(text)
+    except ValueError:
         return False
     return True
 
@@ -352,6 +361,20 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
         str, Setting(check=_known_zone, allowed="a zone of the IANA database, such as Europe/Berlin")
     ] = "UTC"
     """Time zone of schedules that name none."""
+    tier_limits: Annotated[
+        str,
+        Setting(
+            check=_tier_limits,
+            allowed='JSON such as {"free": {"max_tasks": 20, "runs_per_day": 500, "min_interval_seconds": 60, '
+            '"max_concurrent": 2}}; tiers: free, basic, pro, enterprise',
+        ),
+    ] = ""
+    """What users may do at the most, by the tier of their account; users without one are on the free tier. What is left
+    out is not limited; an account may have limits of its own. The same for every process."""
+    initial_credits: Annotated[float, Setting(least=0, most=1_000_000_000)] = 100.0
+    """Credits that an account begins with. The same for every process."""
+    require_accounts: bool = False
+    """Refuse what users ask for who have no account, rather than treat them as on the free tier."""
     log_level: Annotated[str, Setting(choices=("debug", "info", "warning", "error"))] = "info"
     """Log from this level on."""
     log_format: Annotated[str, Setting(choices=("console", "json"))] = "console"

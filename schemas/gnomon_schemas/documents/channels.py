@@ -293,6 +293,31 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         internal=True,
     ),
     Channel(
+        "budget_statements",
+        subjects.budget_statements(0).replace("0", "{partition}"),
+        "budget_statements",
+        "What a shard uses and wants of users' credits and limits, said to the shard of their accounts.",
+        "send",
+        internal=True,
+    ),
+    Channel(
+        "budget_grants",
+        subjects.budget_grants(0).replace("0", "{partition}"),
+        "budget_grants",
+        "What a shard may use of users' credits and limits.",
+        "send",
+        internal=True,
+    ),
+    Channel(
+        "task_counts",
+        subjects.task_counts(0).replace("0", "{partition}"),
+        "task_count_question",
+        "How many tasks a user has in a shard, asked before one more is made.",
+        "receive",
+        reply="task_count",
+        internal=True,
+    ),
+    Channel(
         "gate_grants",
         subjects.gate_grants(0).replace("0", "{partition}"),
         "gate_grants",
@@ -366,6 +391,9 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "state.pool.<p>.<pool>": "In `TASKS`: what is set of a pool, and which shard holds how many of its units.",
     "state.template.<p>.<template_id>": "In `TASKS`: a template's register. The scheduler's own.",
     "state.blackout.<p>.<calendar_id>": "In `TASKS`: the register of a calendar of blackouts. The scheduler's own.",
+    "state.budget.<p>.<account_id>": "In `TASKS`: what each shard may use of a user's credits and limits. The "
+    "scheduler's own.",
+    "state.usage.<p>.<account_id>": "In `TASKS`: what a user has used in a shard. The scheduler's own.",
     "state.account.<p>.<account_id>": "In `TASKS`: what is set of an account. The scheduler's own.",
     "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "

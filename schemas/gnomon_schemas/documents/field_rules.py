@@ -249,7 +249,9 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     UpdatePool: {"max_in_flight": _between(1, POOL_LIMIT_MAX)},
     Pool: {"version": _COUNT},
     PoolUpdated: {"version": _COUNT},
-    AccountLimits: {name: _between(1 if name != "max_tasks" else 0, LIMIT_MAX) for name in LIMIT_NAMES},
+    AccountLimits: {
+        name: _between(0 if name in {"max_tasks", "runs_per_day"} else 1, LIMIT_MAX) for name in LIMIT_NAMES
+    },
     CreditAccount: {
         "amount": _between(-AMOUNT_MAX, AMOUNT_MAX),
         "note": {"maxLength": NOTE_MAX_CHARS},

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gnomon_schemas import commands, dues, members, signals
+from gnomon_schemas import budgets, commands, dues, members, signals
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.gates import Grants, Statements
@@ -89,6 +89,10 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("scheduler_status", members.SchedulerStatus, "internal"),
     Message("gate_statements", Statements, "internal"),
     Message("gate_grants", Grants, "internal"),
+    Message("budget_statements", budgets.BudgetStatements, "internal"),
+    Message("budget_grants", budgets.BudgetGrants, "internal"),
+    Message("task_count_question", budgets.TaskCountQuestion, "internal"),
+    Message("task_count", budgets.TaskCount, "internal"),
     Message("claim_question", members.ClaimQuestion, "internal"),
     Message("claim_answer", members.ClaimAnswer, "internal"),
 )

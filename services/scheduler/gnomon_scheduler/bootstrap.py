@@ -6,6 +6,7 @@ import os
 import secrets
 from importlib.metadata import version
 
+from gnomon_core.rules.account_rules import account_rules
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.durability import state_durability
@@ -69,6 +70,9 @@ async def bootstrap(
         default_timezone=settings.timezone,
         fingerprint=calendar_fingerprint(),
         partitions=settings.partitions,
+        rules=account_rules(
+            settings.tier_limits, settings.initial_credits, required=settings.require_accounts
+        ),
         cancel_grace_ms=int(settings.cancel_grace * 1000),
         catch_up_rate=settings.catch_up_rate / settings.partitions,
         catch_up_hold_above=settings.catch_up_approval / settings.partitions,

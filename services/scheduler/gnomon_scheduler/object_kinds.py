@@ -7,12 +7,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gnomon_scheduler.decisions.accounts import decide_account, view_account
 from gnomon_scheduler.decisions.calendars import decide_calendar, view_calendar
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.objects import ObjectDecision
 from gnomon_scheduler.decisions.templates import decide_template, view_template
 from gnomon_scheduler.object_registers import (
+    AccountRegister,
     CalendarObjectRegister,
+    KnownAccount,
     KnownCalendar,
     KnownObject,
     KnownTemplate,
@@ -38,5 +41,6 @@ class ObjectKind(NamedTuple):
 KINDS: Final[Mapping[str, ObjectKind]] = {
     "calendar": ObjectKind(CalendarObjectRegister, KnownCalendar, decide_calendar, view_calendar),
     "template": ObjectKind(TemplateRegister, KnownTemplate, decide_template, view_template),
+    "account": ObjectKind(AccountRegister, KnownAccount, decide_account, view_account),
 }
 """By kind, as in the subjects; the kinds of `gnomon_schemas.object_kinds`."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from gnomon_scheduler.registers import RING_SIZE, RingEntry
+from gnomon_schemas.accounts import AccountLimits, Tier
 from gnomon_schemas.blackouts import CalendarSpec
 from gnomon_schemas.templates import TemplateSpec
 
 __all__ = [
+    "AccountRegister",
     "CalendarObjectRegister",
+    "KnownAccount",
     "KnownCalendar",
     "KnownObject",
     "KnownTemplate",
@@ -51,6 +54,17 @@ class CalendarObjectRegister(ObjectRegister, frozen=True, kw_only=True, tag="gno
     spec: CalendarSpec
 
 
+class AccountRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.state.account.v1"):
+    """All that is set of one account. What its user may use of it is in the budget (`budget_registers`)."""
+
+    user_id: str
+    tier: Tier = Tier.FREE
+    limits: AccountLimits = AccountLimits()
+    calendar_reminders: bool = False
+    credited: int = 0
+    """Micros given so far, ever."""
+
+
 class KnownObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The part of a register that every process knows of every object: see `object_catalogue`."""
 
@@ -69,6 +83,14 @@ class KnownCalendar(KnownObject, frozen=True, kw_only=True):
     """What shards have to know of a calendar of blackouts: all of it."""
 
     spec: CalendarSpec
+
+
+class KnownAccount(KnownObject, frozen=True, kw_only=True):
+    """What shards have to know of an account, to decide and to hand out what its user asks for."""
+
+    user_id: str
+    tier: Tier = Tier.FREE
+    limits: AccountLimits = AccountLimits()
 
 
 def with_ring(reg: ObjectRegister, entry: RingEntry) -> ObjectRegister:

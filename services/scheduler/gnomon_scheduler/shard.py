@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
@@ -84,6 +85,8 @@ class ShardOptions:
     """Calendar fingerprint of this process's zone rules and libraries."""
     partitions: int
     """How many shards there are."""
+    rules: AccountRules = OPEN_TO_ALL
+    """What the operator has set for accounts."""
     cancel_grace_ms: int = 10_000
     """How long a running handler may take to answer a cancel."""
     catch_up_rate: float = 0.0
@@ -316,6 +319,7 @@ class Shard(Service):
             default_timezone=self._options.default_timezone,
             fingerprint=self._options.fingerprint,
             cancel_grace_ms=self._options.cancel_grace_ms,
+            rules=self._options.rules,
             objects=self._objects.known,
         )
 

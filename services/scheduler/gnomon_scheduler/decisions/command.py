@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import KnownType
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.object_registers import KnownObject
@@ -48,6 +49,8 @@ class Surroundings(NamedTuple):
     default_timezone: str
     fingerprint: str
     cancel_grace_ms: int
+    rules: AccountRules = OPEN_TO_ALL
+    """What the operator has set for accounts."""
     objects: Mapping[str, Mapping[str, KnownObject]] = _NO_OBJECTS
     """Templates, calendars and accounts of all shards, by kind and id."""
 

@@ -1,0 +1,60 @@
+"""What callers send of an account."""
+
+from __future__ import annotations
+
+import math
+
+from gnomon_core.rules.account_rules import limits_fault
+from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.task_limits import wrong
+from gnomon_schemas.accounts import (
+    AMOUNT_MAX,
+    LIMIT_NAMES,
+    NOTE_MAX_CHARS,
+    AccountLimits,
+    CreateAccount,
+    CreditAccount,
+    UpdateAccount,
+    micros_of,
+)
+from gnomon_schemas.problems import FieldError
+
+__all__ = ["parse_create_account", "parse_credit", "parse_update_account"]
+
+
+def parse_create_account(data: bytes) -> CreateAccount:
+    """The body of `account.create`. Raises Refused with every error."""
+    payload = parse_body(data, CreateAccount)
+    _check_limits(payload.limits)
+    return payload
+
+
+def parse_update_account(data: bytes) -> UpdateAccount:
+    """The body of `account.update`. Raises Refused with every error."""
+    payload = parse_body(data, UpdateAccount)
+    if isinstance(payload.limits, AccountLimits):
+        _check_limits(payload.limits)
+    return payload
+
+
+def parse_credit(data: bytes) -> CreditAccount:
+    """The body of `account.credit`. Raises Refused with every error."""
+    payload = parse_body(data, CreditAccount)
+    errors: list[FieldError] = []
+    amount = payload.amount
+    least = -AMOUNT_MAX if payload.kind == "adjustment" else 0.0
+    if not math.isfinite(amount) or not least <= amount <= AMOUNT_MAX or micros_of(amount) == 0:
+        allowed = f"more than 0, up to {AMOUNT_MAX:,.0f}; an adjustment may be less than 0"
+        errors += wrong("#/amount", f"is {amount:g}; allowed: {allowed}, and at least a millionth")
+    for name in ("note", "reference"):
+        text = getattr(payload, name)
+        if text is not None and len(text) > NOTE_MAX_CHARS:
+            errors += wrong(f"#/{name}", f"has {len(text)} characters; at most {NOTE_MAX_CHARS} are allowed")
+    refuse(errors)
+    return payload
+
+
+def _check_limits(limits: AccountLimits) -> None:
+    faults = {name: limits_fault(name, getattr(limits, name)) for name in LIMIT_NAMES}
+    found = [wrong(f"#/limits/{name}", fault) for name, fault in faults.items() if fault is not None]
+    refuse([error for errors in found for error in errors])
