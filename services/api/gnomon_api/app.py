@@ -33,6 +33,7 @@ from gnomon_api.routes.forecast import FORECAST_ROUTES
 from gnomon_api.routes.history import HISTORY_ROUTES
 from gnomon_api.routes.ledger import LEDGER_ROUTES
 from gnomon_api.routes.pools import POOL_ROUTES
+from gnomon_api.routes.run_logs import RUN_LOG_ROUTES
 from gnomon_api.routes.schedules import SCHEDULE_ROUTES
 from gnomon_api.routes.status import HEALTH_ROUTES, STATUS_ROUTES
 from gnomon_api.routes.tasks import TASK_ROUTES
@@ -48,6 +49,7 @@ API_ROUTES: Final = [
     *TASK_ROUTES,
     *BACKFILL_ROUTES,
     *EXECUTION_ROUTES,
+    *RUN_LOG_ROUTES,
     *EXPLAIN_ROUTES,
     *FORECAST_ROUTES,
     *HISTORY_ROUTES,

@@ -22,6 +22,8 @@ from gnomon_api.measures import ApiMeasures
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
+from gnomon_api.run_log_keeper import RunLogKeeper
+from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.services import ApiServices
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
@@ -109,6 +111,8 @@ async def build(
         window_seconds=settings.audit_window,
     )
     audit_lease = _duty(bus, member_id, "auditor", settings.lease_ttl, auditor)
+    keeper = RunLogKeeper(bus, database, clock, retention_seconds=settings.log_retention)
+    keeper_lease = _duty(bus, member_id, "run_logs", settings.lease_ttl, keeper)
     commander = Commander(bus)
     tasks = TaskViews(database, clock)
     services = ApiServices(
@@ -126,6 +130,7 @@ async def build(
         ),
         executions=ExecutionViews(database, hub),
         analytics=Analytics(database, clock),
+        run_logs=RunLogViews(database, bus, hub, settings.partitions),
         hub=hub,
         cluster=cluster,
         meter=observing.meter,
@@ -154,6 +159,7 @@ async def build(
             commander,
             lease,
             *([audit_lease] if settings.audit_every else []),
+            keeper_lease,
             hub,
             http,
         ]

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
-from gnomon_api.operations import OPERATIONS, OneOf, Operation, Patch, Text
+from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
 from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import components, patch_of, task_input
@@ -121,7 +121,8 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
         content: dict[str, Any] = {"schema": {"type": "string"}}
         media_type = kind.media_type
     else:
-        content, media_type = {"schema": _schema(kind, refs)}, "application/json"
+        shown = kind.kind if isinstance(kind, OrStream) else kind
+        content, media_type = {"schema": _schema(shown, refs)}, "application/json"
     if isinstance(kind, OneOf):
         assert example is not None, f"{name} {status} shows nothing"
         content["examples"] = {title: {"value": one} for title, one in example.items()}
@@ -129,6 +130,8 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
         content["example"] = example
     words = "Stored; its outcome is not there yet" if status == 202 else "Done"
     found: dict[str, Any] = {"description": words, "content": {media_type: content}}
+    if isinstance(kind, OrStream):
+        found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     headers = ["ETag"] if kind in (Task, Pool) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
     if status in (201, 202):
         headers.append("Location")
@@ -201,6 +204,8 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         for kind in (told.body, *told.answers.values()):
             if isinstance(kind, OneOf):
                 kinds.update(kind.kinds)
+            elif isinstance(kind, OrStream):
+                kinds.add(kind.kind)
             elif isinstance(kind, type):
                 kinds.add(kind)
     refs, found = components(kinds, _REF, discriminators=True)

@@ -309,6 +309,20 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("list_task_executions", 200): {"items": [_EXECUTION], "next_cursor": None},
     ("list_executions", 200): {"items": [_EXECUTION], "next_cursor": "WyItcmVjb3JkZWRfYXQiXQ"},
     ("read_execution", 200): _EXECUTION,
+    ("read_run_log", 200): {
+        "items": [
+            {
+                "id": "40-1",
+                "attempt": 1,
+                "at": _AT,
+                "level": "info",
+                "message": "fetched",
+                "details": {"bytes": 512},
+                "executor": "e-1",
+            }
+        ],
+        "next_cursor": None,
+    },
     ("cancel_execution", 202): {**_EXECUTION, "status": "running", "completed_at": None, "result": None},
     ("retry_execution", 202): {
         **_WAITING,

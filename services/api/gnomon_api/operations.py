@@ -23,6 +23,7 @@ from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
+from gnomon_api.run_log_views import LogPage
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
@@ -30,9 +31,10 @@ from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Code, Problem
+from gnomon_schemas.run_logs import LEVELS
 from gnomon_schemas.tasks import Task, TaskSpec
 
-__all__ = ["OPERATIONS", "OneOf", "Operation", "Patch", "Text"]
+__all__ = ["OPERATIONS", "OneOf", "Operation", "OrStream", "Patch", "Text"]
 
 
 class TaskPage(msgspec.Struct):
@@ -87,6 +89,12 @@ class Text(NamedTuple):
     """An answer that is no JSON."""
 
     media_type: str
+
+
+class OrStream(NamedTuple):
+    """An answer that is a stream of server-sent events where that is asked for."""
+
+    kind: type[msgspec.Struct]
 
 
 class Patch(NamedTuple):
@@ -306,6 +314,31 @@ OPERATIONS: Final[dict[str, Operation]] = {
         "executions", {200: ExecutionPage}, params=_list_params(EXECUTION_LISTS), problems=_READ
     ),
     "read_execution": Operation("executions", {200: Execution}, problems=_READ_ONE),
+    "read_run_log": Operation(
+        "executions",
+        {200: OrStream(LogPage)},
+        params=[
+            _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+            _query("cursor", "`next_cursor` of the page before, or the `id` of a line: what comes after it."),
+            _query("attempt", "Of this attempt alone.", type="integer", minimum=1),
+            {
+                "name": "level",
+                "in": "query",
+                "description": "Of these levels. Several with commas.",
+                "style": "form",
+                "explode": False,
+                "schema": {"type": "array", "items": {"type": "string", "enum": [*LEVELS]}},
+            },
+            _query(
+                "follow",
+                "As server-sent events, with those to come: `log` for a line, and `end` when the execution has ended.",
+                enum=["true", "false"],
+                default="false",
+            ),
+        ],
+        headers=("Last-Event-ID",),
+        problems=(*_READ_ONE, Code.INVALID),
+    ),
     "cancel_execution": Operation(
         "executions",
         {202: Execution},

@@ -15,6 +15,7 @@ from gnomon_api.idempotency import Requests
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
+from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.bus import NatsBus
@@ -41,6 +42,7 @@ class ApiServices:
     planner: Planner
     executions: ExecutionViews
     analytics: Analytics
+    run_logs: RunLogViews
     hub: EventHub
     cluster: Cluster
     meter: Meter

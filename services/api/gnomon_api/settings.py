@@ -52,6 +52,8 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
     """The longest `?wait=` of an execution."""
     sse_buffer: Annotated[int, Setting(least=16, most=100_000)] = 2000
     """Events that wait for a slow reader of /events before its connection is cut."""
+    log_retention: Annotated[Seconds, Setting(least=60, most=315_360_000)] = 2_592_000.0
+    """How long the lines that handlers log are kept."""
     audit_every: Annotated[Seconds, Setting(least=0, most=86400)] = 60.0
     """How often one api audits the ledger by itself; 0 does not."""
     audit_window: Annotated[Seconds, Setting(least=60, most=31_622_400)] = 3600.0

@@ -63,8 +63,8 @@ class _AttemptLines:
         self.waiting: list[tuple[int, RunLogLine]] = []
         """Each with its size."""
 
-    def add(self, line: LogLine) -> None:
-        """Number a line, and let it wait."""
+    def add(self, line: LogLine) -> int:
+        """Number a line, and let it wait; its size."""
         self.last += 1
         written = RunLogLine(
             n=self.last,
@@ -74,6 +74,7 @@ class _AttemptLines:
             details=line.details,
         )
         self.waiting.append((line.size, written))
+        return line.size
 
     def take(self) -> list[tuple[int, RunLogLine]]:
         """What fits into one message."""
@@ -136,10 +137,9 @@ class RunLogs(Service):
             return
         if lines.lost:
             words = f"{lines.lost} lines are missing here: NATS did not take them, and there was no more room"
-            lines.add(LogLine(line.at_ms, "warning", words))
+            self._held += lines.add(LogLine(line.at_ms, "warning", words))
             lines.lost = 0
-        lines.add(line)
-        self._held += line.size
+        self._held += lines.add(line)
         self._unsent[id(lines)] = lines
         self._idle.clear()
         self._some.set()

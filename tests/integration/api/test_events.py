@@ -34,6 +34,20 @@ class Listener:
     def __init__(self, response: httpx.Response) -> None:
         self._lines = response.aiter_lines()
 
+    async def next_of(self, event: str) -> dict[str, object]:
+        """The data of the next event, which must be of this name; ids that are no numbers are fine."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(10):
+            async for line in self._lines:
+                if line == "" and "data" in fields:
+                    assert fields["event"] == event, fields
+                    found: dict[str, object] = msgspec.json.decode(fields["data"])
+                    return found
+                name, _, value = line.partition(": ")
+                if name in ("event", "data"):
+                    fields[name] = value
+        raise AssertionError("the stream ended")
+
     async def next(self) -> Sent:
         """The next event; comments are passed over."""
         fields: dict[str, str] = {}

@@ -159,3 +159,32 @@ async def suicide(config: Traced) -> None:
 async def elsewhere(config: dict[str, Any]) -> str:
     """A type of another pool."""
     return "elsewhere"
+
+
+def _log_all(config: dict[str, Any], ctx: Context) -> None:
+    ctx.log.debug("begun", attempt=ctx.attempt)
+    for number in range(config.get("lines", 1)):
+        ctx.log.info("line", number=number, pid=os.getpid())
+    ctx.log.warning("done", odd=object)
+
+
+@task_type("test_logs")
+async def logs(config: dict[str, Any], ctx: Context) -> None:
+    """Log on the handler loop; with `wait`, last until a file is there."""
+    _log_all(config, ctx)
+    while "wait" in config and not Path(config["wait"]).exists():  # noqa: ASYNC110 - a file tells nobody that it is there
+        await asyncio.sleep(0.02)
+    if ctx.attempt < config.get("succeed_at", 1):
+        raise Retry(after=0.1)
+
+
+@task_type("test_logs_thread")
+def logs_in_thread(config: dict[str, Any], ctx: Context) -> None:
+    """Log in a thread."""
+    _log_all(config, ctx)
+
+
+@task_type("test_logs_process", isolation="process")
+def logs_in_process(config: dict[str, Any], ctx: Context) -> None:
+    """Log in a worker process."""
+    _log_all(config, ctx)

@@ -24,6 +24,7 @@ from gnomon_api.http_io import (
     services,
     wait_seconds,
 )
+from gnomon_api.identity import Caller
 from gnomon_api.readmodels.fold import fold_chain
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_api.services import ApiServices
@@ -32,10 +33,11 @@ from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.commands import AcceptedExecution, CancelExecution, RetryExecution
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.subjects import EVENTS_STREAM, chain, partition_of
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["EXECUTION_ROUTES", "CancelReason", "NoFields"]
+__all__ = ["EXECUTION_ROUTES", "CancelReason", "NoFields", "seen_execution"]
 
 _log = structlog.get_logger(__name__)
 
@@ -172,6 +174,14 @@ async def _execution(
     if found is not None and (told is None or _rank(found) >= _rank(told)):
         return found
     return told or accepted or _nothing_known(execution_id)
+
+
+async def seen_execution(api: ApiServices, execution_id: str, who: Caller) -> Execution:
+    """An execution that the caller may see, also one that began just now. Raises Refused, DatabaseAway, BusError."""
+    found = await api.executions.find(execution_id) or await _from_events(api, execution_id)
+    if found is None or not (who.admin or found.user_id == who.user_id):
+        raise Refused(Code.NOT_FOUND, f"there is no execution {execution_id!r}")
+    return found
 
 
 async def _from_events(api: ApiServices, execution_id: str) -> Execution | None:

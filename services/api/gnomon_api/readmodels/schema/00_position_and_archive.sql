@@ -1,8 +1,8 @@
 -- The read models, whole. The migrations must lead to exactly this; a test compares the two.
 --
--- All tables but `requests` and `gnomon_migrations` are written by the projector, in one transaction with the position
--- that they stand for, and can be made anew from `event_archive` and the stream. Times are instants; JSON that is only
--- carried is `json`, which keeps the text as it was, `\u0000` and order of keys included.
+-- All tables but `requests`, `gnomon_migrations` and those of `run_logs` are written by the projector, in one
+-- transaction with the position that they stand for, and can be made anew from `event_archive` and the stream. Times are
+-- instants; JSON that is only carried is `json`, which keeps the text as it was, `\u0000` and order of keys included.
 
 -- How far the read models are. One row; every write of the projector is guarded by it.
 create table projector_position (
