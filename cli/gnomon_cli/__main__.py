@@ -54,6 +54,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return events_command(options, Terminal())
+    if options.command == "logs":
+        from gnomon_cli.logs_command import logs_command
+        from gnomon_cli.terminal import Terminal
+
+        return logs_command(options, Terminal())
     if options.command == "pool":
         from gnomon_cli.pool_commands import pool_command
         from gnomon_cli.terminal import Terminal

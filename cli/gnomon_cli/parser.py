@@ -20,6 +20,7 @@ from gnomon_cli.ledger_parser import (
     add_forecast,
     add_verify,
 )
+from gnomon_cli.logs_parser import add_logs
 from gnomon_cli.parser_flags import add_target_flags, add_tasks_flag
 from gnomon_cli.pool_parser import add_pool
 from gnomon_cli.task_parser import add_task
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     add_task(commands)
     add_events(commands)
+    add_logs(commands)
     add_audit(commands)
     add_backfill(commands)
     add_pool(commands)

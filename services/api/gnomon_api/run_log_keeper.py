@@ -70,7 +70,7 @@ class StoredLine(msgspec.Struct, frozen=True):
 
 
 def lines_of(stored: Stored) -> list[StoredLine]:
-    """The lines of a message. Raises ValueError, msgspec.DecodeError or, nested too deep, RecursionError where it is none.
+    """The lines of a message. Raises ValueError, msgspec.DecodeError, or RecursionError where it is none.
 
     Executors write them, but what stands in the table must be readable whoever wrote it.
     """

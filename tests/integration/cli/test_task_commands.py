@@ -21,6 +21,8 @@ from tests.servers import reachable_folder
 
 pytestmark = pytest.mark.timeout(120)
 
+ROOT = Path(__file__).parents[3]
+
 
 class Shell:
     """Runs commands against one `gnomon up`."""
@@ -67,7 +69,7 @@ class Shell:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shell() -> AsyncIterator[Shell]:
     with reachable_folder() as path:
-        up = RunningUp(path / "data")
+        up = RunningUp(path / "data", "--tasks", "tests.integration.cli.talking", cwd=ROOT)
         await up.start()
         yield Shell(up.data)
         await up.stop()
@@ -223,6 +225,43 @@ async def test_a_run_that_fails_ends_with_1_and_says_why(shell: Shell) -> None:
     said = await shell("task", "run", "fails", "--wait")
     assert said.code == 1
     assert "failed" in said.out
+
+
+async def test_logs_shows_what_a_run_logged_attempt_by_attempt(shell: Shell) -> None:
+    flags = ("--type", "talk", "--config", '{"again": true}', "--attempts", "2")
+    said = await shell("task", "create", "--id", "talks", "--name", "T", *flags)
+    assert said.code == 0, said
+    assert (await shell("logs", "talks")).code == 1
+    assert (await shell("task", "run", "talks", "--wait")).code == 0
+    said = await shell("logs", "talks")
+    assert said.code == 0, said
+    lines = [line[14:] for line in said.out.splitlines() if not line.startswith("--")]
+    assert lines[:4] == [
+        "debug    begun",
+        "info     first  colour=\ufffd[31mred",
+        "         of two lines",
+        "warning  once more",
+    ]
+    assert lines[-1] == "error    over  attempt=2"
+    assert "-- attempt 2, on e-" in said.out
+    errors = await shell("logs", "talks", "--level", "warning", "--json")
+    assert [json.loads(line)["message"] for line in errors.out.splitlines()] == ["once more", "over"]
+    assert "over" not in (await shell("logs", "talks", "--attempt", "1")).out
+    said = await shell("logs", "talks.r-none")
+    assert (said.code, "talks.r-none" in said.err) == (1, True)
+
+
+async def test_logs_follow_ends_with_the_run(shell: Shell) -> None:
+    said = await shell(
+        "task", "create", "--id", "slow", "--name", "S", "--type", "talk", "--config", '{"slow": 5}'
+    )
+    assert said.code == 0, said
+    run = await shell.json("task", "run", "slow")
+    said = await shell("logs", run["execution_id"], "--follow", "--json")
+    assert said.code == 0, said
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["details"]["number"] for line in told if line["message"] == "working"] == list(range(5))
+    assert told[-1]["message"] == "over"
 
 
 async def test_a_task_is_called_done(shell: Shell) -> None:
