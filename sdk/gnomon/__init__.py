@@ -21,6 +21,7 @@ from gnomon.decisions import DoNotRetry, Retry
 from gnomon.errors import GnomonError, NotAnswered
 from gnomon.event_stream import EventStream
 from gnomon.ids import new_id
+from gnomon.live_stream import LiveStream
 from gnomon.schedules import any_of, cron, daily, date_span, holidays, interval, monthly, once, weekly
 from gnomon.task_types import TaskType, task_type
 
@@ -31,6 +32,7 @@ __all__ = [
     "DoNotRetry",
     "EventStream",
     "GnomonError",
+    "LiveStream",
     "Log",
     "NotAnswered",
     "Previous",

@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from gnomon.errors import GnomonError, NotAnswered
 from gnomon.event_stream import EventStream
 from gnomon.ids import new_id
+from gnomon.live_stream import LiveStream, checked_run
 from gnomon_schemas import headers as h
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
@@ -44,7 +45,9 @@ from gnomon_schemas.commands import (
 )
 from gnomon_schemas.limits import COMMAND_MAX, is_id
 from gnomon_schemas.problems import Code, problem
+from gnomon_schemas.run_logs import RunLogLines
 from gnomon_schemas.schedules import Schedule
+from gnomon_schemas.signals import Progress
 from gnomon_schemas.tasks import CatchUp, Overlap, Priority, RetryPolicy, Task
 
 __all__ = ["Client"]
@@ -313,6 +316,20 @@ class Client:
         well. Raises ValueError for a name or an id that cannot be one.
         """
         return EventStream(self._connected(), names, task_id=task_id, after_seq=after_seq)
+
+    def logs(self, task_id: str, run: str | None = None) -> LiveStream[RunLogLines]:
+        """What the handlers of a task log from now on, of one run or of all: `async for told in client.logs("T")`.
+
+        Each message carries some lines of one attempt, as they are stored. Raises ValueError for an id or a run that
+        cannot be one.
+        """
+        subject = subjects.live_log(task_id, checked_run(task_id, run))
+        return LiveStream(self._connected(), subject, RunLogLines)
+
+    def progress(self, task_id: str, run: str | None = None) -> LiveStream[Progress]:
+        """How far the handlers of a task are, from now on, of one run or of all. Raises as `logs`."""
+        subject = subjects.progress(task_id, checked_run(task_id, run))
+        return LiveStream(self._connected(), subject, Progress)
 
     async def _command(
         self,

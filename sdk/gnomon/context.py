@@ -26,7 +26,8 @@ class Previous(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Log(Protocol):
-    """A handler's own log. Lines are kept with the execution; there is a cap on how many."""
+    """A handler's own log. Lines are kept with the execution: up to 1,000 of an attempt and 256 KiB in all, each with a
+    message and details of up to 8 KiB; what is beyond is cut, and says so. A call neither waits nor fails."""
 
     def debug(self, event: str, /, **details: object) -> None:
         """A line for developers."""

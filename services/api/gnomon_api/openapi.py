@@ -131,7 +131,10 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
     words = "Stored; its outcome is not there yet" if status == 202 else "Done"
     found: dict[str, Any] = {"description": words, "content": {media_type: content}}
     if isinstance(kind, OrStream):
-        found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        found["content"]["text/event-stream"] = {
+            "schema": {"type": "string"},
+            "example": kind.stream,
+        }
     headers = ["ETag"] if kind in (Task, Pool) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
     if status in (201, 202):
         headers.append("Location")

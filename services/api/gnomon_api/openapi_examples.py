@@ -17,7 +17,7 @@ from gnomon_schemas.problems import CATALOGUE, Code, FieldError, problem
 from gnomon_schemas.samples import samples
 from gnomon_schemas.schedules import Cron
 
-__all__ = ["ANSWERS", "BODIES", "problem_example"]
+__all__ = ["ANSWERS", "BODIES", "RUN_LOG_STREAM", "problem_example"]
 
 
 def _plain(value: msgspec.Struct) -> Any:
@@ -249,6 +249,20 @@ _SHARD: Final = {
     "next_fire": "2026-11-23T08:00:00.000Z",
 }
 
+_LOG_LINE: Final = {
+    "id": "40-1",
+    "attempt": 1,
+    "at": _AT,
+    "level": "info",
+    "message": "fetched",
+    "details": {"bytes": 512},
+    "executor": "e-1",
+}
+RUN_LOG_STREAM: Final = (
+    f"id: 40-1\nevent: log\ndata: {msgspec.json.encode(_LOG_LINE).decode()}\n\n"
+    f'event: end\ndata: {{"execution_id": "{_EXECUTION["execution_id"]}"}}\n\n'
+)
+"""The same line as a follower gets it, and the end."""
 ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("create_task", 201): _TASK,
     ("create_task", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
@@ -309,20 +323,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("list_task_executions", 200): {"items": [_EXECUTION], "next_cursor": None},
     ("list_executions", 200): {"items": [_EXECUTION], "next_cursor": "WyItcmVjb3JkZWRfYXQiXQ"},
     ("read_execution", 200): _EXECUTION,
-    ("read_run_log", 200): {
-        "items": [
-            {
-                "id": "40-1",
-                "attempt": 1,
-                "at": _AT,
-                "level": "info",
-                "message": "fetched",
-                "details": {"bytes": 512},
-                "executor": "e-1",
-            }
-        ],
-        "next_cursor": None,
-    },
+    ("read_run_log", 200): {"items": [_LOG_LINE], "next_cursor": None},
     ("cancel_execution", 202): {**_EXECUTION, "status": "running", "completed_at": None, "result": None},
     ("retry_execution", 202): {
         **_WAITING,

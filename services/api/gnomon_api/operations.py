@@ -14,6 +14,7 @@ from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
 from gnomon_api.forecasting import ForecastReport
+from gnomon_api.openapi_examples import RUN_LOG_STREAM
 from gnomon_api.planning import DryRun
 from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
@@ -22,8 +23,8 @@ from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
-from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.run_log_views import LogPage
+from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_core.timing import Preview
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
@@ -95,6 +96,8 @@ class OrStream(NamedTuple):
     """An answer that is a stream of server-sent events where that is asked for."""
 
     kind: type[msgspec.Struct]
+    stream: str
+    """An example of it."""
 
 
 class Patch(NamedTuple):
@@ -316,7 +319,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "read_execution": Operation("executions", {200: Execution}, problems=_READ_ONE),
     "read_run_log": Operation(
         "executions",
-        {200: OrStream(LogPage)},
+        {200: OrStream(LogPage, RUN_LOG_STREAM)},
         params=[
             _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
             _query("cursor", "`next_cursor` of the page before, or the `id` of a line: what comes after it."),

@@ -15,7 +15,7 @@ async def talk(config: dict[str, Any], ctx: Context) -> None:
     ctx.log.info("first\nof two lines", colour="\x1b[31mred")
     if config.get("again") and ctx.attempt == 1:
         ctx.log.warning("once more")
-        raise Retry("not yet", after=0.05)
+        raise Retry(after=0.05)
     for number in range(config.get("slow", 0)):
         ctx.log.info("working", number=number)
         await asyncio.sleep(0.2)

@@ -182,6 +182,7 @@ async def logs(config: dict[str, Any], ctx: Context) -> None:
 def logs_in_thread(config: dict[str, Any], ctx: Context) -> None:
     """Log in a thread."""
     _log_all(config, ctx)
+    _ = ctx.progress(1.0, "logged")
 
 
 @task_type("test_logs_process", isolation="process")

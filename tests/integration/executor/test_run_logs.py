@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gnomon import Client
 from gnomon_core.runtime.bus import connect
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode
@@ -54,6 +56,24 @@ async def test_lines_are_kept_in_order_wherever_the_handler_runs(lab: Lab, task_
     started = next(event for event in await lab.chain(due) if isinstance(event, Started))
     assert (told.execution_id, told.user_id, told.attempt) == (due.execution_id, "u1", 1)
     assert (told.executor, told.claim > 0, started.executor) == ("e-logging", True, "e-logging")
+
+
+async def test_another_service_hears_lines_and_progress_as_they_come(lab: Lab) -> None:
+    """Of a process's handler and of a loop's alike, by the client for microservices."""
+    due = make_due("test_logs_thread", {"lines": 2})
+    async with (
+        lab.worker(),
+        Client(lab.url) as client,
+        client.logs(due.task_id, due.run) as logs,
+        client.progress(due.task_id) as progress,
+    ):
+        await lab.emit(due)
+        heard = await asyncio.wait_for(anext(logs), 10)
+        told = await asyncio.wait_for(anext(progress), 10)
+    assert [line.message for line in heard.lines] == ["begun", "line", "line", "done"]
+    assert (told.execution_id, told.fraction, told.message) == (due.execution_id, 1.0, "logged")
+    with pytest.raises(ValueError, match="is not the run"):
+        client.logs(due.task_id, "*")
 
 
 async def test_attempts_are_told_apart_and_one_message_carries_many_lines(lab: Lab) -> None:
