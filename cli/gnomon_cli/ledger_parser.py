@@ -112,7 +112,7 @@ def add_forecast(commands: Any) -> None:
         "--tolerance",
         type=seconds,
         metavar="DURATION",
-        help="how late each task may be (1m): what jitter would do",
+        help="how late a task may be that has no lateness_slo_seconds (1m): what jitter would do",
     )
     forecast.add_argument(
         "--add",

@@ -33,7 +33,8 @@ class HotMinuteView(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     fires: int
     with_jitter: int
-    """What would be left in it if every task were spread over its tolerance."""
+    """What would be left in it if every task were spread over its tolerance: its `lateness_slo_seconds`, else
+    `tolerance` of the request."""
 
 
 class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,8 @@ class Planned(NamedTuple):
 
     schedule: Schedule
     tasks: int
+    tolerance_seconds: float | None = None
+    """So late each may be; None: what is asked for all."""
 
 
 class Forecasting:
@@ -76,11 +79,12 @@ class Forecasting:
     ) -> ForecastReport:
         """What fires in `buckets` spans of `step` seconds from `start` (seconds since 1970, a whole minute) on.
 
-        Of the tasks of a user, or of all. Raises DatabaseAway.
+        Of the tasks of a user, or of all. `tolerance_seconds`: how late a task may be that says nothing itself
+        (`lateness_slo_seconds`). Raises DatabaseAway.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement("planned_schedules"), user_id, timeout=_STATEMENT_SECONDS)
-        planned = [(row["schedule"], row["tasks"]) for row in rows]
+        planned = [(row["schedule"], row["tasks"], row["tolerance"]) for row in rows]
         # Beside the event loop: a million schedules take seconds.
         return await asyncio.to_thread(
             _report, Forecast(start, step, buckets), planned, tuple(besides), tolerance_seconds
@@ -89,14 +93,14 @@ class Forecasting:
 
 def _report(
     forecast: Forecast,
-    planned: list[tuple[str, int]],
+    planned: list[tuple[str, int, float | None]],
     besides: tuple[Planned, ...],
     tolerance_seconds: float,
 ) -> ForecastReport:
-    for text, tasks in planned:
-        forecast.add(_decode_schedule(text), tasks, tolerance_seconds)
-    for schedule, tasks in besides:
-        forecast.add(schedule, tasks, tolerance_seconds)
+    for text, tasks, own in planned:
+        forecast.add(_decode_schedule(text), tasks, tolerance_seconds if own is None else own)
+    for schedule, tasks, own in besides:
+        forecast.add(schedule, tasks, tolerance_seconds if own is None else own)
     buckets = forecast.buckets()
     return ForecastReport(
         from_=format_instant(forecast.start * 1000),

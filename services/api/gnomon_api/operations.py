@@ -179,7 +179,8 @@ _FORECAST_PARAMS: Final = (
     ),
     _query(
         "tolerance",
-        "So many seconds late each task may be, for `with_jitter`; its own jitter where that is longer.",
+        "So many seconds late a task may be that has no `lateness_slo_seconds`, for `with_jitter`; its own jitter "
+        "where that is longer.",
         type="integer",
         minimum=0,
         maximum=86400,

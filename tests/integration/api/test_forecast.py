@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gnomon_schemas.schedules import Cron
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import Story, a_task
 from tests.integration.api.test_explain import store
@@ -55,6 +56,30 @@ async def test_schedules_that_do_not_exist_yet_are_counted_and_not_kept(running:
     (hot,) = found["hot"]
     assert (hot["at"], hot["fires"] - hot["with_jitter"]) == ("2030-03-04T09:00:00.000Z", 400)
     assert await ask(running) == before
+
+
+async def test_a_task_is_spread_over_its_own_tolerance(running: Running) -> None:
+    """Of those at nine that may be ten minutes late a tenth stays in that minute; those that may not, stay all."""
+    story = Story()
+    nine = Cron(expression="0 9 * * *", timezone="UTC")
+    for number in range(20):
+        story.created(a_task(f"forecast-patient-{number}", schedule=nine, lateness_slo_seconds=600.0))
+        story.created(a_task(f"forecast-strict-{number}", schedule=nine, lateness_slo_seconds=30.0))
+    await store(running, story)
+    (hot,) = (await ask(running))["hot"]
+    assert hot["fires"] - hot["with_jitter"] == 18, "half a minute leaves the others in their minute"
+    add = {
+        "add": [
+            {
+                "schedule": {"kind": "cron", "expression": "0 9 * * *"},
+                "tasks": 500,
+                "lateness_slo_seconds": 600,
+            },
+            {"schedule": {"kind": "cron", "expression": "0 9 * * *"}, "tasks": 100},
+        ]
+    }
+    (hot,) = (await ask(running, add))["hot"]
+    assert hot["fires"] - hot["with_jitter"] == 18 + 450
 
 
 @pytest.mark.parametrize(

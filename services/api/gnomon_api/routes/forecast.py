@@ -50,6 +50,8 @@ class PlannedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     schedule: msgspec.Raw
     tasks: int = 1
     """1 to 10,000,000."""
+    lateness_slo_seconds: float | None = None
+    """So late each of them may be, 0 to 86,400; None: `tolerance` of the request."""
 
 
 class ForecastInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +80,11 @@ async def forecast_with(request: HttpRequest) -> HttpResponse:
         at = f"#/add/{index}"
         if not 1 <= one.tasks <= _TASKS_MAX:
             errors.append(_wrong(f"add/{index}/tasks", f"is {one.tasks}; allowed: 1 to {_TASKS_MAX}"))
+        slo = one.lateness_slo_seconds
+        if slo is not None and not 0 <= slo <= _TOLERANCE_MAX:
+            errors.append(
+                _wrong(f"add/{index}/lateness_slo_seconds", f"is {slo:g}; allowed: 0 to {_TOLERANCE_MAX}")
+            )
         schedule, faults = read_input(one.schedule, f"{at}/schedule")
         if schedule is not None:
             schedule, faults = stored_form(
@@ -91,7 +98,7 @@ async def forecast_with(request: HttpRequest) -> HttpResponse:
             faults = [_wrong(f"add/{index}/schedule", "is null; allowed is a schedule")]
         errors += faults
         if schedule is not None:
-            planned.append(Planned(schedule, one.tasks))
+            planned.append(Planned(schedule, one.tasks, slo))
     refuse(errors)
     return await _answer(request, planned)
 

@@ -39,8 +39,9 @@ select task_id, execution_id, count(*) as times from second_endings where task_i
 select execution_id from executions where execution_id = any($1::text[]);
 
 -- name: planned_schedules
--- The schedules that make slots now, and how many tasks have each.
-select schedule::text as schedule, count(*) as tasks from tasks
+-- The schedules that make slots now, how late a run may begin where its task says so, and how many tasks have both.
+select schedule::text as schedule, (task->>'lateness_slo_seconds')::float8 as tolerance, count(*) as tasks
+from tasks
 where base_status = 'scheduled' and deleted_at is null and schedule is not null
   and ($1::text is null or user_id = $1)
-group by 1;
+group by 1, 2;
