@@ -84,6 +84,11 @@ def _run(options: argparse.Namespace) -> int:
         from gnomon_cli.terminal import Terminal
 
         return analytics_command(options, Terminal())
+    if options.command == "ics":
+        from gnomon_cli.feed_command import feed_command
+        from gnomon_cli.terminal import Terminal
+
+        return feed_command(options, Terminal())
     if options.command == "doctor":
         from gnomon_cli.doctor.examination import doctor_command
         from gnomon_cli.terminal import Terminal

@@ -115,6 +115,17 @@ class ApiClient:
         """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `Unreachable`."""
         return self._request("GET", path, params={k: v for k, v in params.items() if v is not None})
 
+    def get_text(self, path: str, **params: str | int | None) -> bytes:
+        """Read what is no JSON. Raises like `get`."""
+        given = {k: v for k, v in params.items() if v is not None}
+        with (
+            self._reached(),
+            self._open(
+                "GET", PREFIX + path, None, given, {"Accept": "*/*"}, timeout=self._timeout
+            ) as response,
+        ):
+            return response.read()
+
     def get_outside(self, path: str) -> Answer:
         """Read what is not under `/api/v1`, as `/health`."""
         return self._request("GET", path, prefix="")

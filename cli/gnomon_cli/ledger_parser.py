@@ -8,7 +8,15 @@ from typing import Any
 from gnomon_cli.parser_flags import add_target_flags
 from gnomon_cli.task_input import seconds
 
-__all__ = ["add_analytics", "add_audit", "add_backfill", "add_events", "add_forecast", "add_verify"]
+__all__ = [
+    "add_analytics",
+    "add_audit",
+    "add_backfill",
+    "add_events",
+    "add_feed",
+    "add_forecast",
+    "add_verify",
+]
 
 
 def add_events(commands: Any) -> None:
@@ -140,3 +148,19 @@ def add_analytics(commands: Any) -> None:
     whose.add_argument("--platform", action="store_true", help="all users' tasks together (admins)")
     analytics.add_argument("--json", action="store_true", help="the report as JSON")
     add_target_flags(analytics)
+
+
+def add_feed(commands: Any) -> None:
+    """Add `gnomon ics`."""
+    feed = commands.add_parser(
+        "ics",
+        help="past runs, coming fires, due dates and reminders as an iCalendar",
+        description="Write an iCalendar of your tasks. Calendar programs subscribe to the same at "
+        "/api/v1/calendar.ics of the api.",
+    )
+    feed.add_argument("--days", type=int, metavar="N", help="so many days back and ahead, 1 to 366 (30)")
+    feed.add_argument("--type", metavar="TYPE", help="tasks of this type alone")
+    feed.add_argument("--tag", help="tasks with this tag alone")
+    feed.add_argument("--user", metavar="ID", help="another user's tasks (admins)")
+    feed.add_argument("--output", "-o", metavar="FILE", help="write it there (standard output)")
+    add_target_flags(feed)

@@ -17,6 +17,7 @@ from gnomon_cli.ledger_parser import (
     add_audit,
     add_backfill,
     add_events,
+    add_feed,
     add_forecast,
     add_verify,
 )
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_verify(commands)
     add_forecast(commands)
     add_analytics(commands)
+    add_feed(commands)
     _add_doctor(commands)
     return parser
 

@@ -68,6 +68,8 @@ def _list(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> in
         tag=options.tag,
         user_id=options.user,
         q=options.query,
+        overdue="true" if options.overdue else None,
+        due_before=shown.instant_given(options.due_before, datetime.now(UTC), ahead=True),
         sort=options.sort,
         limit=options.limit,
         cursor=options.cursor,

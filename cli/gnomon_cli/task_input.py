@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gnomon_cli.errors import UsageError
-from gnomon_cli.shown import DURATION_FORM, read_duration
+from gnomon_cli.shown import DURATION_FORM, instant_given, read_duration
 
 __all__ = ["patch_body", "read_json", "seconds", "task_body"]
 
@@ -29,6 +30,8 @@ _PLAIN = {
     "tag": "tags",
 }
 """Flag to field, where the value goes over as it is."""
+_INSTANTS = {"due": "due_date", "remind": "reminder_time"}
+"""Flag to field, where an instant is given, or how far off it is."""
 
 
 def task_body(options: argparse.Namespace) -> dict[str, Any]:
@@ -71,6 +74,9 @@ def _put_fields(body: dict[str, Any], options: argparse.Namespace) -> None:
             body[field] = value
     if options.config is not None:
         body["config"] = read_json(options.config, "--config")
+    for flag, field in _INSTANTS.items():
+        if (text := getattr(options, flag)) is not None:
+            body[field] = instant_given(text, datetime.now(UTC), ahead=True)
     if options.metadata is not None:
         body["metadata"] = read_json(options.metadata, "--metadata")
     if options.attempts is not None:

@@ -108,6 +108,10 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     create.add_argument("--name", help="what people call it")
     create.add_argument("--config", metavar="JSON|@FILE", help="what the type needs to know")
     create.add_argument("--description", metavar="TEXT")
+    create.add_argument(
+        "--due", metavar="TIME", help="when it is to be done, as 2026-09-21T18:00:00Z, or in 2d"
+    )
+    create.add_argument("--remind", metavar="TIME", help="when to remind people of it, the same")
     when = create.add_argument_group("when it runs (a task without any of them runs on demand only)")
     when.add_argument("--cron", metavar="EXPR", help="as '*/5 * * * *'")
     when.add_argument("--every", type=seconds, metavar="DURATION", help="as 30s, 5m, 2h, 1d")
@@ -145,6 +149,8 @@ def _add_list(verbs: Any) -> None:
     listing.add_argument("--tag")
     listing.add_argument("--user")
     listing.add_argument("--query", "-q", metavar="TEXT", help="in name or description")
+    listing.add_argument("--overdue", action="store_true", help="due before now, and not done")
+    listing.add_argument("--due-before", metavar="TIME", help="as 2026-09-21T18:00:00Z, or in 2d")
     listing.add_argument("--sort", metavar="FIELD", help="as name, or -created_at")
     listing.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
     listing.add_argument("--cursor", help="go on where the last list ended")

@@ -31,7 +31,7 @@ Where several statuses hold, the first of this order is shown: cancelled, comple
 scheduled, pending. A deleted task has no status of its own: it is gone for its users.
 
 Written by `python -m gnomon_schemas.generate` from `gnomon_schemas.lifecycle`, which the scheduler decides by. The
-database refuses, in `tasks.status`, what is not on a way through this table; numbers are of the rules of the
+database refuses, in `status_changes`, what this table does not have; numbers are of the rules of the
 task domain.
 
 {table(("status", "meaning"), ([f"`{status}`", words] for status, words in _WORDS.items()))}

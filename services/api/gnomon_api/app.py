@@ -24,6 +24,7 @@ from gnomon_api.http_io import API, BODY_MAX, HttpRequest, HttpResponse, problem
 from gnomon_api.openapi import openapi
 from gnomon_api.routes.analytics import ANALYTICS_ROUTES
 from gnomon_api.routes.backfills import BACKFILL_ROUTES
+from gnomon_api.routes.calendar_feed import FEED_ROUTES
 from gnomon_api.routes.catch_up import CATCH_UP_ROUTES
 from gnomon_api.routes.commands import RefusedOutcome, read_command
 from gnomon_api.routes.events import read_events
@@ -55,6 +56,7 @@ API_ROUTES: Final = [
     *HISTORY_ROUTES,
     *LEDGER_ROUTES,
     *SCHEDULE_ROUTES,
+    *FEED_ROUTES,
     *STATUS_ROUTES,
     *CATCH_UP_ROUTES,
     *POOL_ROUTES,

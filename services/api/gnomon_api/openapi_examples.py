@@ -278,6 +278,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "command_id": "0193a4e3",
                 "trace_id": "0af7651916cd43dd8448eb211c80319c",
                 "changes": [{"field": "priority", "old": "medium", "new": "high"}],
+                "status_reason": None,
                 "seq": 57,
             }
         ],
@@ -454,6 +455,10 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
         "read_models": {"sequence": 42, "time": _AT},
         "event_readers": 1,
     },
+    (
+        "calendar_feed",
+        200,
+    ): "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Gnomon//tasks//EN\r\nBEGIN:VEVENT\r\n…",
     ("read_events", 200): 'id: 42\nevent: task.executed\ndata: {"type":"gnomon.task.executed.v1", …}\n\n',
 }
 """Answers by operation and status; where there are several, each with a name."""

@@ -10,6 +10,7 @@ import msgspec
 from gnomon_api.analytics import PlatformAnalytics, TaskAnalytics
 from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
+from gnomon_api.calendar_feed import FEED_DAYS_DEFAULT, FEED_DAYS_MAX, FEED_FILTERS
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
@@ -157,6 +158,7 @@ _FILTER_WORDS: Final = {
     "priority": "Its lane.",
     "q": "Text in its name or description.",
     "template_id": "The template that it was made from.",
+    "overdue": "Due before now and neither completed nor cancelled.",
     "metadata": "Members of its metadata, each as a parameter of its own: `metadata.team=finance`. The value is "
     "compared as text, and as the number, true, false or null that it spells. Several values with commas.",
     "created_after": "Created after this instant.",
@@ -438,6 +440,22 @@ OPERATIONS: Final[dict[str, Operation]] = {
         problems=(*_WRITE, Code.FORBIDDEN, Code.VERSION_MISMATCH),
     ),
     "read_command": Operation("commands", {200: CommandView}, problems=_READ_ONE),
+    "calendar_feed": Operation(
+        "schedules",
+        {200: Text("text/calendar")},
+        params=[
+            _query(
+                "days",
+                "How many days back and ahead.",
+                type="integer",
+                minimum=1,
+                maximum=FEED_DAYS_MAX,
+                default=FEED_DAYS_DEFAULT,
+            ),
+            *(one for one in _list_params(TASK_LISTS) if one["name"] in FEED_FILTERS),
+        ],
+        problems=_READ,
+    ),
     "read_events": Operation(
         "events",
         {200: Text("text/event-stream")},

@@ -33,6 +33,7 @@ __all__ = [
     "Page",
     "Sort",
     "contains_filter",
+    "flag_filter",
     "instant_filter",
     "instant_sort",
     "metadata_filter",
@@ -176,6 +177,16 @@ def contains_filter(condition: str) -> Filter:
         return f"%{escaped}%"
 
     return Filter(condition, read, {"type": "string"})
+
+
+def flag_filter(condition: str) -> Filter:
+    """A filter that is asked for with `true`, and otherwise left out."""
+
+    def read(name: str, text: str) -> None:
+        if text != "true":
+            raise _refused(name, f"is {text[:80]!r}; allowed: true")
+
+    return Filter(condition, read, {"type": "boolean", "const": True})
 
 
 def metadata_filter(condition: str) -> Filter:

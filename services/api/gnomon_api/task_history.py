@@ -39,6 +39,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None
     changes: tuple[FieldChange, ...]
     """A value of more than 64 KiB is told by its size alone, as `{"omitted_bytes": n}`."""
+    status_reason: str | None
+    """Why the status changed, where it did: the verb or what the caller gave as reason, or why the task changed by
+    itself."""
     seq: int
     """Of the event in the log."""
 
@@ -97,6 +100,7 @@ def _shown(row: Row) -> HistoryEntry:
         command_id=row["command_id"],
         trace_id=row["trace_id"],
         changes=_decode_changes(row["changes"]),
+        status_reason=row["status_reason"],
         seq=row["seq"],
     )
 

@@ -13,6 +13,7 @@ from gnomon_api.identity import Caller
 from gnomon_api.queries import (
     Lists,
     contains_filter,
+    flag_filter,
     instant_filter,
     instant_sort,
     metadata_filter,
@@ -48,6 +49,7 @@ TASK_LISTS: Final = Lists(
         "created_before": instant_filter("tasks_with_created_before"),
         "due_after": instant_filter("tasks_with_due_after"),
         "due_before": instant_filter("tasks_with_due_before"),
+        "overdue": flag_filter("tasks_overdue"),
         "next_run_before": instant_filter("tasks_with_next_run_before"),
     },
     sorts={

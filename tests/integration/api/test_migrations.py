@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +16,8 @@ from gnomon_api.readmodels.migrate import MigrationError, apply, migrate, migrat
 from gnomon_api.readmodels.statements import schema_sql
 from gnomon_api.readmodels.writer import Connection
 from gnomon_core.runtime.embedded import EmbeddedPostgres
+from gnomon_schemas.lifecycle import TRANSITIONS
+from gnomon_schemas.tasks import TaskStatus
 
 DESCRIPTIONS = (
     """select table_name, column_name, data_type, is_nullable, column_default, generation_expression
@@ -61,6 +65,49 @@ async def test_the_migrations_lead_to_the_schema(fresh: str) -> None:
     await connection.close()
     assert len(shapes[0][0]) > 80
     assert shapes[0] == shapes[1]
+
+
+async def test_the_database_has_the_changes_of_status_that_the_table_has(fresh: str) -> None:
+    """Each pair of statuses goes in if and only if the lifecycle tells of it."""
+    await migrate(fresh)
+    connection = await asyncpg.connect(fresh)
+    taken = set()
+    for number, (old, new) in enumerate(product(TaskStatus, TaskStatus)):
+        with contextlib.suppress(asyncpg.CheckViolationError):
+            await connection.execute(
+                "insert into status_changes values ($1, 't', null, $2, $3, 'x', now())",
+                number,
+                old.value,
+                new.value,
+            )
+            taken.add((old, new))
+    await connection.close()
+    assert taken == {(one.old, one.new) for one in TRANSITIONS if one.told}
+
+
+async def test_changes_of_status_of_before_come_from_the_archive(fresh: str) -> None:
+    steps = migrations()
+    before = [step for step in steps if step.name != "status_changes"]
+    (of_changes,) = (step for step in steps if step.name == "status_changes")
+    connection = await asyncpg.connect(fresh)
+    await apply(connection, before[: of_changes.version - 1])
+    await connection.execute("create table archive_now partition of event_archive default")
+    payload = (
+        '{"type":"gnomon.task.status_changed.v1","task_id":"t","old_status":"scheduled","new_status":"%s",'
+        '"reason":"%s","changed_at":"2026-11-21T09:00:00.000Z"}'
+    )
+    for seq, (new, reason) in enumerate([("paused", "pause"), ("running", "no"), ("failed", "\\u0000")], 1):
+        await connection.execute(
+            "insert into event_archive values ($1, now(), 'task.status_changed.0.t._', '{}', $2)",
+            seq,
+            (payload % (new, reason)).encode(),
+        )
+    await apply(connection, steps)
+    rows = await connection.fetch(
+        "select seq, task_id, command_id, old_status, new_status, reason from status_changes"
+    )
+    await connection.close()
+    assert [tuple(row) for row in rows] == [(1, "t", None, "scheduled", "paused", "pause")]
 
 
 async def test_each_migration_is_applied_once_whoever_comes_first(fresh: str) -> None:

@@ -182,7 +182,7 @@ def _change(
         runs=() if cancelled else task.flights,
     )
     decision.events.insert(0, told)
-    note_status(decision, old, reg, change.reason, around)
+    note_status(decision, old, reg, change.reason, command, around)
     return decision
 
 

@@ -44,7 +44,12 @@ def unchanged(reg: TaskRegister, command: Command, around: Surroundings) -> Unch
 
 
 def note_status(
-    decision: Decision, old: TaskRegister, new: TaskRegister, reason: str, around: Surroundings
+    decision: Decision,
+    old: TaskRegister,
+    new: TaskRegister,
+    reason: str,
+    command: Command,
+    around: Surroundings,
 ) -> None:
     """Tell of a status that is another one after the change. Raises Refused where there is no such change."""
     before, after = resting_status(old), resting_status(new)
@@ -53,6 +58,7 @@ def note_status(
         decision.events.append(
             StatusChanged(
                 **about(old, around),
+                command_id=command_id(command),
                 old_status=before,
                 new_status=after,
                 reason=reason,

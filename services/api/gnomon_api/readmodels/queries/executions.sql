@@ -57,3 +57,9 @@ group by wanted.task_id, wanted.prefix;
 select distinct scheduled_for from executions
 where task_id = $1 and scheduled_for >= $2 and scheduled_for < $3
   and trigger in ('schedule', 'backfill', 'retry') and status in ('completed', 'queued', 'running', 'retrying');
+
+-- name: calendar_runs
+-- The newest runs of some tasks that have started since an instant, for a calendar.
+select execution_id, task_id, status, started_at, completed_at, error from executions
+where task_id = any($1::text[]) and recorded_at >= $2::timestamptz and started_at is not null
+order by recorded_at desc, execution_id desc limit $3;

@@ -1,6 +1,11 @@
 -- name: changes_shown
--- What a change is shown from. Only those since the task was made: its id may have been another task's before.
-select seq, what, version, at, user_id, command_id, trace_id, changes from task_history
+-- What a change is shown from, and why the status changed where it did. Only those since the task was made: its id may
+-- have been another task's before.
+select seq, what, version, at, user_id, command_id, trace_id, changes,
+       (select why.reason from status_changes as why
+        where why.task_id = $1 and (why.seq = task_history.seq or why.command_id = task_history.command_id)
+        order by why.seq limit 1) as status_reason
+from task_history
 where task_id = $1
   and seq >= coalesce((select max(seq) from task_history where task_id = $1 and what = 'created'), 0);
 

@@ -60,6 +60,10 @@ due_date > $1::timestamptz;
 -- Due before an instant.
 due_date < $1::timestamptz;
 
+-- name: tasks_overdue
+-- Due before now, and not done.
+due_date < now() and base_status not in ('completed', 'cancelled');
+
 -- name: tasks_with_next_run_before
 -- Next slot before an instant.
 next_run_time < $1::timestamptz;

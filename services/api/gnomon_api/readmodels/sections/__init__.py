@@ -27,6 +27,7 @@ from gnomon_api.readmodels.sections.history import HistorySection
 from gnomon_api.readmodels.sections.pools import PoolSection
 from gnomon_api.readmodels.sections.rollups import RollupSection
 from gnomon_api.readmodels.sections.spans import SpanSection
+from gnomon_api.readmodels.sections.status_changes import StatusChangeSection
 from gnomon_api.readmodels.sections.tasks import TaskSection
 
 __all__ = ["READ_MODELS", "all_sections"]
@@ -39,6 +40,7 @@ def all_sections() -> list[Section]:
         ExecutionSection(),
         SpanSection(),
         HistorySection(),
+        StatusChangeSection(),
         PoolSection(),
         CommandSection(),
         RollupSection(),
