@@ -188,6 +188,11 @@ class AccountEvent(ObjectEvent, frozen=True, kw_only=True):
         """See `ObjectEvent`."""
         return self.account_id
 
+    @property
+    def object_version(self) -> int:
+        """See `ObjectEvent`."""
+        return self.account.version
+
 
 class AccountCreated(AccountEvent, frozen=True, kw_only=True, tag="gnomon.account.created.v1"):
     """An account exists: by a command, or because its user spent the first credits."""

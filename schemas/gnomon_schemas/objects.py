@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gnomon_schemas.events import FieldChange
+
 __all__ = ["ObjectEvent"]
 
 
@@ -26,3 +28,15 @@ class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", g
     def object_id(self) -> str:
         """Id of the object within its kind."""
         raise NotImplementedError
+
+    @property
+    def object_version(self) -> int:
+        """Version of the object after it."""
+        version: int = getattr(self, "version")  # noqa: B009 - most kinds have such a field, the base has not
+        return version
+
+    @property
+    def object_changes(self) -> tuple[FieldChange, ...]:
+        """What is another than before, where the event tells."""
+        changes: tuple[FieldChange, ...] = getattr(self, "changes", ())
+        return changes

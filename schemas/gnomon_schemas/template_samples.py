@@ -59,6 +59,8 @@ def template_samples() -> dict[str, msgspec.Struct | dict[str, Any]]:
             changes=(FieldChange(field="required_subscription_level", old=Tier.FREE, new=Tier.BASIC),),
             template=_template(2),
         ),
-        "template.deleted": templates.TemplateDeleted(**event, version=3, deleted_at=_AT),
+        "template.deleted": templates.TemplateDeleted(
+            **event, version=3, deleted_at=_AT, template=_template(2)
+        ),
         "outcome.template": Outcome(ok=True, command_id="c8", seq=45, template=_template(), created=True),
     }

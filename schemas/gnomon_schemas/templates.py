@@ -123,3 +123,5 @@ class TemplateDeleted(_TemplateEvent, frozen=True, kw_only=True, tag="gnomon.tem
     """A template was deleted. Tasks made from it stay as they are."""
 
     deleted_at: str
+    template: Template
+    """What it was last."""

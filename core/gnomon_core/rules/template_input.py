@@ -29,6 +29,7 @@ from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
 __all__ = [
     "DEFAULTS_ALLOWED",
     "changed_template_fields",
+    "check_template_patch",
     "field_path",
     "parse_template",
     "parse_template_patch",
@@ -63,6 +64,14 @@ def parse_template(data: bytes) -> TemplateSpec:
 def parse_template_patch(data: bytes, current: TemplateSpec) -> TemplateSpec:
     """The spec after a merge patch; `current` itself when the patch changes nothing. Null takes a field back to its
     default. Raises Refused with every error."""
+    values, cleared = check_template_patch(data)
+    changed = msgspec.structs.replace(current, **_kept(values), **{name: _default(name) for name in cleared})
+    return changed if changed_template_fields(current, changed) else current
+
+
+def check_template_patch(data: bytes) -> tuple[dict[str, Any], set[str]]:
+    """What can be said of a merge patch without the template: the fields that it sets, and those that it takes back to
+    their default. Raises Refused with every error."""
     patch = _without_system_fields(data)
     cleared = {name for name, raw in patch.items() if name in _FIELDS and bytes(raw) == b"null"}
     values, errors = _decode({name: raw for name, raw in patch.items() if name not in cleared})
@@ -70,8 +79,7 @@ def parse_template_patch(data: bytes, current: TemplateSpec) -> TemplateSpec:
         if _FIELDS[name].required:
             errors += wrong(f"#/{name}", "this field may not be null")
     refuse(errors + _check(values))
-    changed = msgspec.structs.replace(current, **_kept(values), **{name: _default(name) for name in cleared})
-    return changed if changed_template_fields(current, changed) else current
+    return values, cleared
 
 
 def changed_template_fields(old: TemplateSpec, new: TemplateSpec) -> tuple[str, ...]:

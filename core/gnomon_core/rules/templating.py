@@ -22,6 +22,7 @@ from gnomon_core.rules.task_input import check_given
 from gnomon_core.rules.template_input import field_path
 from gnomon_schemas.accounts import Tier
 from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.tasks import TaskSpec
 from gnomon_schemas.templates import TemplateSpec
 
 __all__ = ["completed_body", "merged_body", "named_template", "same_by_template"]
@@ -105,16 +106,18 @@ def merged_body(data: bytes, template_id: str, spec: TemplateSpec, *, may_set_pr
     return msgspec.json.encode(body)
 
 
-def same_by_template(data: bytes, current: Mapping[str, Any]) -> bytes:
+def same_by_template(data: bytes, current: TaskSpec) -> bytes:
     """The body that a caller gives once more for a task that is there: completed from the task itself.
 
     The template may have changed since, or be gone; whether the caller asks for the same does not depend on it. So
-    what is left out counts as what the task has. `current`: the task's fields as JSON values. Raises Refused.
+    what is left out counts as what the task has. Raises Refused.
     """
     given = check_object_text(data)
+    fields = {name: getattr(current, name) for name in TaskSpec.__struct_fields__}
     config = given.get("config", {})
-    merged = merge_patch(current["config"], config) if isinstance(config, dict) else config
-    return msgspec.json.encode({**current, **given, "config": merged})
+    if isinstance(config, dict):
+        config = merge_patch(msgspec.json.decode(current.config), config)
+    return msgspec.json.encode({**fields, **given, "config": config})
 
 
 def _at_template(code: Code, message: str) -> Refused:

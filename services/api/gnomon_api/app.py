@@ -38,6 +38,7 @@ from gnomon_api.routes.run_logs import RUN_LOG_ROUTES
 from gnomon_api.routes.schedules import SCHEDULE_ROUTES
 from gnomon_api.routes.status import HEALTH_ROUTES, STATUS_ROUTES
 from gnomon_api.routes.tasks import TASK_ROUTES
+from gnomon_api.routes.templates import TEMPLATE_ROUTES
 from gnomon_api.services import ApiServices
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import trace_id_of
@@ -60,6 +61,7 @@ API_ROUTES: Final = [
     *STATUS_ROUTES,
     *CATCH_UP_ROUTES,
     *POOL_ROUTES,
+    *TEMPLATE_ROUTES,
     read_command,
     read_events,
 ]

@@ -27,6 +27,7 @@ from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.services import ApiServices
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
+from gnomon_api.template_views import TemplateViews
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.durability import state_durability
@@ -115,6 +116,7 @@ async def build(
     keeper_lease = _duty(bus, member_id, "run_logs", settings.lease_ttl, keeper)
     commander = Commander(bus)
     tasks = TaskViews(database, clock)
+    templates = TemplateViews(database)
     services = ApiServices(
         settings=settings,
         version=_version(),
@@ -125,8 +127,9 @@ async def build(
         requests=Requests(database),
         projection=projection,
         tasks=tasks,
+        templates=templates,
         planner=Planner(
-            tasks, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
+            tasks, templates, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
         ),
         executions=ExecutionViews(database, hub),
         analytics=Analytics(database, clock),

@@ -18,11 +18,18 @@ from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
 from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
-from gnomon_schemas.documents.json_schema import components, patch_of, task_input
+from gnomon_schemas.documents.json_schema import (
+    components,
+    input_of,
+    patch_name,
+    patch_of,
+    task_input,
+)
 from gnomon_schemas.limits import ID_PATTERN, USER_ID_MAX_CHARS
 from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import CATALOGUE, Code, Problem
 from gnomon_schemas.tasks import Task, TaskSpec, TaskStatus
+from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["OPERATIONS", "openapi"]
 
@@ -31,6 +38,7 @@ _PATCH: Final = "TaskPatch"
 _BODY_REQUIRED: Final = (
     *("create_task", "patch_task", "put_task", "backfill_task"),
     *("preview_schedule", "decide_catch_up", "patch_pool"),
+    *("create_template", "patch_template", "put_template"),
 )
 """Operations whose body may not be left out."""
 _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -135,7 +143,9 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
             "schema": {"type": "string"},
             "example": kind.stream,
         }
-    headers = ["ETag"] if kind in (Task, Pool) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
+    headers = (
+        ["ETag"] if kind in (Task, Pool, Template) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
+    )
     if status in (201, 202):
         headers.append("Location")
     if headers:
@@ -174,7 +184,7 @@ def _schema(kind: Any, refs: Mapping[Any, Any]) -> Any:
     if isinstance(kind, OneOf):
         return {"oneOf": [refs[one] for one in kind.kinds]}
     if isinstance(kind, Patch):
-        return {"$ref": _REF.format(name=_PATCH)}
+        return {"$ref": _REF.format(name=patch_name(kind.kind))}
     return kind if isinstance(kind, dict) else refs[kind]
 
 
@@ -207,7 +217,7 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         for kind in (told.body, *told.answers.values()):
             if isinstance(kind, OneOf):
                 kinds.update(kind.kinds)
-            elif isinstance(kind, OrStream):
+            elif isinstance(kind, OrStream | Patch):
                 kinds.add(kind.kind)
             elif isinstance(kind, type):
                 kinds.add(kind)
@@ -221,6 +231,12 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         "and `running`, ask for nothing.",
     }
     found[TaskSpec.__name__] = task_input(spec, with_id=True)
+    found["TaskFromTemplate"] = {
+        key: value for key, value in found[TaskSpec.__name__].items() if key != "anyOf"
+    } | {"description": "The body of a new task, of which what it leaves out comes from the template."}
+    template = found[TemplateSpec.__name__]
+    found[patch_name(TemplateSpec)] = patch_of(found, template, TemplateSpec)
+    found[TemplateSpec.__name__] = input_of(template, TemplateSpec)
     # In an event an attempt has begun; an execution may still wait for its first.
     found["Execution"]["properties"]["attempt"] |= {
         "minimum": 0,

@@ -48,7 +48,8 @@ _HOURS: Final = [
     HourSums(datetime(2026, 11, 20, 9, tzinfo=UTC), "http_request", 58, 1, 1, 0, 12_000, 0, 0, 60),
     HourSums(datetime(2026, 11, 21, 9, tzinfo=UTC), "http_request", 60, 0, 0, 0, 11_000, 0, 0, 60),
 ]
-_CREATED: Final = samples()["task.created"]
+_SAMPLES: Final = samples()
+_CREATED: Final = _SAMPLES["task.created"]
 assert isinstance(_CREATED, Created)
 _A_TASK: Final = _CREATED.task
 _TASK: Final[dict[str, Any]] = msgspec.json.decode(encode(_A_TASK))
@@ -220,6 +221,10 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "no_limit": {"max_in_flight": None},
         "pause": {"paused": True},
     },
+    "create_template": {"daily_weather": _SAMPLES["command.template.create"]},
+    "patch_template": {"for_pro_users": {"required_subscription_level": "pro"}},
+    "put_template": {"not_to_be_used": {"is_active": False}},
+    "instantiate_template": {"what_it_asks_for": {"config": {"params": {"location": "Berlin"}}}},
     "retry_execution": {"empty": {}},
     "preview_schedule": {
         "the_next_two": {
@@ -236,6 +241,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 }
 """Bodies by operation, each with a name."""
 
+_TEMPLATE: Final[dict[str, Any]] = msgspec.json.decode(encode(_SAMPLES["outcome.template"]))["template"]
 _POOL: Final = {"pool": "mail", "max_in_flight": 20, "paused": False, "version": 2, "updated_at": _AT}
 _POOL_WORK: Final = {"executors": 2, "capacity": 40, "waiting": 7, "pending": 0, "in_flight": 20}
 _SHARD: Final = {
@@ -319,6 +325,28 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
             *("backfill_task", "cancel_backfill"),
         )
     },
+    **{(f"{verb}_template", 200): _TEMPLATE for verb in ("create", "patch", "put")},
+    ("create_template", 201): _TEMPLATE,
+    ("read_template", 200): {**_TEMPLATE, "available": True},
+    ("list_templates", 200): {"items": [{**_TEMPLATE, "available": True}], "next_cursor": None},
+    ("template_history", 200): {
+        "items": [
+            {
+                "version": 2,
+                "at": _AT,
+                "what": "updated",
+                "user_id": "u1",
+                "command_id": "c8",
+                "trace_id": None,
+                "changes": [{"field": "required_subscription_level", "old": "free", "new": "basic"}],
+                "seq": 45,
+            }
+        ],
+        "next_cursor": None,
+    },
+    ("instantiate_template", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
+    ("instantiate_template", 201): {**_TASK, "template_id": _TEMPLATE["template_id"]},
+    **{(f"{verb}_template", 202): _PENDING for verb in ("create", "patch", "put", "delete", "instantiate")},
     ("execute_task", 200): _EXECUTION,
     ("execute_task", 202): _WAITING,
     ("list_task_executions", 200): {"items": [_EXECUTION], "next_cursor": None},

@@ -27,6 +27,7 @@ from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.run_log_views import LogPage
 from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.task_views import TASK_LISTS
+from gnomon_api.template_views import TEMPLATE_LISTS, TemplatePage, TemplateView
 from gnomon_core.timing import Preview
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
 from gnomon_schemas.events import EVENT_TYPES
@@ -35,6 +36,7 @@ from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Code, Problem
 from gnomon_schemas.run_logs import LEVELS
 from gnomon_schemas.tasks import Task, TaskSpec
+from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["OPERATIONS", "OneOf", "Operation", "OrStream", "Patch", "Text"]
 
@@ -102,7 +104,9 @@ class OrStream(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A body that is a merge patch of a task."""
+    """A body that is a merge patch of a task or another object."""
+
+    kind: type[msgspec.Struct] = TaskSpec
 
 
 class OneOf(NamedTuple):
@@ -159,6 +163,9 @@ _FILTER_WORDS: Final = {
     "q": "Text in its name or description.",
     "template_id": "The template that it was made from.",
     "overdue": "Due before now and neither completed nor cancelled.",
+    "subscription_level": "Open to this subscription level; the caller's own where it is left out.",
+    "category": "What it is grouped by.",
+    "include_inactive": "Inactive ones too, for admins.",
     "metadata": "Members of its metadata, each as a parameter of its own: `metadata.team=finance`. The value is "
     "compared as text, and as the number, true, false or null that it spells. Several values with commas.",
     "created_after": "Created after this instant.",
@@ -204,6 +211,9 @@ _READ: Final = (Code.INVALID, Code.UNAVAILABLE)
 _READ_ONE: Final = (Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.UNAVAILABLE)
 _BODY: Final = (Code.NOT_JSON, Code.INVALID, Code.UNKNOWN_FIELD, Code.TOO_LARGE)
 _WRITE: Final = (*_BODY, Code.INVALID_ID, Code.UNAVAILABLE, Code.UNREADABLE_STATE)
+_BY_TEMPLATE: Final = (
+    *(Code.TEMPLATE_NOT_FOUND, Code.TEMPLATE_INACTIVE, Code.SUBSCRIPTION_REQUIRED, Code.FORBIDDEN),
+)
 _SPEC: Final = (Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED)
 _OF_TASK: Final = (Code.NOT_FOUND, Code.INVALID_STATE)
 _CHANGE: Final = (*_WRITE, *_OF_TASK, Code.VERSION_MISMATCH)
@@ -224,12 +234,23 @@ _DRY_RUN: Final = _query(
 )
 _TASK_OR_PLAN: Final = OneOf((Task, DryRun))
 _OBJECT: Final = {"type": "object"}
+_FROM_TEMPLATE: Final = {"$ref": "#/components/schemas/TaskFromTemplate"}
 
 
 def _act(body: Any) -> Operation:
     """A command whose body is its payload."""
     return Operation(
         "tasks", {200: Task, **_PENDING}, body, headers=_KEY + _MATCH, problems=(*_CHANGE, *_ONCE)
+    )
+
+
+def _patch_template() -> Operation:
+    return Operation(
+        "templates",
+        {200: Template, **_PENDING},
+        Patch(TemplateSpec),
+        headers=_MATCH,
+        problems=(*_WRITE, Code.NOT_FOUND, Code.FORBIDDEN, Code.VERSION_MISMATCH),
     )
 
 
@@ -240,7 +261,7 @@ def _patch() -> Operation:
         Patch(),
         params=[_DRY_RUN],
         headers=_MATCH,
-        problems=(*_CHANGE, *_SPEC),
+        problems=(*_CHANGE, *_SPEC, Code.FORBIDDEN),
     )
 
 
@@ -251,7 +272,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         TaskSpec,
         params=[_DRY_RUN],
         headers=_KEY,
-        problems=(*_WRITE, *_SPEC, *_ONCE, Code.ALREADY_EXISTS, Code.DELETED),
+        problems=(*_WRITE, *_SPEC, *_ONCE, *_BY_TEMPLATE, Code.ALREADY_EXISTS, Code.DELETED),
     ),
     "list_tasks": Operation("tasks", {200: TaskPage}, params=_list_params(TASK_LISTS), problems=_READ),
     "read_task": Operation(
@@ -432,6 +453,42 @@ OPERATIONS: Final[dict[str, Operation]] = {
         problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.UNAVAILABLE, Code.UNREADABLE_STATE, Code.NOT_FOUND),
     ),
     "list_pools": Operation("pools", {200: PoolPage}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)),
+    "list_templates": Operation(
+        "templates",
+        {200: TemplatePage},
+        params=_list_params(TEMPLATE_LISTS),
+        problems=(*_READ, Code.FORBIDDEN),
+    ),
+    "create_template": Operation(
+        "templates",
+        {201: Template, 200: Template, **_PENDING},
+        TemplateSpec,
+        headers=_KEY,
+        problems=(*_WRITE, *_ONCE, Code.FORBIDDEN, Code.ALREADY_EXISTS, Code.DELETED),
+    ),
+    "read_template": Operation("templates", {200: TemplateView}, problems=_READ_ONE),
+    "patch_template": _patch_template(),
+    "put_template": _patch_template(),
+    "delete_template": Operation(
+        "templates", {204: None, **_PENDING}, headers=_MATCH, problems=(*_GONE, Code.FORBIDDEN)
+    ),
+    "template_history": Operation(
+        "templates",
+        {200: HistoryPage},
+        params=[
+            _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+            _query("cursor", "`next_cursor` of the page before."),
+        ],
+        problems=(*_READ, Code.FORBIDDEN),
+    ),
+    "instantiate_template": Operation(
+        "templates",
+        {201: Task, 200: _TASK_OR_PLAN, **_PENDING},
+        _FROM_TEMPLATE,
+        params=[_DRY_RUN],
+        headers=_KEY,
+        problems=(*_WRITE, *_SPEC, *_ONCE, *_BY_TEMPLATE, Code.ALREADY_EXISTS, Code.DELETED),
+    ),
     "patch_pool": Operation(
         "pools",
         {200: Pool, **_PENDING},

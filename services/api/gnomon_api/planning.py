@@ -17,9 +17,11 @@ from gnomon_api.cluster import Cluster
 from gnomon_api.idempotency import new_id
 from gnomon_api.identity import Caller
 from gnomon_api.task_views import TaskViews
+from gnomon_api.template_views import TemplateViews
 from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.rules.task_type import check_type, resolve
+from gnomon_core.rules.templating import completed_body, named_template, same_by_template
 from gnomon_core.rules.transitions import Asked, asked, check_not_final
 from gnomon_core.rules.versions import check_version
 from gnomon_core.rules.workless import check_reminder
@@ -52,11 +54,18 @@ class Planner:
     """Answers dry runs. Raises DatabaseAway where the answer depends on a task and Postgres is away."""
 
     def __init__(
-        self, tasks: TaskViews, cluster: Cluster, clock: Clock, *, timezone: str, finished_ttl: float
+        self,
+        tasks: TaskViews,
+        templates: TemplateViews,
+        cluster: Cluster,
+        clock: Clock,
+        *,
+        timezone: str,
+        finished_ttl: float,
     ) -> None:
         """`timezone` is the one that schedules without a zone get; `finished_ttl` is for how many seconds the id of a
         deleted task stays taken."""
-        self._tasks = tasks
+        self._tasks, self._templates = tasks, templates
         self._cluster = cluster
         self._clock = clock
         self._timezone = timezone
@@ -68,7 +77,7 @@ class Planner:
         present = None if task_id is None else await self._tasks.find(task_id)
         if present is not None and not self._is_free_again(present, now_ms):
             return await self._create_again(body, present, caller, now_ms)
-        spec = self._parse_create(body, now_ms)
+        spec = self._parse_create(await self._completed(body, caller), now_ms)
         check_type(spec, self._cluster.known_types)
         check_reminder(spec)
         check_jitter(spec.schedule, now_ms // 1000)
@@ -125,13 +134,30 @@ class Planner:
             )
         if not (caller.admin or task.user_id == caller.user_id):
             raise Refused(Code.ALREADY_EXISTS, f"the id {task.task_id!r} is taken")
-        fields = changed_fields(_spec_of(task), self._parse_create(body, instant_ms(task.created_at)))
+        spec = _spec_of(task)
+        if spec.template_id is not None and named_template(body) == spec.template_id:
+            body = same_by_template(body, spec)
+        fields = changed_fields(spec, self._parse_create(body, instant_ms(task.created_at)))
         if fields:
             raise Refused(
                 Code.ALREADY_EXISTS,
                 f"there is a task {task.task_id!r} already, and it differs in {', '.join(fields)}",
             )
         return await self._planned(_course(task), task, (), now_ms)
+
+    async def _completed(self, body: bytes, caller: Caller) -> bytes:
+        """The body, completed from the template that it names. Raises Refused."""
+        template_id = named_template(body)
+        if template_id is None:
+            return body
+        found = {template_id: await self._templates.spec(template_id)}
+        return completed_body(
+            body,
+            found.get,
+            tier=await self._templates.tier_of(caller.user_id),
+            may_set_price=caller.admin,
+            default_timezone=self._timezone,
+        )
 
     def _is_free_again(self, task: Task, now_ms: int) -> bool:
         return task.deleted_at is not None and now_ms - instant_ms(task.deleted_at) >= self._taken_ms

@@ -18,6 +18,7 @@ from gnomon_api.projection import Projection
 from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
+from gnomon_api.template_views import TemplateViews
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.health import Check
@@ -39,6 +40,7 @@ class ApiServices:
     requests: Requests
     projection: Projection
     tasks: TaskViews
+    templates: TemplateViews
     planner: Planner
     executions: ExecutionViews
     analytics: Analytics

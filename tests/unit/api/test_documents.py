@@ -67,7 +67,8 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_what_is_strict_on_input_is_strict_in_the_document(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["TaskSpec"]["additionalProperties"] is False
-    assert set(schemas["TaskSpec"]["required"]) == {"name", "task_type"}
+    plain, from_template = schemas["TaskSpec"]["anyOf"]
+    assert (set(plain["required"]), from_template["required"]) == ({"name", "task_type"}, ["template_id"])
     assert schemas["Cron"]["properties"]["kind"]["const"] == "cron"
     assert schemas["TaskSpec"]["properties"]["schedule"]["discriminator"]["propertyName"] == "kind"
 
@@ -115,7 +116,7 @@ def test_every_answer_with_a_body_under_the_prefix_has_an_example_that_fits(docu
 
 def test_problems_are_told_by_code_and_status(document: dict[str, Any]) -> None:
     told = document["paths"]["/api/v1/tasks"]["post"]["responses"]
-    assert set(told) == {"200", "201", "202", "400", "409", "413", "422", "500", "503"}
+    assert set(told) == {"200", "201", "202", "400", "403", "404", "409", "413", "422", "500", "503"}
     for status, answer in told.items():
         content = answer["content"].get("application/problem+json")
         if content is not None:

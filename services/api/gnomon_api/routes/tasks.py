@@ -24,26 +24,36 @@ from gnomon_api.http_io import (
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_api.task_pasts import TaskPasts
 from gnomon_core.rules.decoding import parse_body, read_object
-from gnomon_core.rules.task_input import check_patch, parse_create
+from gnomon_core.rules.task_input import check_given, check_patch, parse_create
+from gnomon_core.rules.templating import named_template
 from gnomon_core.rules.transitions import wanted_status
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_schemas.commands import CancelTask, CompleteTask, DeleteTask, Outcome, PauseTask, ResumeTask
 from gnomon_schemas.tasks import Task
 
-__all__ = ["TASK_ROUTES"]
+__all__ = ["TASK_ROUTES", "make_task"]
 
 
 @post("/tasks")
 async def create_task(request: HttpRequest) -> HttpResponse:
-    """Create a task; under an id of the caller's choice where the body names one. With `?dry_run=true` nothing is
-    stored, and the answer tells what would be."""
+    """Create a task; under an id of the caller's choice where the body names one. What a body with `template_id` leaves
+    out comes from that template. With `?dry_run=true` nothing is stored, and the answer tells what would be."""
+    return await make_task(request, body_of(await request.body()))
+
+
+async def make_task(request: HttpRequest, body: bytes) -> HttpResponse:
+    """What `create_task` answers for a body."""
     no_params(request, "dry_run")
     dry_run = flag(request, "dry_run")
-    api, body = services(request), body_of(await request.body())
+    api = services(request)
     await holidays_at_hand([body])
     now_ms = api.clock.now_ms()
     # Whether a `once` lies in the past is for the shard's clock to say, not for this one.
-    parse_create(body, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone)
+    if named_template(body) is None:
+        parse_create(body, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone)
+    else:
+        # What is missing, and what does not fit, is for the shard to say: it knows the template.
+        check_given(body, default_timezone=api.settings.timezone)
     chosen = _chosen_id(body)
     if dry_run:
         return json_response(await api.planner.create(body, chosen, caller(request)))

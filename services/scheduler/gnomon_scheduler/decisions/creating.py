@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gnomon_core.rules.task_input import changed_fields, parse_create
 from gnomon_core.rules.task_type import check_type
-from gnomon_core.rules.templating import named_template
+from gnomon_core.rules.templating import named_template, same_by_template
 from gnomon_core.rules.workless import check_reminder
 from gnomon_core.timing import check_fires, check_jitter
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
-from gnomon_scheduler.decisions.from_template import body_of_new_task, body_of_same_task
+from gnomon_scheduler.decisions.from_template import body_of_new_task
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.views import view
@@ -76,7 +76,7 @@ def _create_again(task: TaskState, command: Command, around: Surroundings) -> De
     made_from = reg.spec.template_id
     again = made_from is not None and named_template(command.data) == made_from
     spec = parse_create(
-        body_of_same_task(command, reg.spec) if again else command.data,
+        same_by_template(command.data, reg.spec) if again else command.data,
         now_ms=reg.created_ms,
         created_at_ms=reg.created_ms,
         default_timezone=around.default_timezone,

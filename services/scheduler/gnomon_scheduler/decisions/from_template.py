@@ -6,17 +6,13 @@ that a template exists finds it here.
 
 from __future__ import annotations
 
-import msgspec
-
-from gnomon_core.rules.templating import completed_body, same_by_template
+from gnomon_core.rules.templating import completed_body
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.object_registers import KnownTemplate
 from gnomon_schemas.accounts import Tier
-from gnomon_schemas.codec import encode
-from gnomon_schemas.tasks import TaskSpec
 from gnomon_schemas.templates import TemplateSpec
 
-__all__ = ["body_of_new_task", "body_of_same_task", "may_set_price"]
+__all__ = ["body_of_new_task", "may_set_price"]
 
 
 def body_of_new_task(command: Command, around: Surroundings) -> bytes:
@@ -33,12 +29,6 @@ def body_of_new_task(command: Command, around: Surroundings) -> bytes:
         may_set_price=may_set_price(command),
         default_timezone=around.default_timezone,
     )
-
-
-def body_of_same_task(command: Command, spec: TaskSpec) -> bytes:
-    """The body of a `create` of a task that is there and was made from a template. Raises Refused."""
-    fields = {name: getattr(spec, name) for name in TaskSpec.__struct_fields__}
-    return same_by_template(command.data, msgspec.json.decode(encode(fields)))
 
 
 def may_set_price(command: Command) -> bool:

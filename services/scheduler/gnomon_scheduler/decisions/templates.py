@@ -101,7 +101,9 @@ def _delete(reg: TemplateRegister, command: Command, around: Surroundings) -> Ob
         updated_ms=around.now_ms,
         deleted_ms=around.now_ms,
     )
-    event = TemplateDeleted(**_about(gone, command, around), deleted_at=format_instant(around.now_ms))
+    event = TemplateDeleted(
+        **_about(gone, command, around), deleted_at=format_instant(around.now_ms), template=view_template(reg)
+    )
     return ObjectDecision(gone, event)
 
 

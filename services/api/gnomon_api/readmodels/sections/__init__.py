@@ -24,11 +24,13 @@ from gnomon_api.readmodels.section import Section
 from gnomon_api.readmodels.sections.commands import CommandSection
 from gnomon_api.readmodels.sections.executions import ExecutionSection
 from gnomon_api.readmodels.sections.history import HistorySection
+from gnomon_api.readmodels.sections.object_history import ObjectHistorySection
 from gnomon_api.readmodels.sections.pools import PoolSection
 from gnomon_api.readmodels.sections.rollups import RollupSection
 from gnomon_api.readmodels.sections.spans import SpanSection
 from gnomon_api.readmodels.sections.status_changes import StatusChangeSection
 from gnomon_api.readmodels.sections.tasks import TaskSection
+from gnomon_api.readmodels.sections.templates import TemplateSection
 
 __all__ = ["READ_MODELS", "all_sections"]
 
@@ -42,6 +44,8 @@ def all_sections() -> list[Section]:
         HistorySection(),
         StatusChangeSection(),
         PoolSection(),
+        ObjectHistorySection(),
+        TemplateSection(),
         CommandSection(),
         RollupSection(),
     ]

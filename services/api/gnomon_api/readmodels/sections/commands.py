@@ -14,6 +14,8 @@ from gnomon_api.readmodels.section import Change, Handler, Section
 from gnomon_api.readmodels.table import Mode, TableWrite
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
+from gnomon_schemas.object_kinds import object_event_name
+from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.pools import PoolUpdated
 
 __all__ = ["CommandSection"]
@@ -44,7 +46,7 @@ class CommandSection(Section):
 
     @override
     def listens(self) -> Iterable[tuple[type, Handler]]:
-        return [(ev.Event, self._of_task), (PoolUpdated, self._of_pool)]
+        return [(ev.Event, self._of_task), (PoolUpdated, self._of_other), (ObjectEvent, self._of_other)]
 
     @override
     def begin(self) -> None:
@@ -71,7 +73,7 @@ class CommandSection(Section):
             stored.seq,
         )
 
-    def _of_pool(self, stored: Stored, event: PoolUpdated) -> None:
+    def _of_other(self, stored: Stored, event: PoolUpdated | ObjectEvent) -> None:
         command_id = event.command_id
         if command_id is UNSET or command_id in self._rows:
             return
@@ -81,7 +83,7 @@ class CommandSection(Section):
             maybe_text(event.changed_by),
             None,
             "ok",
-            "updated",
+            "updated" if isinstance(event, PoolUpdated) else object_event_name(event),
             None,
             as_instant(event.occurred_at),
             stored.seq,
