@@ -10,8 +10,11 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant, parse_slot_run, slot_run
 from gnomon_schemas.codec import cloud_event_headers, encode
+from gnomon_schemas.object_kinds import OBJECT_KINDS, object_event_name
+from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.pools import PoolUpdated
 from gnomon_schemas.problems import Code, problem
+from gnomon_schemas.samples import samples
 from gnomon_schemas.schedules import Interval, Schedule
 from gnomon_schemas.subjects import TASK_RUN, event, partition_of
 from gnomon_schemas.tasks import (
@@ -89,8 +92,11 @@ def a_task(task_id: str, *, at_ms: int = START_MS, **changes: Any) -> Task:
     return Task(**{**fields, **changes})
 
 
-def subject_of(told: ev.Event | PoolUpdated) -> str:
+def subject_of(told: ev.Event | PoolUpdated | ObjectEvent) -> str:
     """The stored subject of an event."""
+    if isinstance(told, ObjectEvent):
+        kind = str(told.__struct_config__.tag).split(".")[1]
+        return event(kind, object_event_name(told), told.partition, told.object_id, TASK_RUN)
     if isinstance(told, PoolUpdated):
         return event("pool", "updated", told.partition, told.pool, TASK_RUN)
     run = getattr(told, "run", None) or TASK_RUN
@@ -105,7 +111,7 @@ class Story:
         self.now_ms = at_ms
         self._seq = first_seq
 
-    def tell(self, told: ev.Event | PoolUpdated, *, traceparent: str | None = None) -> Stored:
+    def tell(self, told: ev.Event | PoolUpdated | ObjectEvent, *, traceparent: str | None = None) -> Stored:
         """Keep one event; returns it as stored."""
         headers = cloud_event_headers(
             told, ce_id=f"e{self._seq}", source="gnomon/test", traceparent=traceparent
@@ -127,6 +133,15 @@ class Story:
         return self.tell(
             PoolUpdated(pool=pool, partition=0, occurred_at=self.now, updated_at=self.now, **told)
         )
+
+    def objects_changed(self, name: str) -> None:
+        """Every event of every kind of object, as the samples have it, by commands that are called after `name`."""
+        for kind, messages in OBJECT_KINDS.items():
+            for event_name in messages.events:
+                told = samples()[f"{kind}.{event_name}"]
+                assert isinstance(told, ObjectEvent)
+                command_id = f"{kind}-{event_name}-{name}"
+                self.tell(msgspec.structs.replace(told, occurred_at=self.now, command_id=command_id))
 
     def common(self, task: Task, command_id: str | None = None) -> dict[str, Any]:
         """What every event carries."""

@@ -325,6 +325,8 @@ def a_long_story() -> list[Stored]:
         story.pool_updated(
             f"p{turn % 3}", max_in_flight=turn + 1, version=turn // 3 + 1, command_id=f"p{turn}"
         )
+        if turn % 5 == 0:
+            story.objects_changed(f"o{turn}")
         story.now_ms += 4 * 3600 * 1000
     story.deleted(tasks[3], command_id="d3")
     story.status_changed(tasks[4], "scheduled", "paused")
