@@ -288,6 +288,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Slots that may still be handed out before `max_runs` is reached; None: any number."""
     backfills: tuple[Backfill, ...] = ()
     """Spans of the past that are being run."""
+    lateness_slo_broken_since: str | None = None
+    """Since when slots start later than `lateness_slo_seconds` allows; None: they do not."""
     created_at: str
     updated_at: str
     deleted_at: str | None

@@ -43,6 +43,7 @@ class Leader:
         cancel_grace_ms: int = 10_000,
         catch_up_rate: float = 0.0,
         catch_up_hold_above: float = 0.0,
+        lateness_quiet_ms: int = 600_000,
         name: str = "leader",
     ) -> None:
         self.name = f"{name}-{secrets.token_hex(3)}"
@@ -57,6 +58,7 @@ class Leader:
             cancel_grace_ms=cancel_grace_ms,
             catch_up_rate=catch_up_rate,
             catch_up_hold_above=catch_up_hold_above,
+            lateness_quiet_ms=lateness_quiet_ms,
         )
         self._alive = False
         self.bus: TrapBus

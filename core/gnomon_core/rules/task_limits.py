@@ -228,6 +228,7 @@ CHECKS: Final[dict[str, Check]] = {
     "concurrency_limit": _key_limit,
     "rate_limit": _rate,
     "unique_for_seconds": _expires,
+    "lateness_slo_seconds": _expires,
     **{name: _only(default) for name, default in NOT_YET.items()},
 }
 """Field of a TaskSpec to its check. A field without one is right as soon as its type is."""

@@ -203,6 +203,19 @@ class Metric(Enum):
         "Those of them that wait for an operator's word.",
         processes=_SCHEDULER,
     )
+    LATENESS_SLO_SLOTS = MetricSpec(
+        "gnomon_lateness_slo_slots_total",
+        "counter",
+        "Slots of tasks with a lateness objective, by whether they started in time: the share that is late burns it.",
+        ("task_type", "verdict"),
+        processes=_SCHEDULER,
+    )
+    LATENESS_SLO_BROKEN = MetricSpec(
+        "gnomon_lateness_slo_broken",
+        "gauge",
+        "Tasks of the shards led here whose lateness objective is broken.",
+        processes=_SCHEDULER,
+    )
     SHARD_TAKEOVERS = MetricSpec(
         "gnomon_shard_takeovers_total", "counter", "Shards taken over.", processes=_SCHEDULER
     )

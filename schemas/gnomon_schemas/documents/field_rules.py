@@ -148,6 +148,7 @@ _TASK: Final[Mapping[str, Rule]] = {
     "concurrency_limit": _between(1, limits.KEY_LIMIT_MAX),
     "unique_for_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
     "max_consecutive_failures": _between(1, limits.FAILURES_MAX),
+    "lateness_slo_seconds": {"exclusiveMinimum": 0, "maximum": limits.SPAN_MAX_SECONDS},
 }
 _PATHS: Final[Rule] = {"maxItems": limits.TEMPLATE_FIELDS_MAX, "items": {"type": "string", "minLength": 1}}
 _CALENDAR: Final[Mapping[str, Rule]] = {

@@ -65,7 +65,7 @@ FIELD_WORDS: Final = {
     "rate_limit": "How often attempts may start: of the key, else of the task.",
     "unique_for_seconds": "For so long after a run on demand an equal one is `skipped(unique)`.",
     "max_consecutive_failures": "After how many failures in a row it is paused.",
-    "lateness_slo_seconds": "How late it may start.",
+    "lateness_slo_seconds": "How late a slot may start; told by `lateness_slo_broken` where one does.",
     "paused": "Whether its slots are skipped until it is resumed.",
     "runs_left": "How many of its schedule's `max_runs` are left; null: it has none.",
     "paused_until": "When it resumes by itself.",

@@ -155,6 +155,7 @@ class TaskViews:
             version=row["version"],
             updated_at=format_instant(row["updated_at"]),
             deleted_at=shown_instant(row["deleted_at"]),
+            lateness_slo_broken_since=shown_instant(row["slo_broken_since"]),
         )
 
     def _next_run_time(self, row: Row) -> str | None:

@@ -53,6 +53,9 @@ class Applier:
             book.arm_once_stored(task.task_id, flight)
         for item in decision.cancels:
             task.wish(item)
+        if decision.reg.spec.lateness_slo_seconds is not None:
+            # It may be another one; of what is on its way already the same is asked from now on.
+            book.lateness.watch_all(task)
         if decision.rescheduled:
             book.memory.schedule(task, book.watermark_ms)
         unit = book.unit(task, notes, command_seq=command_seq)

@@ -27,6 +27,7 @@ from gnomon_core.timing import calendar_versions, names_of, own_rules
 from gnomon_scheduler import patient_reads
 from gnomon_scheduler.commit import ChainMoved, Committer
 from gnomon_scheduler.emission import Emitter
+from gnomon_scheduler.lateness_watch import LatenessWatch
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import (
@@ -97,6 +98,8 @@ class Book:
         """Once the watermark is here, what a predecessor handed out matters no more. Set by the take-over."""
         self.armed: list[Armed] = []
         """Heap of executions by the time that their due is to be published."""
+        self.lateness = LatenessWatch()
+        """When a slot of a task with an objective should have started: for the lateness desk."""
         self._bus, self._clock, self._committer = bus, clock, committer
         self.calendar = CalendarName(fingerprint=fingerprint, versions=calendar_versions())
         """The calendar of this process."""
@@ -166,6 +169,8 @@ class Book:
         """The execution is in flight from now on."""
         task.take_off(flight)
         self.memory.note_flights(task)
+        if task.reg.spec.lateness_slo_seconds is not None:
+            self.lateness.watch(task, flight)
 
     def touch(self, task: TaskState) -> None:
         """The task's memory has changed without an event: have its register written soon."""

@@ -76,6 +76,7 @@ async def bootstrap(
         cancel_grace_ms=int(settings.cancel_grace * 1000),
         catch_up_rate=settings.catch_up_rate / settings.partitions,
         catch_up_hold_above=settings.catch_up_approval / settings.partitions,
+        lateness_quiet_ms=int(settings.lateness_quiet * 1000),
     )
     steady = SteadyClock(clock, guard, membership.look)
     leading = Leading(bus, types, pools, objects, members, membership, steady, settings, options, measures)

@@ -142,6 +142,15 @@ class ShardMeasures:
         self._meter.set(Metric.CATCH_UP_WAITING, waiting)
         self._meter.set(Metric.CATCH_UP_HELD, held)
 
+    def promised(self, task_type: str, *, in_time: bool, slots: int) -> None:
+        """Slots of a task with a lateness objective started in time, or are late."""
+        verdict = "in_time" if in_time else "late"
+        self._meter.add(Metric.LATENESS_SLO_SLOTS, slots, task_type=task_type, verdict=verdict)
+
+    def broken(self, tasks: int) -> None:
+        """Of so many tasks of the shards that are led here the lateness objective is broken."""
+        self._meter.set(Metric.LATENESS_SLO_BROKEN, tasks)
+
     def stored(self, seconds: float, messages: int) -> None:
         """A batch was stored."""
         self._meter.record(Metric.COMMIT_SECONDS, seconds)

@@ -85,6 +85,8 @@ class ShardMemory:
         """The tasks whose register asked for a change of its own accord: see `decisions.own_changes`."""
         self.calendars: dict[str, CalendarRegister] = {}
         """The rules that the slots were made by, by name of the part of the calendar: see `replanning`."""
+        self.slo_broken: set[str] = set()
+        """The tasks that are not over and whose lateness objective is broken."""
         self.handled: dict[str, set[int]] = {}
         """Slots (task id, nominal times) that a predecessor emitted after the watermark: not to be emitted again."""
         self._answers: dict[str, tuple[int, Problem | None]] = {}
@@ -109,6 +111,7 @@ class ShardMemory:
             self.over.pop(task.task_id, None)
         self._pauses.set(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
         self._reminders.set(task.task_id, reg.reminder_due_ms)
+        self.note_objective(task)
         task.planned = task.generation = 0
         schedule = reg.spec.schedule
         if schedule is None or not reg.active or reg.exhausted:
@@ -267,6 +270,7 @@ class ShardMemory:
         else:
             self.owing.pop(task.task_id, None)
         self.unreadable.pop(task.task_id, None)
+        self.note_objective(task)
         if known is not None and _same_slots(known, reg):
             # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
             task.planned, task.generation = known.planned, known.generation
@@ -312,6 +316,7 @@ class ShardMemory:
             table.pop(task_id, None)
         self._pauses.set(task_id, None)
         self._reminders.set(task_id, None)
+        self.slo_broken.discard(task_id)
 
     def set_aside(self, task_id: str, seq: int) -> None:
         """A task whose register cannot be read, or whose schedule cannot be reckoned here, stops as it is."""
@@ -337,6 +342,14 @@ class ShardMemory:
             self.in_flight[task.task_id] = task
         else:
             self.in_flight.pop(task.task_id, None)
+
+    def note_objective(self, task: TaskState) -> None:
+        """Keep `slo_broken` true after the task's register changed."""
+        reg = task.reg
+        if reg.slo_broken is not None and reg.ended is None and reg.deleted_ms is None:
+            self.slo_broken.add(task.task_id)
+        else:
+            self.slo_broken.discard(task.task_id)
 
     def note_dirty(self, task: TaskState, seq: int) -> None:
         """The effect of the event at `seq` is in memory and not in the task's register."""

@@ -26,6 +26,7 @@ from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 __all__ = [
     "RING_SIZE",
     "Backfilling",
+    "BrokenObjective",
     "CalendarRegister",
     "Cancelling",
     "CatchUpOrder",
@@ -109,6 +110,15 @@ class UniqueRun(NamedTuple):
     run: str
     until_ms: int
     """Before this instant an equal run is `skipped(unique)`."""
+
+
+class BrokenObjective(NamedTuple):
+    """The task's lateness objective is broken: see `decisions.lateness`."""
+
+    since_ms: int
+    """When that was found."""
+    late_ms: int
+    """The last instant at which a slot was found late."""
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -236,6 +246,7 @@ class TaskRegister(
     reminder_ms: int | None = None
     """When its `reminder_time` is to be told; 0: it was. None: it has none, or the register is of a version that told
     none."""
+    slo_broken: BrokenObjective | None = None
     fired: int = 0
     """Slots of the revision that were handed out, where the schedule has `max_runs`: see `decisions.counting`."""
 

@@ -22,6 +22,9 @@ class SchedulerSettings(CommonSettings, frozen=True, kw_only=True):
     catch_up_approval: Annotated[int, Setting(least=0, most=1_000_000_000)] = 0
     """More late slots than this wait for an operator's word before any of them runs; 0: none ever does. Each shard
     judges by its own share of the number."""
+    lateness_quiet: Annotated[Seconds, Setting(least=0, most=86400)] = 600.0
+    """How long no slot of a task may have been late before `lateness_slo_recovered` is told, by the next one that
+    starts in time."""
     sweep_every: Annotated[Seconds, Setting(least=0.1, most=3600)] = 60.0
     """How often each shard looks for what the ordinary path may have left behind."""
     janitor_every: Annotated[Seconds, Setting(least=1, most=86400)] = 60.0

@@ -52,6 +52,7 @@ from gnomon_scheduler.gate_desk import GateDesk
 from gnomon_scheduler.gate_lines import GateLines
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.late_runs import LateRuns
+from gnomon_scheduler.lateness_desk import LatenessDesk
 from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.object_catalogue import ObjectCatalogue
@@ -93,6 +94,8 @@ class ShardOptions:
     """Late slots that one shard may hand out a second; 0: as many as there are."""
     catch_up_hold_above: float = 0.0
     """More late slots of one shard than this wait for an operator's word; 0: none does."""
+    lateness_quiet_ms: int = 600_000
+    """So long no slot of a task may have been late before its lateness objective counts as kept again."""
 
 
 class Shard(Service):
@@ -135,6 +138,7 @@ class Shard(Service):
         self._gates: GateDesk
         self._lines: GateLines
         self._endings: EndingDesk
+        self._lateness: LatenessDesk
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -265,6 +269,7 @@ class Shard(Service):
             fingerprint=options.fingerprint,
         )
         self._endings = EndingDesk(self._bus, self._book)
+        self._lateness = LatenessDesk(self._book, options.lateness_quiet_ms)
         self._admission = Admission(
             self._book.memory,
             self._types,
@@ -294,6 +299,7 @@ class Shard(Service):
             self._after_end,
             self.ended_unseen,
             self._endings.wish,
+            self._lateness,
             cancel_grace_ms=options.cancel_grace_ms,
         )
         self._applier = Applier(self._book, self._endings.wish, self._after_end)
@@ -354,6 +360,7 @@ class Shard(Service):
             _ = self.spawn(self._endings.delete_dues(over), "delete dues")
         book.handled_until_ms = book.now_ms()
         for task_id, task in memory.in_flight.items():
+            book.lateness.watch_all(task)
             for flight in task.flights.values():
                 if flight.emitted and flight.due_seq:
                     continue
@@ -403,6 +410,7 @@ class Shard(Service):
         units += self._own.decide(until_ms, self._slots.ahead)
         units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._gates.decide(now_ms)
+        self._lateness.work(now_ms)
         units += self._book.flush()
         before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)
@@ -433,6 +441,7 @@ class Shard(Service):
         for at_ms in (
             self._book.memory.next_due_ms(),
             self._endings.next_ms,
+            self._lateness.next_ms,
             self._own.next_ms,
             self._departures.next_ms(now_ms),
             self._admission.next_ms,
@@ -467,8 +476,11 @@ class Shard(Service):
             return
         note_answer(book.memory, seq, event)
         flight = task.flights.get(run)
+        is_new, first = seq > task.reg.runtime.folded, flight is None or not flight.started
         folded = fold(task, seq, run, event, retry=resolve(task.reg.spec, self._types.known).retry)
         book.memory.note_flights(task)
+        if is_new:
+            self._lateness.folded(task, flight, seq, event, first_start=first)
         if folded.dirty:
             book.memory.note_dirty(task, seq)
             book.flush_soon()

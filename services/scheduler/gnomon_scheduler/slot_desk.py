@@ -23,6 +23,7 @@ from gnomon_scheduler.decisions.grounds import crowd_detail, hindered_by, runs_u
 from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.departure_desk import DepartureDesk
+from gnomon_scheduler.lateness_desk import LatenessDesk
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_scheduler.telling_desk import TellingDesk
@@ -52,12 +53,14 @@ class SlotDesk:
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
         wish: Callable[[TaskState, Cancelling], None],
+        lateness: LatenessDesk,
         *,
         cancel_grace_ms: int,
     ) -> None:
         self._bus, self._book, self._types, self._departures = bus, book, types, departures
         self._admission, self._telling = admission, telling
         self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
+        self._lateness = lateness
         self._cancel_grace_ms = cancel_grace_ms
         self.ahead: dict[str, int] = {}
         """Tasks of which a slot after the instant that `hand_out` told was handed out, and when that slot was due.
@@ -230,6 +233,7 @@ class SlotDesk:
         notes = [self._book.note(event) for event in backlog.events]
         for event in backlog.events:
             self._book.measures.outcome(event)
+        notes += [self._book.note(event) for event in self._lateness.missed_in_bulk(task, backlog.events)]
         task.reg = msgspec.structs.replace(task.reg, cursor_s=max(task.reg.cursor_s, backlog.cursor_s))
         flights: list[Flight] = []
         for slot in backlog.runs:

@@ -63,6 +63,8 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
     """It holds a unit of this key."""
     begun: bool = False
     """The start of the attempt that holds the unit was counted."""
+    found_late: bool = False
+    """It was found late while it had not started (`lateness_desk`)."""
 
     def __post_init__(self) -> None:
         self.last_seq = self.last_seq or self.cause_seq

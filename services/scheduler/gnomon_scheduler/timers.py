@@ -23,6 +23,10 @@ class Timers:
             self._at[task_id] = at_ms
             heapq.heappush(self._heap, (at_ms, task_id))
 
+    def at(self, task_id: str) -> int | None:
+        """When the task is due; None: it is not."""
+        return self._at.get(task_id)
+
     def next_ms(self) -> int | None:
         """When the next task is due; None: none is."""
         heap = self._heap

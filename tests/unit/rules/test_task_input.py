@@ -138,7 +138,7 @@ def test_an_unknown_field_is_named_with_what_is_allowed() -> None:
         ({"rate_limit": {"count": 1, "per_seconds": 0}}, Code.INVALID, "#/rate_limit/per_seconds"),
         ({"unique_for_seconds": 0}, Code.INVALID, "#/unique_for_seconds"),
         ({"max_consecutive_failures": 0}, Code.INVALID, "#/max_consecutive_failures"),
-        ({"lateness_slo_seconds": 1}, Code.UNSUPPORTED, "#/lateness_slo_seconds"),
+        ({"lateness_slo_seconds": 0}, Code.INVALID, "#/lateness_slo_seconds"),
         ({"notify": [{"type": "file"}]}, Code.UNSUPPORTED, "#/notify"),
         ({"template_id": "_t"}, Code.INVALID_ID, "#/template_id"),
     ],

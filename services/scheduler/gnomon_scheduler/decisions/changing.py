@@ -20,6 +20,7 @@ from gnomon_core.timing import check_jitter, next_fire
 from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.from_template import may_set_price
+from gnomon_scheduler.decisions.lateness import changed_objective
 from gnomon_scheduler.decisions.own_changes import unfailed
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
@@ -170,6 +171,7 @@ def _change(
         )
     if reschedules:
         reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
+    reg, recovered = changed_objective(old, reg, now_ms, around.partition)
     decision.reg = reg
     decision.rescheduled = reschedules or bool({"paused_until", "reminder_time"} & set(fields))
     cancelled = change.ended is TaskStatus.CANCELLED
@@ -182,6 +184,8 @@ def _change(
         runs=() if cancelled else task.flights,
     )
     decision.events.insert(0, told)
+    if recovered is not None:
+        decision.events.append(recovered)
     note_status(decision, old, reg, change.reason, command, around)
     return decision
 
@@ -262,6 +266,7 @@ def delete(
         pause_note=None,
         paused_until_ms=None,
         reminder_ms=None,
+        slo_broken=None,
         backfills=(),
     )
     decision.events.insert(

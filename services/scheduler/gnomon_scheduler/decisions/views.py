@@ -119,5 +119,6 @@ def view(
         backfills=backfill_views(reg, runs),
         created_at=format_instant(reg.created_ms),
         updated_at=format_instant(reg.updated_ms),
+        lateness_slo_broken_since=None if reg.slo_broken is None else format_instant(reg.slo_broken.since_ms),
         deleted_at=optional_instant(reg.deleted_ms),
     )

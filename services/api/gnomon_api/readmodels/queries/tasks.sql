@@ -1,7 +1,8 @@
 -- name: task_columns
 -- What a task is shown from; the beginning of every statement that reads tasks.
 select task_id, user_id, name, task, schedule, base_status, status, version, due_date, next_run_time, last_run_time,
-       last_execution, run_count, success_count, failure_count, consecutive_failures, created_at, updated_at, deleted_at
+       last_execution, run_count, success_count, failure_count, consecutive_failures, created_at, updated_at, deleted_at,
+       slo_broken_since
 from tasks;
 
 -- name: task_by_id

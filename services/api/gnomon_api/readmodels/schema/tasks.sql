@@ -32,7 +32,8 @@ create table tasks (
     deleted_at           timestamptz,
     seen_until           timestamptz not null,  -- newest time in the task's events: next_run_time is the slot after it
     seq                  bigint      not null,  -- last event folded in
-    active_day           integer     not null default 0  -- last UTC day on which a run ended, in days since 1970
+    active_day           integer     not null default 0,  -- last UTC day on which a run ended, in days since 1970
+    slo_broken_since     timestamptz          -- since when its lateness objective is broken
 ) with (fillfactor = 70);  -- every run of a task changes its row: leave room to do so in place
 create index tasks_by_created on tasks (created_at, task_id) where deleted_at is null;
 create index tasks_by_next_run on tasks (next_run_time, task_id) where deleted_at is null;
