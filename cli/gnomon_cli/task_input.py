@@ -27,6 +27,7 @@ _PLAIN = {
     "pool": "pool",
     "timeout": "timeout_seconds",
     "expires": "expires_seconds",
+    "lateness_slo": "lateness_slo_seconds",
     "tag": "tags",
 }
 """Flag to field, where the value goes over as it is."""

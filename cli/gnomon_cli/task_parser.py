@@ -135,6 +135,9 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     how.add_argument("--timeout", type=seconds, metavar="DURATION", help="of one attempt")
     how.add_argument("--attempts", type=int, metavar="N", help="how often it is tried at the most")
     how.add_argument("--expires", type=seconds, metavar="DURATION", help="give up when not started by then")
+    how.add_argument(
+        "--lateness-slo", type=seconds, metavar="DURATION", help="tell when a run starts later than that"
+    )
     how.add_argument("--priority", choices=[str(each) for each in Priority])
     how.add_argument("--pool", help="which executors run it")
     how.add_argument("--tag", action="append", metavar="TAG", help="may be given several times")

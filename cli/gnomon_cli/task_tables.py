@@ -208,6 +208,10 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
         )
     resolved = task.get("resolved") or {}
     yield "overlap", str(task["overlap"])
+    if objective := task.get("lateness_slo_seconds"):
+        since = task.get("lateness_slo_broken_since")
+        kept = "kept" if since is None else f"broken since {shown.instant(since)}"
+        yield "lateness", f"at most {shown.duration(objective)}, {kept}"
     yield "priority", f"{task['priority']} in pool {resolved.get('pool', task.get('pool'))}"
     if timeout := resolved.get("timeout_seconds"):
         yield "timeout", f"{shown.duration(timeout)} an attempt"

@@ -130,6 +130,7 @@ class Client:
         overlap: Overlap | str | Unset = _UNSET,
         catch_up: CatchUp | Mapping[str, Any] | Unset = _UNSET,
         expires_seconds: float | Unset | None = _UNSET,
+        lateness_slo_seconds: float | Unset | None = _UNSET,
         paused: bool | Unset = _UNSET,
         command_id: str | None = None,
         **fields: Any,
@@ -157,6 +158,7 @@ class Client:
             "overlap": overlap,
             "catch_up": catch_up,
             "expires_seconds": expires_seconds,
+            "lateness_slo_seconds": lateness_slo_seconds,
             "paused": paused,
             **fields,
         }

@@ -4,8 +4,9 @@ What a caller sets is in the events of its changes, which the archive holds whol
 carries the task as it was from then on. What runs tell (counts, status, last result) is counted from the executions:
 the counts of now, less what has ended since. So they are right as far back as executions are kept.
 
-What is not told: the failures in a row and what is in flight are counted from what was recorded by then by the clocks
-of the processes that told it, which may differ by milliseconds from the order in the log.
+What is not told: whether the lateness objective was broken. And the failures in a row, and what was in flight, are
+counted from what was recorded by then by the clocks of the processes that told it, which may differ by milliseconds from
+the order in the log.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class TaskPasts:
             consecutive_failures=runs["failures_in_row"],
             runs_left=left,
             backfills=(),
+            lateness_slo_broken_since=None,
             **_last_run(last),
         )
 

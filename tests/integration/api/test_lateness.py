@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import slot_run
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import START_MS, Story, a_task
@@ -12,16 +15,21 @@ API = "/api/v1"
 _DUE_MS = START_MS + 60_000
 
 
+async def stored(running: Running, story: Story) -> None:
+    """Store a story's events as services do, and wait for the read models."""
+    bus = running.api.services.bus
+    for one in story.stored:
+        seq = (await bus.store(one.subject, one.data, one.headers)).seq
+    assert await running.api.services.projection.reached(seq, within=10)
+
+
 async def lateness(running: Running, task_id: str, tell: Any) -> tuple[int | None, Any]:
     """`lateness_ms` and `lateness` of a task's first slot; `tell` tells its events from when it is due."""
     task, story = a_task(task_id), Story()
     story.created(task)
     story.now_ms = _DUE_MS
     tell(story, task, slot_run(_DUE_MS // 1000))
-    bus = running.api.services.bus
-    for one in story.stored:
-        seq = (await bus.store(one.subject, one.data, one.headers)).seq
-    assert await running.api.services.projection.reached(seq, within=10)
+    await stored(running, story)
     found = (await running.http.get(f"{API}/tasks/{task_id}/executions")).json()["items"][0]
     return found["lateness_ms"], found["lateness"]
 
@@ -55,3 +63,34 @@ async def test_an_executor_that_does_not_tell_when_the_due_was_published_leaves_
 ) -> None:
     _, parts = await lateness(running, "late-old", lambda story, task, run: story.started(task, run))
     assert parts == {"scheduler_ms": None, "queue_ms": None, "run_ms": None}
+
+
+async def test_a_task_shows_since_when_its_objective_is_broken(running: Running) -> None:
+    task, story = a_task("late-objective", lateness_slo_seconds=30.0), Story()
+    story.created(task)
+    broken_at = story.now
+    common: dict[str, Any] = {"objective_seconds": 30.0, "broken_at": broken_at}
+    story.tell(
+        ev.LatenessSloBroken(
+            **story.common(task),
+            **common,
+            lateness_seconds=31.0,
+            execution_id=f"{task.task_id}.x",
+            run="x",
+            scheduled_for=broken_at,
+            due_at=broken_at,
+            reason="not_started",
+        )
+    )
+    story.updated(msgspec.structs.replace(task, version=2))
+    await stored(running, story)
+    path = f"{API}/tasks/{task.task_id}"
+    assert (await running.http.get(path)).json()["lateness_slo_broken_since"] == broken_at
+    later = Story(at_ms=story.now_ms)
+    later.tell(
+        ev.LatenessSloRecovered(
+            **later.common(task), **common, recovered_at=later.now, reason="on_time", execution_id=None
+        )
+    )
+    await stored(running, later)
+    assert (await running.http.get(path)).json()["lateness_slo_broken_since"] is None

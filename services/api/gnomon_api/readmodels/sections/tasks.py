@@ -82,6 +82,8 @@ class TaskRow(msgspec.Struct, gc=False):
     seq: int
     active_day: int = 0
     """The last UTC day on which a run of the task completed, in days since 1970."""
+    slo_broken_since: datetime | None = None
+    """Since when its lateness objective is broken."""
 
 
 class RanOnNewDay(NamedTuple):
@@ -137,6 +139,8 @@ class TaskSection(Section):
             (ev.StatusChanged, self._status_changed),
             (ev.Replanned, self._replanned),
             (ev.Deleted, self._deleted),
+            (ev.LatenessSloBroken, self._slo_broken),
+            (ev.LatenessSloRecovered, self._slo_recovered),
             (Began, self._began),
             (Ended, self._ended),
             (ev.Event, self._touch),
@@ -252,6 +256,16 @@ class TaskSection(Section):
             task.version = event.version
             self._mark(stored, task, event.deleted_at)
 
+    def _slo_broken(self, _stored: Stored, event: ev.LatenessSloBroken) -> None:
+        task = self._tasks.get(event.task_id)
+        if task is not None:
+            task.slo_broken_since = as_instant(event.broken_at)
+
+    def _slo_recovered(self, _stored: Stored, event: ev.LatenessSloRecovered) -> None:
+        task = self._tasks.get(event.task_id)
+        if task is not None:
+            task.slo_broken_since = None
+
     def _mark(self, stored: Stored, task: TaskRow, at: str, revision: int | None = None) -> None:
         """From now on something else decides the task's slots; without a revision, its state alone."""
         schedule = None if revision is None else task.schedule
@@ -358,6 +372,7 @@ def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, 
     after.failure_count = before.failure_count
     after.consecutive_failures = 0 if resumed else before.consecutive_failures
     after.active_day = before.active_day
+    after.slo_broken_since = before.slo_broken_since
     after.seen_until = max(before.seen_until, after.seen_until)
 
 
