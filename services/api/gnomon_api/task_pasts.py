@@ -5,7 +5,7 @@ carries the task as it was from then on. What runs tell (counts, status, last re
 the counts of now, less what has ended since. So they are right as far back as executions are kept.
 
 What is not told: whether the lateness objective was broken. And the failures in a row, and what was in flight, are
-counted from what was recorded by then by the clocks of the processes that told it, which may differ by milliseconds from
+counted from what was recorded by then by the clocks of the processes that told it, which may differ from
 the order in the log.
 """
 
