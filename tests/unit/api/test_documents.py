@@ -131,6 +131,7 @@ def test_problems_are_told_by_code_and_status(document: dict[str, Any]) -> None:
 
 
 SAMPLES = {
+    "overdue": "true",
     "limit": "7",
     "status": "completed",
     "priority": "urgent,low",
