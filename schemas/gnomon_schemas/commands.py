@@ -32,6 +32,7 @@ __all__ = [
     "DiscardCatchUp",
     "Outcome",
     "PauseTask",
+    "RepairTask",
     "ResumeTask",
     "RetryExecution",
     "RunTask",
@@ -121,6 +122,16 @@ class BackfillTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Id of a backfill to stop: the id of the command that began it. Nothing else may be given then."""
 
 
+class RepairTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`repair`: slots of which an audit found nothing recorded are handed to the task's catch-up policy.
+
+    The shard looks for itself: a slot that has an outcome, is in flight or is to come is left as it is.
+    """
+
+    slots: tuple[str, ...]
+    """Nominal times, RFC 3339, 1 to 200 of them."""
+
+
 TASK_VERBS = (
     "create",
     "update",
@@ -133,6 +144,7 @@ TASK_VERBS = (
     "backfill",
     "cancel_execution",
     "retry_execution",
+    "repair",
 )
 """Verbs of kind `task` that are understood; others are refused as `unknown_verb`."""
 

@@ -207,8 +207,8 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
     """An execution waits: made on demand, or its slot came while another was in flight."""
 
     reason: str
-    """`manual`, `overlap`, `backfill` or `retry`; `pool`, `key` or `fair` where it waits for its pool, its key, or for
-    others of its user; `blackout` where a calendar puts it off."""
+    """`manual`, `overlap`, `backfill`, `retry` or `repair`; `pool`, `key` or `fair` where it waits for its pool, its
+    key, or for others of its user; `blackout` where a calendar puts it off."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
     detail: str | UnsetType = UNSET

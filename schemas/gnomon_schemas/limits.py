@@ -92,6 +92,8 @@ BACKFILL_SLOTS_MAX = 1000
 """Slots that one backfill may list by name. A span without a list has no such limit."""
 BACKFILL_TOTAL_MAX = 100_000
 """Most slots of one backfill."""
+REPAIR_SLOTS_MAX = 200
+"""Slots that one `repair` may list: each is an event of the batch that repairs them."""
 BACKFILL_CONCURRENCY_MAX = 100
 """Most runs of one backfill that may be in flight at a time."""
 BACKFILLS_PER_TASK = 10

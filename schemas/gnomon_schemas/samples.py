@@ -308,6 +308,7 @@ def _commands() -> dict[str, Sample]:
         "command.shard.discard_catch_up": commands.DiscardCatchUp(),
         "command.pool.update": commands.UpdatePool(max_in_flight=5, paused=False),
         "command.retry_execution": commands.RetryExecution(run=_RUN),
+        "command.repair": commands.RepairTask(slots=("2026-11-21T09:00:00Z", "2026-11-21T09:05:00Z")),
         "command.backfill": commands.BackfillTask(
             from_="2026-11-01T00:00:00Z",
             to="2026-11-08T00:00:00Z",

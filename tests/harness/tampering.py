@@ -15,7 +15,7 @@ from gnomon_schemas.subjects import EVENTS_STREAM
 from gnomon_schemas.tasks import RetryPolicy, Trigger
 from tests.harness.world import World, now_ms
 
-__all__ = ["double_in_log", "emit_under_revision", "remove_from_log"]
+__all__ = ["double_in_log", "emit_under_revision", "lose", "remove_from_log"]
 
 
 async def remove_from_log(world: World, task_id: str, run: str) -> int:
@@ -66,3 +66,11 @@ async def emit_under_revision(world: World, task_id: str, run: str, revision: in
     )
     subject = subjects.due("default", reg.spec.priority, partition, task_id)
     await world.bus.store(subject, msgspec.json.encode(due))
+
+
+async def lose(world: World, task_id: str, run: str) -> None:
+    """Take a slot's chain out of the stream, and out of what the test has heard: to both it never was."""
+    await world.events.catch_up()
+    assert await remove_from_log(world, task_id, run), f"{task_id}.{run} has no events"
+    kept = [seen for seen in world.events.all if (seen.task_id, seen.run) != (task_id, run)]
+    world.events.all[:] = kept

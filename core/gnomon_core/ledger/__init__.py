@@ -13,6 +13,7 @@ from gnomon_core.ledger.audit import (
 )
 from gnomon_core.ledger.calendars import InForce, Pasts, schedule_at, under_calendars
 from gnomon_core.ledger.counting import LimitedRuns, limited_runs, until_exhausted
+from gnomon_core.ledger.marks import marks_of_events
 from gnomon_core.ledger.stretches import ENDLESS_MS, Mark, State, Stretch, stretches
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TaskAudit",
     "audit_task",
     "limited_runs",
+    "marks_of_events",
     "own_slots",
     "schedule_at",
     "stretches",

@@ -89,6 +89,7 @@ def _command_channels() -> list[Channel]:
         "backfill": "Runs slots of the past, or stops doing so.",
         "cancel_execution": "Ends one execution, waiting or running.",
         "retry_execution": "Runs an execution that has ended once more.",
+        "repair": "Gives slots of which an audit found nothing recorded to the task's catch-up policy.",
     }
     shard_words = {
         "approve_catch_up": "Lets the late slots of a shard run that wait for that.",

@@ -29,6 +29,7 @@ from gnomon_schemas.commands import (
     CancelExecution,
     Outcome,
     PauseTask,
+    RepairTask,
     RetryExecution,
     RunTask,
     UpdatePool,
@@ -235,6 +236,13 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     CancelExecution: {"run": _RUN_RULE},
     RetryExecution: {"run": _RUN_RULE},
     PauseTask: {"until": _GIVEN_INSTANT},
+    RepairTask: {
+        "slots": {
+            "minItems": 1,
+            "maxItems": limits.REPAIR_SLOTS_MAX,
+            "items": {"type": "string", "format": "date-time"},
+        },
+    },
     BackfillTask: {
         "from": _GIVEN_INSTANT,
         "to": _GIVEN_INSTANT,
@@ -279,7 +287,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     },
     Missed: {"reason": _one_of("grace_exceeded catch_up_skip expired")},
     Queued: {
-        "reason": _one_of("manual overlap backfill retry pool key fair blackout"),
+        "reason": _one_of("manual overlap backfill retry repair pool key fair blackout"),
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },

@@ -49,6 +49,7 @@ def _commands() -> list[Message]:
         "backfill": commands.BackfillTask,
         "cancel_execution": commands.CancelExecution,
         "retry_execution": commands.RetryExecution,
+        "repair": commands.RepairTask,
     }
     return [
         Message(f"command.{verb}", structs[verb], "command", patch=verb == "update")

@@ -38,6 +38,7 @@ from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.object_desk import ObjectDesk
 from gnomon_scheduler.object_registers import ObjectRegister
 from gnomon_scheduler.past_executions import read_past
+from gnomon_scheduler.past_slots import read_slots
 from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, TaskRegister
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
@@ -55,7 +56,7 @@ _COMMANDS_A_TURN = 120
 """Few enough that the turns of all shards of a process, one after the other, do not hold up its leases."""
 _BYTES_A_TURN = 3 * 1024 * 1024
 _INVALID_TASK = "_invalid"
-_CLOSING_NOTHING = frozenset({"create", "run", "backfill", "cancel_execution", "retry_execution"})
+_CLOSING_NOTHING = frozenset({"create", "run", "backfill", "cancel_execution", "retry_execution", "repair"})
 """Verbs that leave the task's schedule as it is."""
 
 _log = structlog.get_logger(__name__)
@@ -109,6 +110,7 @@ class CommandDesk:
         coming = islice(self.commands, _COMMANDS_A_TURN)
         await holidays_at_hand(received.command.data for received in coming)
         await read_past(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
+        await read_slots(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
         templates = {
             ("template", name)
             for received in islice(self.commands, _COMMANDS_A_TURN)

@@ -25,7 +25,7 @@ from gnomon_schemas.events import Coalesced, Missed, Skipped, SlotOutcome
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import CatchUpPolicy, Overlap
 
-__all__ = ["Backlog", "catch_up", "late_flight", "waiting_flight"]
+__all__ = ["Backlog", "catch_up", "late_flight", "most_late", "waiting_flight"]
 
 
 class Backlog(NamedTuple):
@@ -67,7 +67,7 @@ def catch_up(first: Slot, now_ms: int, *, partition: int, handled: Collection[in
     if policy.policy is CatchUpPolicy.SKIP:
         spans.missed("catch_up_skip", start_s - 1, late_until_s)
         return Backlog(spans.events, [], waiting, until_s)
-    runs = _newest(task, late_until_s, start_s, handled, _most(task))
+    runs = _newest(task, late_until_s, start_s, handled, most_late(task))
     if runs:
         spans.coalesced(slot_run(runs[0]), start_s - 1, runs[0] - 1)
     else:
@@ -76,7 +76,7 @@ def catch_up(first: Slot, now_ms: int, *, partition: int, handled: Collection[in
     return Backlog(spans.events, [_slot(task, nominal) for nominal in runs], waiting, until_s)
 
 
-def _most(task: TaskState) -> int:
+def most_late(task: TaskState) -> int:
     """How many late slots of the task may run of a backlog."""
     policy = task.reg.spec.catch_up
     waiting = sum(flight.waits_late for flight in task.flights.values())

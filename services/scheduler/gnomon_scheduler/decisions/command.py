@@ -7,14 +7,30 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from gnomon_core.ledger import Mark
 from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import KnownType
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.object_registers import KnownObject
 from gnomon_scheduler.registers import Cancelling, TaskRegister
-from gnomon_schemas.events import Event, Queued, Skipped
+from gnomon_schemas.events import Event, Queued, SlotOutcome
 
 __all__ = ["Command", "Decision", "Surroundings"]
+
+
+class PastSlots(NamedTuple):
+    """What the log says of some slots of a task."""
+
+    watermark_ms: int
+    """Every slot with an emission time up to here was handed out before this turn."""
+    log_from_ms: int | None
+    """From here on the log has every event there was; None: it has none."""
+    recorded: frozenset[int]
+    """Nominal times, in seconds, of those with an event on their chain."""
+    spans: tuple[tuple[int, int, int], ...]
+    """(from, to, revision) of what was passed over in bulk: half-open, in seconds."""
+    marks: tuple[Mark, ...]
+    """When which schedule was in force, as far as the log tells."""
 
 
 class Command(NamedTuple):
@@ -33,6 +49,8 @@ class Command(NamedTuple):
     """Sequence in `TASK_COMMANDS`."""
     subject: str = ""
     traceparent: str | None = None
+    slots: PastSlots | None = None
+    """Of a `repair`: what the log says of the slots that it lists."""
     past: tuple[Event, ...] = ()
     """Of a `retry_execution`: the newest event of each kind on the chain of the run that it names, in order."""
 
@@ -64,7 +82,7 @@ class Decision:
     """Events of the task itself; the first answers the command."""
     queued: list[tuple[Flight, Queued]] = field(default_factory=list)
     """Executions to write ahead, with the event at the head of their chain."""
-    refused: list[Skipped] = field(default_factory=list)
+    refused: list[SlotOutcome] = field(default_factory=list)
     """Executions that do not run after all, each the only event of its chain."""
     waiting: list[Flight] = field(default_factory=list)
     """Executions to write ahead without an event: slots that wait for their jitter."""

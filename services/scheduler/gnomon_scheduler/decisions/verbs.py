@@ -13,6 +13,7 @@ from gnomon_scheduler.decisions.backfilling import backfill
 from gnomon_scheduler.decisions.changing import cancel, complete, delete, pause, resume, update
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.creating import create
+from gnomon_scheduler.decisions.repairing import repair
 from gnomon_scheduler.decisions.running import cancel_execution, retry_execution, run_now
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
@@ -39,7 +40,7 @@ def decide(
     if task is None:
         raise _not_found(command)
     _check_owner(task.reg, command)
-    if task.reg.deleted_ms is not None:
+    if task.reg.deleted_ms is not None and command.verb != "repair":
         raise _not_found(command)
     check_version(command.if_match, task.reg.version)
     return VERBS[command.verb](task, waiting_for_jitter, command, around)
@@ -65,5 +66,6 @@ VERBS: dict[str, Callable[[TaskState, list[Slot], Command, Surroundings], Decisi
     "backfill": backfill,
     "cancel_execution": cancel_execution,
     "retry_execution": retry_execution,
+    "repair": repair,
 }
 """Every verb but `create`, which is the only one that needs no task."""
