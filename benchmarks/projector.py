@@ -24,6 +24,7 @@ from benchmarks.options import Options
 from benchmarks.running import Question, main
 from benchmarks.stage import Stage
 from gnomon_api.readmodels import rebuild as rebuilding
+from gnomon_api.readmodels.partitions import PartitionKeeper
 from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import statement
@@ -139,11 +140,17 @@ async def copy_ceiling(
     rows: dict[str, list[asyncpg.Record]] = {}
     await connection.execute("create schema bare")
     try:
+        await rebuilding.define(connection, "bare", "table")
+        await rebuilding.define(connection, "bare", "index")
+        await connection.execute("create table bare.event_archive (like event_archive including all)")
         for table in tables:
             # Names of our own: an identifier cannot be a parameter.
-            await connection.execute(f"create table bare.{table} (like {table} including all)")
             columns = ", ".join(await connection.fetchval(_COLUMNS, table))
             rows[table] = await connection.fetch(f"select {columns} from {table}")  # noqa: S608
+        await connection.execute("set search_path to bare")
+        months = [row["completed_at"] for row in rows["executions"] if row["completed_at"] is not None]
+        await PartitionKeeper(connection).months("executions_ended", months)
+        await connection.execute("reset search_path")
         begun = time.perf_counter()
         if not archive:
             position = 0

@@ -21,7 +21,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 import msgspec
@@ -39,14 +39,16 @@ from gnomon_api.readmodels.writer import (
 )
 from gnomon_core.runtime.messages import Stored
 
-__all__ = ["Compared", "RebuildError", "Rebuilt", "Verified", "rebuild", "replace", "verify"]
+__all__ = ["Compared", "RebuildError", "Rebuilt", "Verified", "define", "rebuild", "replace", "verify"]
 
 SCHEMA: Final = "gnomon_rebuild"
 """Where the copy is made."""
 
 _BATCH: Final = 2000
 _TABLES: Final = (*READ_MODELS, "projector_position")
-_DEFINITION = re.compile(r"^create (?:table|index)\b.*?;$", re.MULTILINE | re.DOTALL)
+_DEFINITION: Final = re.compile(r"^create .*?;$", re.MULTILINE | re.DOTALL)
+_TABLE: Final = re.compile(r"create table (\w+)(?: partition of (\w+))?")
+_INDEX: Final = re.compile(r"create (unique )?index \w+ on (\w+)")
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -116,7 +118,7 @@ async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
         ending.push_async_callback(pipeline.close)
         events = await _read_archive(live, begun.sequence, row["sequence"], pipeline.put)
         await pipeline.flush()
-        await _define(live, schema, "index")
+        await define(live, schema, "index")
         return Rebuilt(events, writer.position.sequence, tuple(unreadable))
 
 
@@ -167,7 +169,9 @@ async def replace(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
             again = await _catch_up(connection, schema, home, row["stream_created"], row["sequence"])
             for table in _TABLES:
                 await connection.execute(f'drop table "{home}".{table}')
-                await connection.execute(f'alter table {schema}.{table} set schema "{home}"')
+                parts = await connection.fetch(statement("parts_of"), f"{schema}.{table}")
+                for name in [f"{schema}.{table}", *(part["name"] for part in parts)]:
+                    await connection.execute(f'alter table {name} set schema "{home}"')
             await connection.execute(f"drop schema {schema}")
         return Rebuilt(aside.events + again.events, again.sequence, (*aside.unreadable, *again.unreadable))
     finally:
@@ -194,17 +198,25 @@ async def _fresh_schema(connection: Connection, schema: str) -> None:
     """A schema with empty read models and their constraints; indexes come last, since built whole they are cheap."""
     await connection.execute(f"drop schema if exists {schema} cascade")
     await connection.execute(f"create schema {schema}")
-    await _define(connection, schema, "table")
+    await define(connection, schema, "table")
 
 
-async def _define(connection: Connection, schema: str, what: str) -> None:
-    """Make the read models' tables, or their indexes, in a schema."""
+async def define(connection: Connection, schema: str, what: Literal["table", "index"]) -> None:
+    """Make the read models' tables, or their indexes, in a schema; unique indexes with the tables. Raises asyncpg's
+    errors."""
+    wanted = set(_TABLES)
     async with connection.transaction():
         await connection.execute(f"set local search_path to {schema}")
         for definition in _DEFINITION.findall(schema_sql()):
-            words = definition.split()
-            table = words[2] if words[1] == "table" else words[4]
-            if words[1] == what and table in _TABLES:
+            if table := _TABLE.match(definition):
+                if table[2] in wanted:
+                    wanted.add(table[1])  # a part of one
+                chosen = what == "table" and table[1] in wanted
+            else:
+                index = _INDEX.match(definition)
+                kind = "table" if index is not None and index[1] else "index"
+                chosen = index is not None and index[2] in wanted and what == kind
+            if chosen:
                 await connection.execute(definition)
 
 

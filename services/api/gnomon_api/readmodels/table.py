@@ -58,6 +58,12 @@ class TableWrite:
     """Columns that tell rows apart; needed for every mode but APPEND. Each key at most once in a batch."""
     fixed: frozenset[str] = frozenset()
     """Columns that a row has for good: they are not written to one that is there."""
+    only: str = ""
+    """Of UPDATE: a condition on the row `t` that is there, in SQL."""
+    by_month: str | None = None
+    """Of a table in parts by month: the column whose month says into which one a row belongs; null into none."""
+    parts: str = ""
+    """The table that those parts are of."""
 
     def types(self) -> tuple[str, ...]:
         """The columns' types. Raises KeyError for a table or column that the schema does not have."""
@@ -67,7 +73,7 @@ class TableWrite:
     @property
     def stage(self) -> str:
         """Name of the temporary table that rows go through."""
-        return f"staged_{self.table}_{self.mode.value}"
+        return f"staged_{self.table}_{self.mode.value}_{len(self.key)}"
 
     def stage_sql(self) -> str:
         """Makes the temporary table."""
@@ -81,7 +87,7 @@ class TableWrite:
         names = ", ".join(self.columns)
         if self.mode is Mode.UPDATE:
             sets = ", ".join(f"{one} = s.{one}" for one in self._changing())
-            same = " and ".join([*(f"t.{one} = s.{one}" for one in self.key), *([guard] if guard else [])])
+            same = " and ".join(filter(None, [*(f"t.{one} = s.{one}" for one in self.key), self.only, guard]))
             return f"update {self.table} t set {sets} from {source} as s ({names}) where {same}"
         where = f" where {guard}" if guard else ""
         return (

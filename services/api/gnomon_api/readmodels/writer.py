@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
 
 from gnomon_api.readmodels.column_values import json_text
 from gnomon_api.readmodels.fold import Fold
+from gnomon_api.readmodels.partitions import Connection, PartitionKeeper
 from gnomon_api.readmodels.section import Change, Read
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.table import Mode, Records, TableWrite, batch_sql, by_columns
@@ -36,11 +37,7 @@ __all__ = [
     "Prepared",
     "ReadModelWriter",
     "Unreadable",
-    "ensure_archive_days",
 ]
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-"""A connection, with asyncpg's own records as rows."""
 
 SMALL: Final = 64
 """Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
@@ -61,8 +58,6 @@ WRITER_SETTINGS: Final = {
 _ARCHIVE: Final = TableWrite("event_archive", ("seq", "stored_at", "subject", "headers", "payload"))
 _ROWS_KEPT: Final = 20_000
 """Rows of each kind that stay in memory between batches."""
-_DAY: Final = timedelta(days=1)
-_DAY_MS: Final = 86_400_000
 _UNFIT: Final = (
     ValueError,  # asyncpg's errors for values that do not fit their column are ValueErrors too
     OverflowError,
@@ -132,7 +127,7 @@ class ReadModelWriter:
         self._fold = Fold()
         self._folding = asyncio.Lock()
         self._generation = 0
-        self._days: set[int] = set()
+        self._parts = PartitionKeeper(connection)
         self._staged: set[TableWrite] = set()
         self.position = position
         """What the database holds."""
@@ -161,7 +156,7 @@ class ReadModelWriter:
         """Write what was prepared, after the batch before it was committed; else as `write`."""
         try:
             if self._archive:
-                await self._ensure_days(prepared.batch)
+                await self._parts.days(one.time_ms for one in prepared.batch)
             if prepared.generation == self._generation:
                 return await self._commit_fit(prepared)
             async with self._folding:
@@ -202,6 +197,7 @@ class ReadModelWriter:
     def _forget(self) -> None:
         """Drop every row in memory, with what was prepared on them: the database may hold others."""
         self._fold.forget()
+        self._parts.forget()
         self._generation += 1
 
     async def _prepare(self, batch: Sequence[Stored], unfit: frozenset[int]) -> Prepared:
@@ -223,6 +219,12 @@ class ReadModelWriter:
         return Prepared(batch, unfit, reached, unreadable, generation, [*archived, *fold.changes()])
 
     async def _commit(self, prepared: Prepared) -> list[Unreadable]:
+        for write, records in prepared.changes:
+            if write.by_month is not None:
+                place = write.columns.index(write.by_month)
+                await self._parts.months(
+                    write.parts, (row[place] for row in records if row[place] is not None)
+                )
         if len(prepared.batch) <= SMALL:
             await self._commit_small(prepared)
         else:
@@ -285,13 +287,6 @@ class ReadModelWriter:
                 read.append(Read(stored, event))
         return read
 
-    async def _ensure_days(self, batch: Sequence[Stored]) -> None:
-        missing = {stored.time_ms // _DAY_MS for stored in batch} - self._days
-        if missing:
-            days = [_instant(day * _DAY_MS) for day in sorted(missing)]
-            await ensure_archive_days(self._connection, days)
-            self._days |= missing
-
 
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
     """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
@@ -308,22 +303,6 @@ def _archived(batch: Sequence[Stored]) -> Change:
     return _ARCHIVE, [
         (one.seq, _instant(one.time_ms), one.subject, json_text(one.headers), one.data) for one in batch
     ]
-
-
-async def ensure_archive_days(connection: Connection, days: Sequence[datetime]) -> None:
-    """Make the archive's partitions for these days (midnights, UTC). Safe with several processes at once."""
-    for day in days:
-        name = f"event_archive_{day:%Y%m%d}"
-        if await connection.fetchval(statement("archive_day"), name):
-            continue
-        try:
-            # A name and two dates of our own making: a statement that defines a table takes no parameters.
-            await connection.execute(
-                f"create table if not exists {name} partition of event_archive "
-                f"for values from ('{day.isoformat()}') to ('{(day + _DAY).isoformat()}')"
-            )
-        except asyncpg.UniqueViolationError:
-            continue  # another process made it at this very moment
 
 
 def _instant(time_ms: int) -> datetime:

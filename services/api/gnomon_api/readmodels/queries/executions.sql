@@ -46,7 +46,7 @@ scheduled_for < $1::timestamptz;
 -- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin
 -- with. A slot follows, nothing else: the id of another backfill may begin as this one's does.
 select wanted.task_id, wanted.prefix, count(*) as begun,
-       count(*) filter (where status in ('queued', 'running', 'retrying')) as in_flight
+       count(*) filter (where completed_at is null) as in_flight
 from unnest($1::text[], $2::text[]) as wanted (task_id, prefix)
 join executions on executions.task_id = wanted.task_id and trigger = 'backfill' and starts_with(run, wanted.prefix)
   and length(run) = length(wanted.prefix) + length('20260921T090000Z')

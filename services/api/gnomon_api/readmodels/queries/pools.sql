@@ -6,5 +6,5 @@ select pool, max_in_flight, paused, version, updated_at from pools order by pool
 -- How many executions of each pool are queued. A pool comes from the task, or from its type as the task was changed last.
 select task -> 'resolved' ->> 'pool' as pool, count(*) as waiting
 from executions join tasks using (task_id)
-where executions.status in ('queued', 'running', 'retrying') and executions.status = 'queued'
+where executions.completed_at is null and executions.status = 'queued'
 group by 1;

@@ -19,6 +19,10 @@ update projector_position set sequence = $3, event_time = $4 where stream_create
 -- Archived events in order, up to and including a sequence.
 select seq, stored_at, subject, headers, payload from event_archive where seq > $1 and seq <= $2 order by seq limit $3;
 
--- name: archive_day
--- Whether the archive has a partition for a day.
-select to_regclass($1) is not null;
+-- name: has_part
+-- Whether a part of a table is there, in the schema where it would be made.
+select to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1)) is not null;
+
+-- name: parts_of
+-- The parts that a table has, and their parts.
+select relid::regclass::text as name from pg_partition_tree($1::text::regclass) where level > 0;

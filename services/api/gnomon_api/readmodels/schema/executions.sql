@@ -1,5 +1,5 @@
 create table executions (
-    execution_id     text primary key,
+    execution_id     text        not null,    -- once: the fold sees to it
     task_id          text        not null,
     run              text        not null,
     user_id          text,
@@ -15,7 +15,7 @@ create table executions (
     scheduled_for    timestamptz,
     due_at           timestamptz,
     started_at       timestamptz,             -- of the first attempt
-    completed_at     timestamptz,
+    completed_at     timestamptz,             -- null: in flight
     duration_ms      bigint,
     attempt          integer     not null,
     attempts         json        not null,
@@ -34,11 +34,17 @@ create table executions (
     recorded_at      timestamptz not null,    -- of its first event: the order of lists
     seq              bigint      not null,
     due_published_at timestamptz              -- when the broker stored the due of the first attempt
-) with (fillfactor = 85);
+) partition by range (completed_at);
+-- What is in flight. Rows change here.
+create table executions_active partition of executions default with (fillfactor = 70);
+-- What has ended, one part a month: the projector makes each when its first row is written.
+create table executions_ended partition of executions for values from (minvalue) to (maxvalue)
+    partition by range (completed_at);
+create unique index executions_active_by_id on executions_active (execution_id);
+create unique index executions_ended_by_id on executions_ended (execution_id, completed_at);
 create index executions_by_recorded on executions (recorded_at, execution_id);
 create index executions_by_task on executions (task_id, recorded_at, execution_id);
 create index executions_by_user on executions (user_id, recorded_at, execution_id);
-create index executions_in_flight on executions (task_id) where status in ('queued', 'running', 'retrying');
 create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
 create index executions_of_backfills on executions (task_id, run) where trigger = 'backfill';
 

@@ -1,5 +1,9 @@
 """Executions: each chain of events ends in one row.
 
+The table has parts. What is in flight (`completed_at` is null) is in `executions_active`, which stays small however
+much has ended: there rows change, with few indexes. What has ended is in one part a month, by `completed_at`, where
+rows hardly change any more, with all the indexes that lists need; a month can be dropped whole.
+
 *Ended once.* A row that has ended is never changed by a further `started`, `retrying` or `executed` of its chain; that
 there was another ending goes to `second_endings`, for the audit to tell. So what counts executions listens to `Began`
 and `Ended`, and counts each once even if the stream held a second result, which it never should.
@@ -133,13 +137,22 @@ class Ended(NamedTuple):
 
 _OF_EXECUTION: Final = (ev.ExecutionEvent, ev.SlotOutcome)
 _COLUMNS: Final = ExecutionRow.__struct_fields__
-_NEW: Final = TableWrite("executions", _COLUMNS)
+_FOR_GOOD: Final = frozenset({"task_id", "run", "partition", "recorded_at"})
+_PARTS: Final = "executions_ended"
+_NEW: Final = TableWrite("executions", _COLUMNS, by_month="completed_at", parts=_PARTS)
+# What is in flight is in a small part of the table by itself, which the condition names; what ended meanwhile moves.
 _CHANGED: Final = TableWrite(
     "executions",
     _COLUMNS,
-    Mode.REPLACE,
+    Mode.UPDATE,
     ("execution_id",),
-    frozenset({"task_id", "run", "partition", "recorded_at"}),
+    _FOR_GOOD,
+    only="t.completed_at is null",
+    by_month="completed_at",
+    parts=_PARTS,
+)
+_ENDED_BEFORE: Final = TableWrite(
+    "executions", _COLUMNS, Mode.UPDATE, ("execution_id", "completed_at"), _FOR_GOOD
 )
 _SECOND_ENDINGS: Final = TableWrite("second_endings", SecondEndingRow._fields)
 _LOAD: Final = rows_by_key("executions", _COLUMNS, "execution_id")
@@ -149,7 +162,7 @@ _decode_attempts: Final = msgspec.json.Decoder(list[Attempt]).decode
 class ExecutionSection(Section):
     """The tables `executions` and `second_endings`."""
 
-    writes = (_NEW, _CHANGED, _SECOND_ENDINGS)
+    writes = (_NEW, _CHANGED, _ENDED_BEFORE, _SECOND_ENDINGS)
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,6 +195,7 @@ class ExecutionSection(Section):
     def begin(self) -> None:
         self._new: dict[str, ExecutionRow] = {}
         self._changed: dict[str, ExecutionRow] = {}
+        self._ended_before: dict[str, ExecutionRow] = {}
         self._second_endings: list[SecondEndingRow] = []
 
     @override
@@ -190,6 +204,7 @@ class ExecutionSection(Section):
             # What no row was loaded of has none: only the holder of the position writes here.
             (_NEW, [row.record() for row in self._new.values()]),
             (_CHANGED, [row.record() for row in self._changed.values()]),
+            (_ENDED_BEFORE, [row.record() for row in self._ended_before.values()]),
             (_SECOND_ENDINGS, self._second_endings),
         ]
 
@@ -296,11 +311,11 @@ class ExecutionSection(Section):
         elif not row.active:
             self._second_ending(stored, event, row)
             return
+        self._touch(stored, row)
         row.status = ev.event_name(event)
         row.reason = maybe_text(event.reason)
         row.into_run = event.into if isinstance(event, ev.Coalesced) else None
         row.completed_at = as_instant(event.occurred_at)
-        self._touch(stored, row)
         self.tell(stored, Ended(event, row, began))
 
     def _second_ending(self, stored: Stored, event: ev.Event, row: ExecutionRow) -> None:
@@ -343,9 +358,11 @@ class ExecutionSection(Section):
         return row
 
     def _touch(self, stored: Stored, row: ExecutionRow) -> None:
+        """Remember that an event changes a row; to be called while the row still tells whether it has ended."""
         row.seq = stored.seq
-        if row.execution_id not in self._new:
-            self._changed[row.execution_id] = row
+        key = row.execution_id
+        if key not in self._new and key not in self._changed:
+            (self._changed if row.active else self._ended_before)[key] = row
 
 
 def _end_attempt(
