@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +12,7 @@ from gnomon_api.event_hub import EventHub
 from gnomon_api.identity import Caller
 from gnomon_api.queries import (
     Lists,
+    Sort,
     instant_filter,
     instant_sort,
     parse_list,
@@ -40,9 +41,13 @@ EXECUTION_LISTS: Final = Lists(
         "scheduled_before": instant_filter("executions_with_scheduled_before"),
     },
     sorts={
-        "recorded_at": instant_sort("recorded_at"),
+        "recorded_at": instant_sort("recorded_at", always=True),
         "scheduled_for": instant_sort("scheduled_for"),
-        "started_at": instant_sort("started_at"),
+        "started_at": Sort(
+            "coalesce(started_at, recorded_at)",  # what never started is where it was recorded
+            "timestamptz",
+            lambda row: str((row["started_at"] or row["recorded_at"]).astimezone(UTC).isoformat()),
+        ),
         "completed_at": instant_sort("completed_at"),
     },
     default_sort="-recorded_at",

@@ -5,6 +5,10 @@ each filter that was asked for, and a keyset: the condition that it goes on afte
 before. A page therefore costs the same wherever it is, and items that come or go meanwhile neither repeat nor
 hide others.
 
+*A page is to cost little however much there is.* There is an index for each order, and one for each filter with the
+usual order behind it; the planner knows how much each value is worth. Two things help it: one value is asked for as
+`=`, since an index gives the rows of several values in no order; and a few values are a page of each, merged.
+
 Every parameter that is not known is refused by name: a filter that was spelled wrong must not return all.
 """
 
@@ -32,7 +36,6 @@ __all__ = [
     "Lists",
     "Page",
     "Sort",
-    "contains_filter",
     "flag_filter",
     "instant_filter",
     "instant_sort",
@@ -41,11 +44,18 @@ __all__ = [
     "shown_instant",
     "text_filter",
     "text_sort",
+    "words_filter",
 ]
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _VALUES_MAX: Final = 100
+_MERGED_MAX: Final = 8
+"""Up to so many values of a filter are a page of each, merged."""
+_SEARCH_MAX: Final = 200
+_SEARCH: Final = re.compile(r'(-?)(?:"([^"]*)"|([^\s"]+))')
+_ANY: Final = "= any($1::text[])"
+_ONE: Final = "= $1::text"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,15})?", re.ASCII)
 
 
@@ -149,7 +159,7 @@ def text_filter(condition: str, allowed: Iterable[str] | None = None) -> Filter:
                 raise _refused(name, f"is {value[:80]!r}; allowed is printable text")
             if known is not None and value not in known:
                 raise _refused(name, f"is {value[:80]!r}; allowed: {', '.join(known)}")
-        return values
+        return list(dict.fromkeys(values))
 
     one: dict[str, Any] = {"type": "string"} if known is None else {"type": "string", "enum": known}
     return Filter(condition, read, {"type": "array", "items": one, "minItems": 1, "maxItems": _VALUES_MAX})
@@ -167,16 +177,25 @@ def instant_filter(condition: str) -> Filter:
     return Filter(condition, read, {"type": "string", "format": "date-time"})
 
 
-def contains_filter(condition: str) -> Filter:
-    """A filter for a text within another; its own % and _ mean themselves."""
+def words_filter(condition: str) -> Filter:
+    """A filter for words: all of them have to be there, each may go on (`rep` finds `report`). `"…"` asks for words
+    that follow one another, `-` for what is not there."""
 
     def read(name: str, text: str) -> str:
-        if "\x00" in text:
-            raise _refused(name, "has a character with code 0")
-        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return f"%{escaped}%"
+        if "\x00" in text or len(text) > _SEARCH_MAX:
+            raise _refused(name, f"is not printable text of at most {_SEARCH_MAX} characters")
+        parts = [_search_part(*match.groups()) for match in _SEARCH.finditer(text)]
+        if not parts:
+            raise _refused(name, "names no word")
+        return " & ".join(parts)
 
-    return Filter(condition, read, {"type": "string"})
+    return Filter(condition, read, {"type": "string", "minLength": 1, "maxLength": _SEARCH_MAX})
+
+
+def _search_part(without: str, phrase: str | None, word: str | None) -> str:
+    """A part of a search as `to_tsquery` takes it."""
+    quoted = (phrase or word or "").replace("\\", "\\\\").replace("'", "''")
+    return f"{'!' if without else ''}'{quoted}'{'' if word is None else ':*'}"
 
 
 def flag_filter(condition: str) -> Filter:
@@ -207,8 +226,10 @@ def metadata_filter(condition: str) -> Filter:
     return Filter(condition, read, {"type": "object", **names, "additionalProperties": {"type": "string"}})
 
 
-def instant_sort(column: str) -> Sort:
-    """Sort by an instant; what has none comes last, as if it were at the end of time."""
+def instant_sort(column: str, *, always: bool = False) -> Sort:
+    """Sort by an instant, which is there `always`; what has none comes last, as if it were at the end of time."""
+    if always:
+        return Sort(column, "timestamptz", lambda row: str(row[column].astimezone(UTC).isoformat()))
     return Sort(
         f"coalesce({column}, 'infinity'::timestamptz)",
         "timestamptz",
@@ -287,23 +308,44 @@ def _build(
     cursor: tuple[str, str] | None,
     limit: int,
 ) -> ListQuery:
+    by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
+    order = f" order by {by.expression} {way}, {lists.key} {way} limit {limit + 1}"
     clauses: list[str] = []
     values: list[Any] = []
+    merged: tuple[int, list[str]] | None = None
     for name, value in conditions:
         piece = statement(name)
+        if isinstance(value, list) and piece.endswith(_ANY):
+            if len(value) == 1:
+                piece, value = piece.replace(_ANY, _ONE), value[0]
+            elif merged is None and len(value) <= _MERGED_MAX:
+                merged = len(clauses), value
+                clauses.append(piece.replace(_ANY, _ONE))
+                continue
         if value is not None:
             values.append(value)
             piece = piece.replace("$1", f"${len(values)}")
         clauses.append(piece)
-    by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
     if cursor is not None:
         at = len(values) + 1
         values += cursor
         beyond = "<" if way == "desc" else ">"
         clauses.append(f"({by.expression}, {lists.key}) {beyond} (${at}::text::{by.pg_type}, ${at + 1})")
-    where = f" where {' and '.join(clauses)}" if clauses else ""
-    order = f" order by {by.expression} {way}, {lists.key} {way} limit {limit + 1}"
-    return ListQuery(statement(lists.columns) + where + order, tuple(values), limit, sort, lists)
+    begin = statement(lists.columns)
+    if merged is None:
+        return ListQuery(begin + _where(clauses) + order, tuple(values), limit, sort, lists)
+    place, wanted = merged
+    pages = []
+    for value in wanted:
+        values.append(value)
+        own = [*clauses[:place], clauses[place].replace("$1", f"${len(values)}"), *clauses[place + 1 :]]
+        pages.append(f"({begin}{_where(own)}{order})")
+    sql = f"select * from ({' union all '.join(pages)}) as merged{order}"  # noqa: S608 - from named pieces
+    return ListQuery(sql, tuple(values), limit, sort, lists)
+
+
+def _where(clauses: Sequence[str]) -> str:
+    return f" where {' and '.join(clauses)}" if clauses else ""
 
 
 def _wrong(name: str, message: str) -> FieldError:

@@ -12,7 +12,6 @@ from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.queries import (
     Lists,
-    contains_filter,
     flag_filter,
     instant_filter,
     instant_sort,
@@ -21,6 +20,7 @@ from gnomon_api.queries import (
     shown_instant,
     text_filter,
     text_sort,
+    words_filter,
 )
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.run_counts import counted_runs, marks_of
@@ -42,7 +42,7 @@ TASK_LISTS: Final = Lists(
         "user_id": text_filter("tasks_with_user_id"),
         "tag": text_filter("tasks_with_tag"),
         "priority": text_filter("tasks_with_priority", Priority),
-        "q": contains_filter("tasks_with_q"),
+        "q": words_filter("tasks_with_q"),
         "template_id": text_filter("tasks_with_template_id"),
         "metadata": metadata_filter("tasks_with_metadata"),
         "created_after": instant_filter("tasks_with_created_after"),
@@ -53,8 +53,8 @@ TASK_LISTS: Final = Lists(
         "next_run_before": instant_filter("tasks_with_next_run_before"),
     },
     sorts={
-        "created_at": instant_sort("created_at"),
-        "updated_at": instant_sort("updated_at"),
+        "created_at": instant_sort("created_at", always=True),
+        "updated_at": instant_sort("updated_at", always=True),
         "next_run_time": instant_sort("next_run_time"),
         "last_run_time": instant_sort("last_run_time"),
         "due_date": instant_sort("due_date"),

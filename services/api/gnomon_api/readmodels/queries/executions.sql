@@ -36,11 +36,11 @@ executor = any($1::text[]);
 
 -- name: executions_with_scheduled_after
 -- Nominal time after an instant.
-scheduled_for > $1::timestamptz;
+scheduled_for > $1::timestamptz and coalesce(scheduled_for, 'infinity') > $1::timestamptz;
 
 -- name: executions_with_scheduled_before
 -- Nominal time before an instant.
-scheduled_for < $1::timestamptz;
+scheduled_for < $1::timestamptz and coalesce(scheduled_for, 'infinity') < $1::timestamptz;
 
 -- name: backfill_progress
 -- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin

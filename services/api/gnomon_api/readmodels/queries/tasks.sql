@@ -38,8 +38,8 @@ priority = any($1::text[]);
 template_id = any($1::text[]);
 
 -- name: tasks_with_q
--- Text in name or description, in any case.
-(name ilike $1 or description ilike $1);
+-- Words in name, description or tags.
+words @@ to_tsquery('simple', $1::text);
 
 -- name: tasks_with_metadata
 -- Metadata that has one of these members, at the top level.
@@ -55,11 +55,11 @@ created_at < $1::timestamptz;
 
 -- name: tasks_with_due_after
 -- Due after an instant.
-due_date > $1::timestamptz;
+due_date > $1::timestamptz and coalesce(due_date, 'infinity') > $1::timestamptz;
 
 -- name: tasks_with_due_before
 -- Due before an instant.
-due_date < $1::timestamptz;
+due_date < $1::timestamptz and coalesce(due_date, 'infinity') < $1::timestamptz;
 
 -- name: tasks_overdue
 -- Due before now, and not done.
@@ -67,7 +67,7 @@ due_date < now() and base_status not in ('completed', 'cancelled');
 
 -- name: tasks_with_next_run_before
 -- Next slot before an instant.
-next_run_time < $1::timestamptz;
+next_run_time < $1::timestamptz and coalesce(next_run_time, 'infinity') < $1::timestamptz;
 
 -- name: task_counts
 -- How many tasks there are by status, for the dashboard.

@@ -45,6 +45,14 @@ create unique index executions_ended_by_id on executions_ended (execution_id, co
 create index executions_by_recorded on executions (recorded_at, execution_id);
 create index executions_by_task on executions (task_id, recorded_at, execution_id);
 create index executions_by_user on executions (user_id, recorded_at, execution_id);
+create index executions_by_type on executions (task_type, recorded_at, execution_id);
+create index executions_by_executor on executions (executor, recorded_at, execution_id);
+create index executions_by_trigger on executions (trigger, recorded_at, execution_id) where trigger <> 'schedule';
+create index executions_ended_by_status on executions_ended (status, recorded_at, execution_id)
+    where status <> 'completed';
+create index executions_ended_by_slot_time on executions_ended (coalesce(scheduled_for, 'infinity'), execution_id);
+create index executions_ended_by_start on executions_ended (coalesce(started_at, recorded_at), execution_id);
+create index executions_ended_by_end on executions_ended (coalesce(completed_at, 'infinity'), execution_id);
 create index executions_by_slot on executions (task_id, scheduled_for) where trigger = 'schedule';
 create index executions_of_backfills on executions (task_id, run) where trigger = 'backfill';
 

@@ -1,3 +1,4 @@
+-- Every run of a task changes its row.
 create table tasks (
     task_id              text primary key,
     user_id              text,
@@ -33,13 +34,31 @@ create table tasks (
     seen_until           timestamptz not null,  -- newest time in the task's events: next_run_time is the slot after it
     seq                  bigint      not null,  -- last event folded in
     active_day           integer     not null default 0,  -- last UTC day on which a run ended, in days since 1970
-    slo_broken_since     timestamptz          -- since when its lateness objective is broken
-) with (fillfactor = 70);  -- every run of a task changes its row: leave room to do so in place
+    slo_broken_since     timestamptz,          -- since when its lateness objective is broken
+    -- For full-text search. No stemming and no stop words: tasks are named in many languages.
+    words                tsvector    not null generated always as (
+        to_tsvector('simple', name) || to_tsvector('simple', coalesce(description, ''))
+            || jsonb_to_tsvector('simple', tags, '["string"]')
+    ) stored
+) with (fillfactor = 70);
+-- For lists: each order, and each filter with the usual order. What nearly every task has needs no index of its own:
+-- going through the order finds a page of it soon.
 create index tasks_by_created on tasks (created_at, task_id) where deleted_at is null;
-create index tasks_by_next_run on tasks (next_run_time, task_id) where deleted_at is null;
+create index tasks_by_updated on tasks (updated_at, task_id) where deleted_at is null;
+create index tasks_by_next_run on tasks (coalesce(next_run_time, 'infinity'), task_id) where deleted_at is null;
+create index tasks_by_last_run on tasks (coalesce(last_run_time, 'infinity'), task_id) where deleted_at is null;
+create index tasks_by_due on tasks (coalesce(due_date, 'infinity'), task_id) where deleted_at is null;
+create index tasks_by_name on tasks (name, task_id) where deleted_at is null;
 create index tasks_by_user on tasks (user_id, created_at, task_id) where deleted_at is null;
+create index tasks_by_status on tasks (status, created_at, task_id) where deleted_at is null and status <> 'scheduled';
+create index tasks_by_type on tasks (task_type, created_at, task_id) where deleted_at is null;
+create index tasks_by_priority on tasks (priority, created_at, task_id)
+    where deleted_at is null and priority <> 'medium';
+create index tasks_by_template on tasks (template_id, created_at, task_id)
+    where deleted_at is null and template_id is not null;
 create index tasks_by_tag on tasks using gin (tags);
 create index tasks_by_metadata on tasks using gin (metadata jsonb_path_ops);
+create index tasks_by_words on tasks using gin (words);
 
 -- When which schedule of a task was in force: what the audit reckons its slots from. The order is that of `seq`.
 create table slot_marks (
