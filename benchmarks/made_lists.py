@@ -14,7 +14,6 @@ Rows are made without the lists' indexes, which are built afterwards as a rebuil
 """
 
 # Names of tables and the texts below are all of our own.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -48,17 +47,20 @@ create function pg_temp.pick(i bigint, seed integer, n bigint) returns bigint im
 create function pg_temp.skew(i bigint, seed integer, n bigint) returns bigint immutable language sql return
     floor(n * power(pg_temp.pick(i, seed, 1000000) / 1000000.0, 3))::bigint;
 create function pg_temp.word(k bigint) returns text immutable language sql return
-    (array['ba','ko','ri','tu','me','sa','lo','pi','ne','fa','du','ge','ha','jo','ki','la','mo','nu','ro','ve'])[k % 20 + 1]
-    || (array['lt','rn','sk','mp','nd','rt','st','ng','ck','ll','rm','ss','tt','nn','pp','rd','lk','ft','xt','gh'])[k / 20 % 20 + 1]
-    || (array['a','e','i','o','u','ar','en','ix','or','um','al','es','in','on','us','ab','ed','il','op','yt'])[k / 400 % 20 + 1];
+    (array['ba','ko','ri','tu','me','sa','lo','pi','ne','fa','du','ge','ha','jo','ki','la','mo','nu','ro','ve'])
+        [k % 20 + 1]
+    || (array['lt','rn','sk','mp','nd','rt','st','ng','ck','ll','rm','ss','tt','nn','pp','rd','lk','ft','xt','gh'])
+        [k / 20 % 20 + 1]
+    || (array['a','e','i','o','u','ar','en','ix','or','um','al','es','in','on','us','ab','ed','il','op','yt'])
+        [k / 400 % 20 + 1];
 create function pg_temp.words(i bigint, seed integer, n integer) returns text stable language sql return
     (select string_agg(pg_temp.word(pg_temp.skew(i, seed + w, 8000)), ' ') from generate_series(1, n) as w);
 """
 _TASKS: Final = """
 insert into tasks (
     task_id, user_id, partition, name, description, task_type, priority, tags, metadata, template_id, base_status,
-    in_flight, schedule, task, version, due_date, next_run_time, last_run_time, last_execution, run_count, success_count,
-    failure_count, consecutive_failures, created_at, updated_at, deleted_at, seen_until, seq
+    in_flight, schedule, task, version, due_date, next_run_time, last_run_time, last_execution, run_count,
+    success_count, failure_count, consecutive_failures, created_at, updated_at, deleted_at, seen_until, seq
 )
 select id, owner, i % 8, name, pg_temp.words(i, 200, 10), 'type-' || pg_temp.skew(i, 3, 20),
        case when p < 80 then 'medium' when p < 92 then 'high' when p < 99 then 'low' else 'urgent' end,
@@ -73,7 +75,8 @@ select id, owner, i % 8, name, pg_temp.words(i, 200, 10), 'type-' || pg_temp.ske
        case when s >= 5 then $5::timestamptz - pg_temp.pick(i, 13, 7776000) * interval '1 second' end,
        null, 10, 9, 1, 0, created, created + pg_temp.pick(i, 14, 86400) * interval '1 second', null, $5, i
 from (
-    select i, 'T' || i as id, 'u' || case when pg_temp.pick(i, 1, 10) = 0 then 0 else pg_temp.skew(i, 2, 20000) end as owner,
+    select i, 'T' || i as id,
+           'u' || case when pg_temp.pick(i, 1, 10) = 0 then 0 else pg_temp.skew(i, 2, 20000) end as owner,
            initcap(pg_temp.words(i, 100, 3)) || ' ' || i % 1000 as name, pg_temp.pick(i, 4, 100) as p, s,
            case when s < 2 then 'pending' when s < 72 then 'scheduled' when s < 77 then 'paused'
                 when s < 92 then 'completed' when s < 97 then 'cancelled' else 'failed' end as base,
@@ -107,7 +110,8 @@ from (
                 else 'coalesced' end as status,
            date_trunc('second', $3::timestamptz - $4::interval * (1 - j::float / $5::bigint))
                + (j % 1000) * interval '1 ms' as at,
-           to_char($3::timestamptz - $4::interval * (1 - j::float / $5::bigint), 'YYYYMMDD"T"HH24MISS"Z"') || '-' || j as run,
+           to_char($3::timestamptz - $4::interval * (1 - j::float / $5::bigint), 'YYYYMMDD"T"HH24MISS"Z"')
+               || '-' || j as run,
            50 + pg_temp.skew(j, 35, 60000) as took
     from (
         select j, 'T' || (case when pg_temp.pick(j, 30, 10) = 0 then pg_temp.pick(j, 31, 100)

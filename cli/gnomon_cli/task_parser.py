@@ -151,7 +151,7 @@ def _add_list(verbs: Any) -> None:
     listing.add_argument("--type", metavar="TYPE")
     listing.add_argument("--tag")
     listing.add_argument("--user")
-    listing.add_argument("--query", "-q", metavar="TEXT", help="in name or description")
+    listing.add_argument("--query", "-q", metavar="TEXT", help="words in name, description or tags")
     listing.add_argument("--overdue", action="store_true", help="due before now, and not done")
     listing.add_argument("--due-before", metavar="TIME", help="as 2026-09-21T18:00:00Z, or in 2d")
     listing.add_argument("--sort", metavar="FIELD", help="as name, or -created_at")

@@ -82,8 +82,8 @@ class Database(Service):
             command_timeout=_STATEMENT_SECONDS,
             max_inactive_connection_lifetime=60,
             # Filters are only in the statement when they are asked for, so each plan is made for its values.
-            # What is read often is in memory, and disks seek no more: going by an index is cheaper than Postgres thinks,
-            # and a wrong guess there makes it go through a whole table for a page of a list.
+            # What is read often is in memory, and disks seek no more: an index is cheaper than Postgres thinks.
+            # Where it guesses wrong it goes through a whole table for a page of a list.
             server_settings={
                 "application_name": "gnomon-api",
                 "plan_cache_mode": "force_custom_plan",

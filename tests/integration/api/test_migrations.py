@@ -117,6 +117,38 @@ async def test_each_migration_is_applied_once_whoever_comes_first(fresh: str) ->
     assert await migrate(fresh) == []
 
 
+async def test_executions_of_before_are_kept_in_their_parts(fresh: str) -> None:
+    connection = await asyncpg.connect(fresh)
+    steps = migrations()
+    before = next(step.version for step in steps if step.name == "executions_in_parts") - 1
+    await apply(connection, steps[:before])
+    ends = {"a": None, "b": "2026-08-31T23:59:59Z", "c": "2026-09-01T00:00:00Z", "d": "2026-11-02T10:00:00Z"}
+    for run, end in ends.items():
+        await connection.execute(
+            """insert into executions (execution_id, task_id, run, partition, status, trigger, attempt, attempts,
+                   result_truncated, credits_consumed, tokens_used, api_calls_made, recorded_at, seq, completed_at)
+               values ('T.' || $1::text, 'T', $1, 0, $2, 'manual', 1, '[]', false, 0, 0, 0,
+                       '2026-08-31T23:00:00Z', 1, $3::text::timestamptz)""",
+            run,
+            "completed" if end else "running",
+            end,
+        )
+    whole = "select t::text as row from executions t order by execution_id"
+    rows = await connection.fetch(whole)
+    await apply(connection, steps)
+    assert await connection.fetch(whole) == rows
+    parts = await connection.fetch(
+        "select run, tableoid::regclass::text as part from executions order by run"
+    )
+    assert [tuple(row) for row in parts] == [
+        ("a", "executions_active"),
+        ("b", "executions_ended_202608"),
+        ("c", "executions_ended_202609"),
+        ("d", "executions_ended_202611"),
+    ]
+    await connection.close()
+
+
 async def test_a_migration_that_fails_leaves_nothing(fresh: str) -> None:
     steps = migrations()
     broken = type(steps[0])(len(steps) + 1, "broken", "create table half (a int); select 1/0")

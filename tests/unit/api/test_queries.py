@@ -13,17 +13,55 @@ def test_a_list_without_wishes_has_its_defaults() -> None:
     query = parse_list(TASK_LISTS, [])
     assert query.values == ()
     assert query.limit == 50
-    assert query.sql.endswith(
-        "where deleted_at is null order by coalesce(created_at, 'infinity'::timestamptz) desc, task_id desc limit 51"
-    )
+    assert query.sql.endswith("where deleted_at is null order by created_at desc, task_id desc limit 51")
+
+
+def test_what_an_item_may_lack_is_at_the_end_of_time() -> None:
+    query = parse_list(TASK_LISTS, [("sort", "due_date"), ("limit", "2")])
+    assert query.sql.endswith("order by coalesce(due_date, 'infinity'::timestamptz) asc, task_id asc limit 3")
 
 
 def test_filters_are_numbered_in_the_order_they_came() -> None:
-    query = parse_list(TASK_LISTS, [("status", "paused, running"), ("q", "50%")], {"user_id": ["u1"]})
+    query = parse_list(TASK_LISTS, [("tag", "a,b"), ("q", "50%")], {"user_id": ["u1"]})
+    assert "user_id = $1::text" in query.sql
+    assert "tags ?| $2::text[]" in query.sql
+    assert "words @@ to_tsquery('simple', $3::text)" in query.sql
+    assert query.values == ("u1", ["a", "b"], "'50%':*")
+
+
+def test_a_few_values_are_a_page_of_each_merged() -> None:
+    given = [("status", "paused, running,paused"), ("task_type", "a,b"), ("priority", "high")]
+    query = parse_list(TASK_LISTS, given)
+    pages, merged, order = query.sql.rpartition(") as merged")
+    assert merged
+    assert order == " order by created_at desc, task_id desc limit 51"
+    first, second = pages.removeprefix("select * from (").split(" union all ")
+    assert "status = $3::text and task_type = any($1::text[]) and priority = $2::text" in first
+    assert first.replace("$3", "$4") == second
+    assert query.values == (["a", "b"], "high", "paused", "running")
+
+
+def test_many_values_are_looked_for_together() -> None:
+    users = ",".join(f"u{number}" for number in range(9))
+    query = parse_list(TASK_LISTS, [("user_id", users)])
     assert "user_id = any($1::text[])" in query.sql
-    assert "status = any($2::text[])" in query.sql
-    assert "(name ilike $3 or description ilike $3)" in query.sql
-    assert query.values == (["u1"], ["paused", "running"], "%50\\%%")
+    assert "union" not in query.sql
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
+        ("report", "'report':*"),
+        ("weekly rep", "'weekly':* & 'rep':*"),
+        ('"weekly report" mail', "'weekly report' & 'mail':*"),
+        ("report -draft", "'report':* & !'draft':*"),
+        ('-"not this"', "!'not this'"),
+        ("it's a\\b", "'it''s':* & 'a\\\\b':*"),
+        ("a & b | !c", "'a':* & '&':* & 'b':* & '|':* & '!c':*"),
+    ],
+)
+def test_a_search_is_all_of_its_words(text: str, searched: str) -> None:
+    assert parse_list(TASK_LISTS, [("q", text)]).values == (searched,)
 
 
 def test_metadata_is_looked_for_as_text_and_as_the_scalar_that_the_text_spells() -> None:
@@ -54,6 +92,8 @@ def test_metadata_is_looked_for_as_text_and_as_the_scalar_that_the_text_spells()
         [("user_id", ",".join("abcdefghij" * 11))],
         [("user_id", "a\x00")],
         [("q", "a\x00")],
+        [("q", " ")],
+        [("q", "a" * 201)],
         [("metadata.", "x")],
         [("created_after", "2026-01-01")],
         [("cursor", "x")],

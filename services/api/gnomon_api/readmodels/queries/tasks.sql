@@ -63,7 +63,7 @@ due_date < $1::timestamptz and coalesce(due_date, 'infinity') < $1::timestamptz;
 
 -- name: tasks_overdue
 -- Due before now, and not done.
-due_date < now() and base_status not in ('completed', 'cancelled');
+due_date < now() and coalesce(due_date, 'infinity') < now() and base_status not in ('completed', 'cancelled');
 
 -- name: tasks_with_next_run_before
 -- Next slot before an instant.
