@@ -36,6 +36,7 @@ __all__ = [
     "Lists",
     "Page",
     "Sort",
+    "contains_filter",
     "flag_filter",
     "instant_filter",
     "instant_sort",
@@ -175,6 +176,18 @@ def instant_filter(condition: str) -> Filter:
             raise _refused(name, str(error)) from error
 
     return Filter(condition, read, {"type": "string", "format": "date-time"})
+
+
+def contains_filter(condition: str) -> Filter:
+    """A filter for a text within another; its own % and _ mean themselves."""
+
+    def read(name: str, text: str) -> str:
+        if "\x00" in text:
+            raise _refused(name, "has a character with code 0")
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return f"%{escaped}%"
+
+    return Filter(condition, read, {"type": "string"})
 
 
 def words_filter(condition: str) -> Filter:

@@ -34,7 +34,7 @@ create table tasks (
     seen_until           timestamptz not null,  -- newest time in the task's events: next_run_time is the slot after it
     seq                  bigint      not null,  -- last event folded in
     active_day           integer     not null default 0,  -- last UTC day on which a run ended, in days since 1970
-    slo_broken_since     timestamptz,          -- since when its lateness objective is broken
+    slo_broken_since     timestamptz,           -- since when its lateness objective is broken
     -- For full-text search. No stemming and no stop words: tasks are named in many languages.
     words                tsvector    not null generated always as (
         to_tsvector('simple', name) || to_tsvector('simple', coalesce(description, ''))
