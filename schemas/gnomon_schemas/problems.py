@@ -34,6 +34,8 @@ class Code(StrEnum):
     INVALID_STATE = "invalid_state"
     OVERLAP = "overlap"
     LIMIT = "limit"
+    ACCOUNT_LIMIT = "account_limit"
+    ACCOUNT_REQUIRED = "account_required"
     VERSION_MISMATCH = "version_mismatch"
     TOO_LARGE = "too_large"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -69,6 +71,8 @@ CATALOGUE: Final[dict[Code, _Entry]] = {
     Code.INVALID_STATE: _Entry(409, "The task's state does not allow this"),
     Code.OVERLAP: _Entry(409, "An execution of the task is still in flight"),
     Code.LIMIT: _Entry(429, "Too many executions are waiting"),
+    Code.ACCOUNT_LIMIT: _Entry(403, "The account does not allow so much"),
+    Code.ACCOUNT_REQUIRED: _Entry(403, "The user has no account"),
     Code.VERSION_MISMATCH: _Entry(412, "The task has changed since"),
     Code.TOO_LARGE: _Entry(413, "Too large"),
     Code.METHOD_NOT_ALLOWED: _Entry(405, "The method is not allowed here"),

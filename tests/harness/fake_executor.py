@@ -233,8 +233,15 @@ class FakeExecutor:
             priority=work.due.priority,
         )
 
-    async def finish(self, work: Work, status: str = "completed", *, message: str = "failed as told") -> int:
-        """Store `executed`."""
+    async def finish(
+        self,
+        work: Work,
+        status: str = "completed",
+        *,
+        message: str = "failed as told",
+        reported: float = 0,
+    ) -> int:
+        """Store `executed`. `reported`: credits that the handler says it used."""
         now = format_instant(self._clock.now_ms())
         failed = status != "completed"
         return await self._store(
@@ -247,7 +254,7 @@ class FakeExecutor:
             completed_at=now,
             executed_at=now,
             duration_ms=0,
-            credits_consumed=0,
+            credits_consumed=reported + (0 if failed else work.due.credits_per_run),
             tokens_used=0,
             api_calls_made=0,
             executor=self.id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.runtime.bus import connect
 from gnomon_core.runtime.clock import Clock, SystemClock
 from gnomon_core.runtime.membership import MemberWatch
@@ -45,6 +46,7 @@ class Leader:
         catch_up_hold_above: float = 0.0,
         lateness_quiet_ms: int = 600_000,
         name: str = "leader",
+        rules: AccountRules = OPEN_TO_ALL,
     ) -> None:
         self.name = f"{name}-{secrets.token_hex(3)}"
         self.partition = partition
@@ -59,6 +61,7 @@ class Leader:
             catch_up_rate=catch_up_rate,
             catch_up_hold_above=catch_up_hold_above,
             lateness_quiet_ms=lateness_quiet_ms,
+            rules=rules,
         )
         self._alive = False
         self.bus: TrapBus
@@ -84,6 +87,7 @@ class Leader:
         self.pools.on_change = self._pools_changed
         await self.pools.start()
         self.objects = ObjectCatalogue(bus)
+        self.objects.listen(self._objects_changed)
         await self.objects.start()
         self.replica = Replica(bus, self.partition)
         await self.replica.start()
@@ -104,6 +108,7 @@ class Leader:
         """Take the shard over. Raises Deposed."""
         await self.shard.start()
         self.shard.pools_changed()
+        self.shard.accounts_changed()
         return self
 
     async def die(self) -> None:
@@ -134,6 +139,11 @@ class Leader:
         shard = getattr(self, "shard", None)
         if shard is not None and shard.running:
             shard.pools_changed()
+
+    def _objects_changed(self, kinds: frozenset[str]) -> None:
+        shard = getattr(self, "shard", None)
+        if shard is not None and shard.running and "account" in kinds:
+            shard.accounts_changed()
 
     async def __aenter__(self) -> Leader:
         await self.connect()

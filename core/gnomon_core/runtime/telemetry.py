@@ -96,6 +96,8 @@ class LogEvent(StrEnum):
     """A leader found no rules kept of parts of the calendar, and keeps its own. partition, names."""
     EVENT_UNREADABLE = "event.unreadable"
     """An event or due does not decode and is passed over. subject, seq, error."""
+    TASKS_NOT_COUNTED = "tasks.not_counted"
+    """A shard did not answer how many tasks a user has there; what it answered last counts. partition, error."""
     INTAKE_STATUS = "intake.status"
     """The broker ended a pull for commands in an unusual way. consumer, status."""
     CHAIN_MOVED = "chain.moved"

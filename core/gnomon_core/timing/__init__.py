@@ -9,7 +9,7 @@ Importing the package pins the process's zone database to the `tzdata` wheel (se
 
 from __future__ import annotations
 
-from gnomon_core.timing.accepting import check_fires, check_jitter, check_recurring
+from gnomon_core.timing.accepting import check_fires, check_jitter, check_recurring, least_gap
 from gnomon_core.timing.blackouts import Blackout, Blackouts, BlackoutStretch, Touch, stretches
 from gnomon_core.timing.calendars import (
     Difference,
@@ -72,6 +72,7 @@ __all__ = [
     "jitter_ms",
     "keep",
     "last_fire",
+    "least_gap",
     "local_text",
     "names_of",
     "next_fire",

@@ -11,10 +11,11 @@ from gnomon_schemas.limits import RECURRING_A_YEAR_MAX
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.schedules import Schedule
 
-__all__ = ["check_fires", "check_jitter", "check_recurring"]
+__all__ = ["check_fires", "check_jitter", "check_recurring", "least_gap"]
 
 _SLOTS_IN_JITTER_MAX: Final = 100
 """Slots of one task that may wait for their jitter at a time."""
+_SLOTS_LOOKED_AT: Final = 500
 _YEAR_SECONDS: Final = 366 * 86_400
 
 
@@ -30,6 +31,21 @@ def check_fires(schedule: Schedule | None, now_s: int) -> None:
                 message="no slot lies after now and inside start_at and end_at",
             ),
         )
+
+
+def least_gap(schedule: Schedule, now_s: int, *, enough: int) -> int | None:
+    """The least time in seconds between two slots after an instant, in the next few hundred of them; None: there are
+    not two. It looks no further than the first gap that is less than `enough`."""
+    before = next_fire(schedule, now_s)
+    least: int | None = None
+    for _ in range(_SLOTS_LOOKED_AT):
+        if before is None or (least is not None and least < enough):
+            break
+        after = next_fire(schedule, before)
+        if after is not None:
+            least = after - before if least is None else min(least, after - before)
+        before = after
+    return least
 
 
 def check_jitter(schedule: Schedule | None, now_s: int) -> None:

@@ -1,8 +1,9 @@
 """Admission: which executions of a shard may be handed out now, as far as pools, keys and fair share go. ADR 0016.
 
-An execution needs, in this order: a unit of its key, where its task has a key or a rate; room in its user's share of
-the pool; a unit of the pool, where that has a gate. What it cannot have it waits for, in the queue of that *door*; by
-then it has been written ahead. Most executions need nothing of it, and pass at the cost of a look at a dictionary.
+An execution needs, in this order: its user's leave, where it costs credits or the user has limits (`user_doors`); a
+unit of its key, where its task has a key or a rate; room in its user's share of the pool; a unit of the pool, where
+that has a gate. What it cannot have it waits for, in the queue of that *door*; by then it has been written ahead. Most
+executions need nothing of it, and pass at the cost of a look at a dictionary.
 
 `Flight.pool` says that an execution is out, counted in that pool, and `Flight.key` that it holds a unit of that key;
 whoever ends an attempt calls `release`.
@@ -24,6 +25,7 @@ from gnomon_scheduler.dues import priority_of
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_scheduler.user_doors import NOT_HELD, WAIT, UserDoors
 from gnomon_schemas.gates import GateKind, Grants, Statement
 from gnomon_schemas.subjects import PRIORITIES, partition_of
 from gnomon_schemas.tasks import Overlap, TaskSpec, Trigger
@@ -70,11 +72,13 @@ class Admission:
         memory: ShardMemory,
         types: TypeCatalogue,
         pools: PoolCatalogue,
+        users: UserDoors,
         *,
         partitions: int,
         epoch: int,
     ) -> None:
         self._memory, self._types, self._catalogue = memory, types, pools
+        self._users = users
         self._partitions, self._epoch = partitions, epoch
         self.heard: deque[Grants] = deque()
         """What gates said, to be taken in the next turn."""
@@ -85,6 +89,8 @@ class Admission:
         self._keys: dict[str, _Door] = {}
         self._waiting: dict[tuple[str, str], tuple[_Door, Item]] = {}
         self._stirred: set[_Door] = set()
+        self._refused: list[tuple[Item, str]] = []
+        """What was refused at once, to be told with the next of `turned_away`."""
         self._due_ms: int | None = None
         self._numbers = count(1)
 
@@ -103,6 +109,7 @@ class Admission:
                     self._leave(door).take(started=flight.begun)
                     self._leave(door).ask()
                     self._stirred.add(door)
+        self._users.begin()
         self.pools_changed()
 
     def pools_changed(self) -> None:
@@ -177,7 +184,16 @@ class Admission:
     # -- handing out -------------------------------------------------------------------------------
 
     def hindrance(self, task: TaskState, pool: str) -> str | None:
-        """Why an execution cannot go at once: `key`, `fair` or `pool`; None: it can."""
+        """Why an execution cannot go at once: `key`, `fair` or `pool`; `account`, where that is asked first; `credits`
+        or `limit`, where it may not go at all. None: it can."""
+        spec = task.reg.spec
+        if self._users.concerns(task.reg.user_id, spec):
+            hindrance = self._users.hindrance(task)
+            if hindrance is not None:
+                return hindrance
+        return self._further_hindrance(task, pool)
+
+    def _further_hindrance(self, task: TaskState, pool: str) -> str | None:
         spec = task.reg.spec
         if spec.concurrency_key is not None or spec.rate_limit is not None:
             return "key"
@@ -200,6 +216,8 @@ class Admission:
         """An attempt is handed out."""
         flight.pool = pool
         user = task.reg.user_id
+        if flight.price == NOT_HELD and self._users.concerns(user, task.reg.spec):
+            self._users.take(task, flight)
         door = self._pools.get(pool)
         if user is not None or door is not None:
             self._count_out(pool, user)
@@ -210,9 +228,27 @@ class Admission:
 
     def admit(self, task: TaskState, flight: Flight, pool: str) -> bool:
         """Whether an execution that is written ahead goes now; if not, it waits here from now on."""
-        if (task.task_id, flight.run) in self._waiting:
+        if (task.task_id, flight.run) in self._waiting or self._users.waits(task, flight):
             return False
-        if self.hindrance(task, pool) is None:
+        # One that has had an attempt is not held up again: it holds its price until it has ended.
+        if (
+            flight.price == NOT_HELD
+            and flight.attempt == 1
+            and self._users.concerns(task.reg.user_id, task.reg.spec)
+        ):
+            hindrance = self._users.hindrance(task)
+            if hindrance == WAIT:
+                self._users.wait(self._item(task, flight, pool))
+                return False
+            if hindrance is not None:
+                self._refused.append((self._item(task, flight, pool), hindrance))
+                return False
+            self._users.take(task, flight)
+        return self._admit_further(task, flight, pool)
+
+    def _admit_further(self, task: TaskState, flight: Flight, pool: str) -> bool:
+        """The same for one that has its user's leave, or needs none."""
+        if self._further_hindrance(task, pool) is None:
             self.take(task, flight, pool)
             return True
         key = key_of(task.task_id, task.reg.spec)
@@ -225,13 +261,17 @@ class Admission:
         return False
 
     def _wait(self, door: _Door, task: TaskState, flight: Flight, pool: str) -> None:
-        # Late ones go after everything live, by when they were found late: most are older than what is live.
-        rank = _RANK_OF_LATE if flight.waits_late else _RANKS[priority_of(task, flight)]
-        since_ms = flight.late_ms if flight.waits_late else flight.emit_ms
-        item = Item(task, flight, task.reg.user_id, rank, since_ms, pool)
+        item = self._item(task, flight, pool)
         self._waiting[task.task_id, flight.run] = (door, item)
         door.queue.add(item)
         self._stirred.add(door)
+
+    @staticmethod
+    def _item(task: TaskState, flight: Flight, pool: str) -> Item:
+        # Late ones go after everything live, by when they were found late: most are older than what is live.
+        rank = _RANK_OF_LATE if flight.waits_late else _RANKS[priority_of(task, flight)]
+        since_ms = flight.late_ms if flight.waits_late else flight.emit_ms
+        return Item(task, flight, task.reg.user_id, rank, since_ms, pool)
 
     def let_go(
         self, may_go: Callable[[TaskState, Flight], bool], go: Callable[[Item], None], limit: int
@@ -240,7 +280,7 @@ class Admission:
 
         `may_go` is asked of each when those before it are gone: of one task one may be in another's way.
         """
-        left = limit
+        left = limit - self._let_users_go(may_go, go, limit)
         for door in [door for door in self._stirred if door.kind == "key"]:
             while self._leave(door).room and left > 0:
                 item = self._next(door, may_go)
@@ -260,6 +300,22 @@ class Admission:
                     left -= 1
             self._let_go_of(name, door)
 
+    def _let_users_go(
+        self, may_go: Callable[[TaskState, Flight], bool], go: Callable[[Item], None], limit: int
+    ) -> int:
+        """Let those on that have their users' leave now; how many of them `go` at once."""
+        gone = 0
+        for item in self._users.free():
+            if not may_go(item.task, item.flight):
+                continue
+            self._users.take(item.task, item.flight)
+            if self._admit_further(item.task, item.flight, item.pool):
+                go(item)
+                gone += 1
+                if gone >= limit:
+                    break
+        return gone
+
     def _next(self, door: _Door, may_go: Callable[[TaskState, Flight], bool]) -> Item | None:
         """The first of a queue that may go; those before it that may not wait no more."""
         while (item := door.queue.pick()) is not None:
@@ -268,7 +324,7 @@ class Admission:
             if may_go(task, flight):
                 return item
             door.members.pop((task.task_id, flight.run), None)
-            self.release(task, flight)
+            self.release(task, flight, over=flight.attempt == 1)
         return None
 
     def _with_key(self, door: _Door, item: Item) -> bool:
@@ -282,8 +338,13 @@ class Admission:
         self._wait(self._pools.get(item.pool) or self._pool_door(item.pool), task, flight, item.pool)
         return False
 
-    def turned_away(self) -> list[Item]:
-        """Slots that may not wait for their key, which is busy: they wait no more. See `Overlap.SKIP`."""
+    def turned_away(self) -> list[tuple[Item, str]]:
+        """What may not run, and why: slots that may not wait for their key, which is busy (`Overlap.SKIP`), and what
+        the credits or limits of their users do not allow. They wait no more."""
+        refused, self._refused = [*self._refused, *self._users.refused()], []
+        return refused + [(item, "key") for item in self._without_key()]
+
+    def _without_key(self) -> list[Item]:
         found = []
         for door in [door for door in self._stirred if door.busy]:
             door.busy = False
@@ -292,13 +353,19 @@ class Admission:
                 if place is door and item is not None and _may_not_wait(item):
                     found.append(item)
         for item in found:
-            self.release(item.task, item.flight)
+            self.release(item.task, item.flight, over=True)
         return found
 
     # -- what ends ---------------------------------------------------------------------------------
 
-    def release(self, task: TaskState, flight: Flight) -> None:
-        """An attempt has ended, or is not to be handed out after all: what it held, or waited for, is free."""
+    def release(self, task: TaskState, flight: Flight, *, over: bool = False) -> None:
+        """An attempt has ended, or is not to be handed out after all: what it held, or waited for, is free.
+
+        `over`: and so has its execution, or it begins anew: its price is free too.
+        """
+        self._users.stop_waiting(task, flight)
+        if over:
+            self._users.release(task, flight)
         pool = flight.pool
         if pool is not None:
             flight.pool = None

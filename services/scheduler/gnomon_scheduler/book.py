@@ -195,6 +195,10 @@ class Book:
                 break
             units.append(self.unit(task))
             size += units[-1].size
+        units += [
+            Unit(others=[Note(Outgoing(usage.subject, usage.data, rollup=True), usage.stored)])
+            for usage in self.memory.usages.unsaved()
+        ]
         return units
 
     # -- making units ------------------------------------------------------------------------------
@@ -349,7 +353,7 @@ class Book:
             epoch=self.epoch,
             owner=self.owner,
             watermark_ms=watermark_ms,
-            fold_position=self._fold_position(watermark_ms, batch.registers.keys()),
+            fold_position=self._fold_position(watermark_ms, batch.registers.keys(), batch.others.keys()),
             oldest_unfinished=self._oldest_unfinished(),
             last_command=last_command,
             due_fence=self.emitter.fence,
@@ -370,12 +374,14 @@ class Book:
             if note.on_seq is not None:
                 note.on_seq(first_other + offset)
 
-    def _fold_position(self, watermark_ms: int, written: Container[str] = ()) -> int:
+    def _fold_position(
+        self, watermark_ms: int, written: Container[str] = (), others: Container[str] = ()
+    ) -> int:
         """Up to where nobody has to fold again, to be stored with a watermark."""
         if watermark_ms < self.handled_until_ms:
             # By the events behind it a successor finds which slots after the watermark a predecessor handed out.
             return self._committer.current.fold_position
-        return self.memory.fold_position(written)
+        return self.memory.fold_position(written, others)
 
     def _oldest_unfinished(self) -> int:
         """Looked up at most once a second: an old answer stays true, and with many in flight it is not free."""

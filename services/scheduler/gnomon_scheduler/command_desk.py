@@ -40,8 +40,11 @@ from gnomon_scheduler.object_registers import ObjectRegister
 from gnomon_scheduler.past_executions import read_past
 from gnomon_scheduler.past_slots import read_slots
 from gnomon_scheduler.registers import RING_SIZE, CatchUpOrder, RingEntry, TaskRegister
+from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
+from gnomon_scheduler.user_doors import UserDoors
+from gnomon_schemas.accounts import account_id_of
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.commands import AcceptedExecution, Outcome
@@ -84,12 +87,17 @@ class CommandDesk:
         obey: Callable[[CatchUpOrder], None],
         gates: GateDesk,
         catalogue: ObjectCatalogue,
+        users: UserDoors,
+        counts: TaskCounts,
     ) -> None:
         self._bus, self._book, self._types = bus, book, types
         self._applier, self._surroundings, self._look_at = applier, surroundings, look_at
         self._spec_changed = spec_changed
         self._obey, self._gates = obey, gates
         self._objects, self._catalogue = ObjectDesk(book), catalogue
+        self._users, self._counts = users, counts
+        self._elsewhere: dict[str, int] = {}
+        """Of users whose account bounds their tasks and who want one more: how many they have in other shards."""
         self.commands: deque[Received] = deque()
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
@@ -116,7 +124,25 @@ class CommandDesk:
             for received in islice(self.commands, _COMMANDS_A_TURN)
             if (name := _template_of(received.command)) is not None
         }
-        await self._catalogue.look_up(templates)
+        owners = {
+            ("account", account_id_of(user))
+            for received in islice(self.commands, _COMMANDS_A_TURN)
+            if (user := received.command.user) is not None and _template_of(received.command) is not None
+        }
+        await self._catalogue.look_up(templates | owners)
+        await self._count_tasks()
+
+    async def _count_tasks(self) -> None:
+        """Ask how many tasks the users have elsewhere who want one more and are bounded in that."""
+        bounded = {
+            user
+            for received in islice(self.commands, _COMMANDS_A_TURN)
+            if (command := received.command).kind == "task"
+            and command.verb == "create"
+            and (user := command.user) is not None
+            and self._users.limits(user).max_tasks is not None
+        }
+        self._elsewhere = await self._counts.elsewhere(bounded) if bounded else {}
 
     def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
         """Decide what waits, at `now_ms`: every slot up to then has been handed out.
@@ -164,6 +190,10 @@ class CommandDesk:
             self._replies.append(_Reply(received, known))
             return None
         around = self._surroundings(now_ms)
+        user = command.user
+        if user is not None and user in self._elsewhere:
+            there = self._elsewhere[user] + self._counts.counted(user)
+            around = around._replace(tasks_of={user: there})
         with self._book.measures.deciding(command) as traceparent:
             command = command._replace(traceparent=traceparent)
             received = Received(command, received.reply_to, received.ack_subject)
@@ -273,6 +303,7 @@ class CommandDesk:
         if task is None:
             task = TaskState(reg, 0)
             self._book.memory.tasks[reg.task_id] = task
+            self._counts.note_created(reg.user_id, reg.task_id)
         decision.reg = reg
         spec_changed = reg.spec is not task.reg.spec
         unit = self._applier.apply(task, decision, command_seq=command.seq, traceparent=command.traceparent)

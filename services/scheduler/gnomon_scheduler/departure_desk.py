@@ -17,7 +17,7 @@ from gnomon_core.rules.workless import is_workless
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.departing import Departure, departure
-from gnomon_scheduler.decisions.grounds import hindered_by, key_detail
+from gnomon_scheduler.decisions.grounds import account_detail, hindered_by, key_detail
 from gnomon_scheduler.decisions.queue import Item
 from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.dues import due_of
@@ -109,7 +109,7 @@ class DepartureDesk:
         """The task has changed: what of it waits for an executor, a pool or a key may need another one now."""
         for flight in task.flights.values():
             if flight.written and not flight.emitted:
-                self._admission.release(task, flight)
+                self._admission.release(task, flight, over=flight.attempt == 1)
                 self._book.arm(task.task_id, flight)
 
     async def publish_armed(self, now_ms: int) -> None:
@@ -190,10 +190,15 @@ class DepartureDesk:
             self._go(item.task, item.flight, now_ms, ready)
 
         self._admission.let_go(may_go, go, max(0, _DUES_A_TURN - len(ready)))
-        units += [
-            self._drop(item.task, item.flight, Skipped, "key", key_detail(item.task.reg.spec), now_ms)
-            for item in self._admission.turned_away()
-        ]
+        units += [self._refuse(item, reason, now_ms) for item, reason in self._admission.turned_away()]
+
+    def _refuse(self, item: Item, reason: str, now_ms: int) -> Unit:
+        """End an execution that its key, or the credits or limits of its user, do not let go."""
+        task, flight = item.task, item.flight
+        if flight.waits_late:
+            self.late.over(LateKey(task.task_id, flight.run))
+        detail = key_detail(task.reg.spec) if reason == "key" else account_detail(task, reason)
+        return self._drop(task, flight, Skipped, reason, detail, now_ms)
 
     def _let_late_ones_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
         """After everything live, and when the shard has decided all that is late: as many as the rate allows."""

@@ -66,6 +66,7 @@ class Leading(Service):
         self._leases: Leases | None = None
         types.on_change = self.executors_changed
         pools.on_change = self.pools_changed
+        objects.listen(self._objects_changed)
 
     async def on_start(self) -> None:
         """Load every partition, then take part in the leases."""
@@ -118,6 +119,11 @@ class Leading(Service):
         for shard in self._shards.values():
             shard.pools_changed()
 
+    def _objects_changed(self, kinds: frozenset[str]) -> None:
+        if "account" in kinds:
+            for shard in self._shards.values():
+                shard.accounts_changed()
+
     def look(self) -> None:
         """Tell the metrics how the shards stand that are led here."""
         late_ms = tasks = in_flight = 0
@@ -160,6 +166,7 @@ class Leading(Service):
         self._shards[partition] = shard
         # What changed while it started was told to the others only.
         shard.pools_changed()
+        shard.accounts_changed()
         shard.executors_changed()
         sweep = Sweep(
             self._bus,

@@ -18,11 +18,13 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
+from gnomon_scheduler.budget_registers import BudgetRegister
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.object_shelf import ObjectShelf
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
 from gnomon_scheduler.task_state import Flight, TaskState
 from gnomon_scheduler.timers import Timers
+from gnomon_scheduler.usages import Usages
 from gnomon_schemas.events import Event
 from gnomon_schemas.gates import GateKind
 from gnomon_schemas.problems import Problem
@@ -71,6 +73,10 @@ class ShardMemory:
         """Registers of the pools and keys whose gates live in this partition; of keys only those that are in use."""
         self.idle_keys: dict[str, int] = {}
         """Keys whose register says that nobody uses them, with its sequence: the oldest first, to be removed."""
+        self.budgets: dict[str, BudgetRegister] = {}
+        """Of the accounts that live in this partition: what each shard may use of them."""
+        self.usages = Usages(partition)
+        """What users have used in this partition."""
         self.objects = ObjectShelf()
         """Templates, calendars and accounts that live in this partition."""
         self.in_flight: dict[str, TaskState] = {}
@@ -373,8 +379,9 @@ class ShardMemory:
             default=self.position + 1,
         )
 
-    def fold_position(self, written: Container[str] = ()) -> int:
-        """The greatest sequence such that its effects and all before it are in registers, once those of `written` are.
+    def fold_position(self, written: Container[str] = (), others: Container[str] = ()) -> int:
+        """The greatest sequence such that its effects and all before it are in registers, once those of the tasks
+        `written` are, and those with the subjects `others`.
 
         Never simply the follower's own position: an event folded into a task that this batch does not write is
         only in memory yet.
@@ -382,6 +389,9 @@ class ShardMemory:
         oldest = min(
             (task.dirty_from for task_id, task in self.dirty.items() if task_id not in written), default=0
         )
+        oldest_usage = self.usages.oldest_dirty(others)
+        if oldest_usage:
+            oldest = min(oldest, oldest_usage) if oldest else oldest_usage
         return oldest - 1 if oldest else self.position
 
 

@@ -21,6 +21,7 @@ from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_scheduler.budget_registers import BudgetRegister, UsageRegister
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.loading import load
 from gnomon_scheduler.memory import ShardMemory
@@ -154,6 +155,11 @@ class Replica(Service):
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
             elif message.subject.startswith("state.task."):
                 self.memory.apply_task(message.seq, decode(message.data, TaskRegister), message.data)
+            elif message.subject.startswith("state.usage."):
+                self.memory.usages.apply(message.seq, decode(message.data, UsageRegister))
+            elif message.subject.startswith("state.budget."):
+                budget = decode(message.data, BudgetRegister)
+                self.memory.budgets[budget.account] = budget
             elif message.subject.startswith(("state.pool.", "state.key.")):
                 self.memory.apply_gate(message.seq, decode(message.data, GateRegister))
         except (msgspec.DecodeError, RecursionError, ValueError) as error:

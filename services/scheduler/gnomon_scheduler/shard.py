@@ -41,6 +41,8 @@ from gnomon_scheduler import takeover
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
+from gnomon_scheduler.budget_desk import BudgetDesk
+from gnomon_scheduler.budget_lines import BudgetLines
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Surroundings
@@ -61,11 +63,13 @@ from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.slot_desk import SlotDesk
+from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
+from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.events import Event, Started
+from gnomon_schemas.events import Event, Executed, Started
 from gnomon_schemas.members import ShardStatus
 from gnomon_schemas.subjects import TASK_RUN
 
@@ -137,6 +141,10 @@ class Shard(Service):
         self._admission: Admission
         self._gates: GateDesk
         self._lines: GateLines
+        self._users: UserDoors
+        self._budgets: BudgetDesk
+        self._counts: TaskCounts
+        self._budget_lines: BudgetLines
         self._endings: EndingDesk
         self._lateness: LatenessDesk
 
@@ -157,6 +165,7 @@ class Shard(Service):
         await self._objects.reach()
         self._admission.begin()
         await self.start_child(self._lines)
+        await self.start_child(self._budget_lines)
         await self._open(
             f"cmd-{partition}", (subjects.partition_commands(partition),), self._commands.commands
         )
@@ -201,6 +210,11 @@ class Shard(Service):
         """Something was set of a pool."""
         self.request(self._admission.pools_changed)
 
+    def accounts_changed(self) -> None:
+        """Something was set of an account, or credits were given."""
+        self.request(self._users.accounts_changed)
+        self.request(self._budgets.accounts_changed)
+
     @property
     def book(self) -> Book:
         """The shard's book: to be read between turns, changed only inside one."""
@@ -209,7 +223,7 @@ class Shard(Service):
     def ended_unseen(self, task: TaskState, flight: Flight) -> None:
         """Forget an execution whose end was folded before it came into memory. To be called inside a turn."""
         task.land(flight.run)
-        self._admission.release(task, flight)
+        self._admission.release(task, flight, over=True)
         self._book.memory.note_flights(task)
         self._endings.done(task.task_id, flight.run)
         if task.unwish(flight.run) is not None or flight.written:
@@ -270,15 +284,29 @@ class Shard(Service):
         )
         self._endings = EndingDesk(self._bus, self._book)
         self._lateness = LatenessDesk(self._book, options.lateness_quiet_ms)
+        self._users = UserDoors(
+            self._book.memory,
+            self._objects.known["account"],
+            options.rules,
+            self._book.now_ms,
+            partitions=options.partitions,
+            epoch=self._book.epoch,
+        )
         self._admission = Admission(
             self._book.memory,
             self._types,
             self._pools,
+            self._users,
             partitions=options.partitions,
             epoch=self._book.epoch,
         )
         self._gates = GateDesk(self._bus, self._book, options.partitions)
         self._lines = GateLines(self._bus, self._book, self._admission, self._gates, self.wake)
+        self._budgets = BudgetDesk(self._bus, self._book, self._surroundings, options.partitions)
+        self._counts = TaskCounts(self._bus, self._book.memory, options.partitions)
+        self._budget_lines = BudgetLines(
+            self._bus, self._book, self._users, self._budgets, self._counts, self.wake
+        )
         telling = TellingDesk(self._book, self._surroundings)
         self._departures = DepartureDesk(
             self._book,
@@ -315,6 +343,8 @@ class Shard(Service):
             self._departures.late.obey,
             self._gates,
             self._objects,
+            self._users,
+            self._counts,
         )
 
     def _surroundings(self, now_ms: int) -> Surroundings:
@@ -402,6 +432,8 @@ class Shard(Service):
             self._requests.popleft()()
         await self._commands.prepare()
         self._admission.hear()
+        if self._users.hear():
+            self._book.flush_soon()
         now_ms = self._book.now_ms()
         units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
         of_reminders, told_ms = self._own.remind(paused_ms)
@@ -411,6 +443,7 @@ class Shard(Service):
         units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._gates.decide(now_ms)
         self._lateness.work(now_ms)
+        units += self._budgets.decide(now_ms)
         units += self._book.flush()
         before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)
@@ -418,8 +451,10 @@ class Shard(Service):
             self._finish_tasks()
         await self._commands.answer()
         await self._gates.answer()
+        await self._budgets.answer()
         await self._departures.publish_armed(now_ms)
         await self._lines.speak(now_ms)
+        await self._budget_lines.speak(now_ms)
         await self._endings.work(now_ms)
 
     async def _rest(self) -> None:
@@ -446,6 +481,8 @@ class Shard(Service):
             self._departures.next_ms(now_ms),
             self._admission.next_ms,
             self._gates.next_ms,
+            self._users.next_ms,
+            self._budgets.next_ms,
         ):
             if at_ms is not None:
                 wait = min(wait, (at_ms - now_ms) / 1000)
@@ -471,6 +508,8 @@ class Shard(Service):
 
     def _fold(self, seq: int, run: str, event: Event) -> None:
         book = self._book
+        if isinstance(event, Executed) and self._users.executed(seq, event):
+            book.flush_soon()
         task = book.memory.tasks.get(event.task_id)
         if task is None:
             return
@@ -491,8 +530,8 @@ class Shard(Service):
             if isinstance(event, Started):
                 self._admission.started(flight, instant_ms(event.started_at))
             elif folded.ended or folded.written_ahead is not None:
-                # Between two attempts it holds nothing.
-                self._admission.release(task, flight)
+                # Between two attempts it holds nothing but its price.
+                self._admission.release(task, flight, over=folded.ended)
         if folded.written_ahead is not None:
             book.arm_once_stored(task.task_id, folded.written_ahead)
         if folded.ended:

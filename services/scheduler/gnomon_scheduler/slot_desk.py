@@ -19,7 +19,13 @@ from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.counting import allowed, counted
-from gnomon_scheduler.decisions.grounds import crowd_detail, hindered_by, runs_used_up, waits_for
+from gnomon_scheduler.decisions.grounds import (
+    account_detail,
+    crowd_detail,
+    hindered_by,
+    runs_used_up,
+    waits_for,
+)
 from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.departure_desk import DepartureDesk
@@ -174,11 +180,15 @@ class SlotDesk:
         return [self._skipped(other, "limit", runs_used_up(task.reg.spec), now_ms) for other in waiting]
 
     def _wait_for_unit(self, slot: Slot, now_ms: int, hindrance: str) -> Unit:
-        """Put the slot's execution in the register until its pool or key lets it go.
+        """Put the slot's execution in the register until its pool, key or user's account lets it go; or skip it, where
+        that is known to refuse it.
 
-        Where it may not wait for its key nothing is said on its chain: it goes, or is skipped, a moment later.
+        Where it may not wait for its key nothing is said on its chain: it goes, or is skipped, a moment later. So it
+        does where its user's account is asked.
         """
-        brief = hindrance == "key" and slot.task.reg.spec.overlap is Overlap.SKIP
+        if hindrance in {"credits", "limit"}:
+            return self._skip(slot, hindrance, account_detail(slot.task, hindrance), now_ms)
+        brief = hindrance == "account" or (hindrance == "key" and slot.task.reg.spec.overlap is Overlap.SKIP)
         return self._write_ahead(slot, now_ms, gated=False, reason=None if brief else hindrance)
 
     def _replace_others(self, slot: Slot, now_ms: int) -> Unit:

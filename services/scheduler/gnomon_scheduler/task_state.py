@@ -61,6 +61,9 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
     """Its present attempt is out, counted in this pool (`admission`)."""
     key: str | None = None
     """It holds a unit of this key."""
+    price: int = -1
+    """Micros of its user's credits that it holds, from when it is let go until it has ended (`user_doors`); -1: it
+    holds nothing, not even a place among its user's executions."""
     begun: bool = False
     """The start of the attempt that holds the unit was counted."""
     found_late: bool = False
@@ -132,6 +135,12 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
 class _SpecOutline(msgspec.Struct, frozen=True, gc=False):
     schedule: Schedule | None = None
     paused: bool = False
+
+
+class _Owned(msgspec.Struct, frozen=True, gc=False):
+    """The part of a register that says whose it is."""
+
+    user_id: str | None
 
 
 class Outline(msgspec.Struct, frozen=True, gc=False):
@@ -230,6 +239,15 @@ class TaskState(msgspec.Struct, gc=False, eq=False):
             reg.deleted_ms,
             reg.fired,
         )
+
+    @property
+    def owner(self) -> str | None:
+        """Its user, without waking it."""
+        reg = self._reg
+        if reg is not None:
+            return reg.user_id
+        assert self._stored is not None
+        return decode(self._stored, _Owned).user_id
 
     def may_mention(self, texts: Sequence[bytes]) -> bool:
         """Whether one of some texts may be in its register: a quick look, without waking it."""

@@ -24,6 +24,7 @@ from gnomon_scheduler.decisions.lateness import changed_objective
 from gnomon_scheduler.decisions.own_changes import unfailed
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
+from gnomon_scheduler.decisions.user_limits import check_pace
 from gnomon_scheduler.decisions.views import ended_status, resting_status
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
@@ -216,6 +217,7 @@ def _check_change(
     if {"schedule", "reminder_time"} & set(fields):
         check_reminder(spec)
     if "schedule" in fields:
+        check_pace(old.user_id, spec.schedule, around)
         check_jitter(spec.schedule, around.now_ms // 1000)
 
 

@@ -58,6 +58,9 @@ class Command(NamedTuple):
 _NO_OBJECTS: Final[Mapping[str, Mapping[str, KnownObject]]] = MappingProxyType({})
 
 
+_NO_COUNTS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
 class Surroundings(NamedTuple):
     """What a decision may look at besides the task."""
 
@@ -69,6 +72,8 @@ class Surroundings(NamedTuple):
     cancel_grace_ms: int
     rules: AccountRules = OPEN_TO_ALL
     """What the operator has set for accounts."""
+    tasks_of: Mapping[str, int] = _NO_COUNTS
+    """How many tasks users have, over all shards, where their account bounds that: see `task_counts`."""
     objects: Mapping[str, Mapping[str, KnownObject]] = _NO_OBJECTS
     """Templates, calendars and accounts of all shards, by kind and id."""
 

@@ -11,6 +11,7 @@ from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.from_template import body_of_new_task
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
+from gnomon_scheduler.decisions.user_limits import check_new_task
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.registers import TaskRegister
@@ -32,6 +33,7 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
         created_at_ms=now_ms,
         default_timezone=around.default_timezone,
     )
+    check_new_task(command.user, spec.schedule, around)
     check_type(spec, around.types)
     check_reminder(spec)
     check_jitter(spec.schedule, now_ms // 1000)

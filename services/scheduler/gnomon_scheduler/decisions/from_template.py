@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from gnomon_core.rules.templating import completed_body
 from gnomon_scheduler.decisions.command import Command, Surroundings
+from gnomon_scheduler.decisions.user_limits import tier_of
 from gnomon_scheduler.object_registers import KnownTemplate
-from gnomon_schemas.accounts import Tier
 from gnomon_schemas.templates import TemplateSpec
 
 __all__ = ["body_of_new_task", "may_set_price"]
@@ -25,7 +25,7 @@ def body_of_new_task(command: Command, around: Surroundings) -> bytes:
     return completed_body(
         command.data,
         find,
-        tier=_tier(command, around),
+        tier=tier_of(command.user, around),
         may_set_price=may_set_price(command),
         default_timezone=around.default_timezone,
     )
@@ -34,10 +34,3 @@ def body_of_new_task(command: Command, around: Surroundings) -> bytes:
 def may_set_price(command: Command) -> bool:
     """Whether the caller may ask other credits for a run than the template does: a service, or an admin."""
     return command.user is None or command.admin
-
-
-def _tier(command: Command, around: Surroundings) -> Tier | None:
-    """The tier of the owner; None: a task of the system."""
-    if command.user is None:
-        return None
-    return Tier.FREE

@@ -11,7 +11,7 @@ from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import TaskSpec
 
-__all__ = ["crowd_detail", "hindered_by", "key_detail", "runs_used_up", "waits_for"]
+__all__ = ["account_detail", "crowd_detail", "hindered_by", "key_detail", "runs_used_up", "waits_for"]
 
 
 def hindered_by(task: TaskState, flight: Flight | None = None) -> str:
@@ -23,6 +23,14 @@ def hindered_by(task: TaskState, flight: Flight | None = None) -> str:
         return overlap
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
     return f"run {others[0]}{more} had not ended; {overlap}"
+
+
+def account_detail(task: TaskState, reason: str) -> str:
+    """What the credits or limits of the task's user did not allow."""
+    user, price = task.reg.user_id, task.reg.spec.credits_per_run
+    if reason == "credits":
+        return f"user {user!r} has no {price:g} credits left"
+    return f"user {user!r} has no account, or as many executions today or in flight as the account allows"
 
 
 def crowd_detail(task: TaskState) -> str:

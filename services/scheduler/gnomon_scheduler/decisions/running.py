@@ -15,6 +15,7 @@ from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, replaced, way_past
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
+from gnomon_scheduler.decisions.user_limits import check_account
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister, UniqueRun
 from gnomon_schemas.clock_text import format_instant, instant_ms
@@ -38,6 +39,7 @@ def run_now(
     reg = task.reg
     if reg.ended == "cancelled":
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
+    check_account(reg.user_id, around)
     payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
     digest = None if reg.spec.unique_for_seconds is None else _digest(payload)
