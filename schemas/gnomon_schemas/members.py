@@ -62,6 +62,8 @@ class TypeAnnouncement(msgspec.Struct, frozen=True, kw_only=True):
     """`loop`, `thread` or `process`."""
     version: str
     """Of the executor's package that announced it."""
+    one_at_a_time: bool = False
+    """Of all tasks of this type together, one execution is in flight at a time."""
 
 
 class ProjectorPosition(msgspec.Struct, frozen=True, kw_only=True):

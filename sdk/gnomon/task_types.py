@@ -60,6 +60,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     """Where the task says nothing."""
     isolation: Isolation
     description: str
+    one_at_a_time: bool = False
+    """Of all tasks of this type together, one execution is in flight at a time."""
 
     def config_schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of the config. Raises TypeError where the annotation has no JSON form."""
@@ -75,6 +77,7 @@ def task_type(
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     retry: RetryPolicy | None = None,
     isolation: Literal["process"] | None = None,
+    one_at_a_time: bool = False,
     description: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Make a function the handler of the task type `name`.
@@ -84,6 +87,10 @@ def task_type(
     executor's handler loop, a plain one in a thread; `isolation="process"` runs either in a worker process
     that a timeout can kill. A thread cannot be killed: after its timeout it goes on, and its late return is
     dropped.
+
+    `one_at_a_time`: over all tasks of the type, all executors and all shards, one execution is in flight at a time;
+    the others wait, or are skipped where their overlap policy is `skip`. Such tasks take no key and no rate of their
+    own.
 
     `description` is the function's docstring where not given. Raises ValueError for a bad name, pool or
     timeout, TypeError for a function of another shape.
@@ -111,6 +118,7 @@ def task_type(
             retry=retry or RetryPolicy(),
             isolation=isolation or ("loop" if is_coroutine else "thread"),
             description=description if description is not None else (inspect.getdoc(handler) or ""),
+            one_at_a_time=one_at_a_time,
         )
         setattr(handler, _ATTRIBUTE, declared)
         return handler

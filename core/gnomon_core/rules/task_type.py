@@ -57,11 +57,29 @@ def check_type(spec: TaskSpec, types: Mapping[str, KnownType]) -> None:
                 message=f"{spec.task_type!r} is not known{meant}; known are: {allowed}",
             ),
         )
+    if known.announcement.one_at_a_time:
+        _check_alone(spec)
     faults = known.check(bytes(spec.config))
     if faults:
         raise Refused(
             Code.INVALID_CONFIG, f"the config does not fit the task type {spec.task_type!r}", *faults
         )
+
+
+def _check_alone(spec: TaskSpec) -> None:
+    """A type that runs one at a time has a key of its own, and an execution has no second one. Raises Refused."""
+    given = {"concurrency_key": spec.concurrency_key, "rate_limit": spec.rate_limit}
+    errors = [
+        FieldError(
+            pointer=f"#/{name}",
+            code=Code.INVALID,
+            message=f"tasks of type {spec.task_type!r} run one at a time, which leaves no room for this; leave it out",
+        )
+        for name, value in given.items()
+        if value is not None
+    ]
+    if errors:
+        raise Refused(Code.INVALID, f"the task type {spec.task_type!r} runs one at a time", *errors)
 
 
 def resolve(spec: TaskSpec, types: Mapping[str, KnownType]) -> Resolved:

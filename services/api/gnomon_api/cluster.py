@@ -112,6 +112,8 @@ class TypeView(msgspec.Struct, frozen=True, kw_only=True):
     config_schema: msgspec.Raw
     isolation: str
     version: str
+    one_at_a_time: bool
+    """Of all tasks of this type together, one execution is in flight at a time."""
     live: bool
     """Whether an executor that takes work runs it now."""
 
@@ -235,6 +237,7 @@ class Cluster(Service):
             config_schema=one.config_schema,
             isolation=one.isolation,
             version=one.version,
+            one_at_a_time=one.one_at_a_time,
             live=is_workless(one.name) or live or any(one.name in m.task_types for m in self._takers()),
         )
 

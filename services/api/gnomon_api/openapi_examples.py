@@ -430,6 +430,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "config_schema": {"type": "object", "properties": {"seconds": {"type": "number"}}},
                 "isolation": "loop",
                 "version": "0.1.0",
+                "one_at_a_time": False,
                 "live": True,
             }
         ],

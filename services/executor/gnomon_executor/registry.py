@@ -105,6 +105,7 @@ class Registry:
             config_schema=msgspec.Raw(schema),
             isolation=task_type.isolation,
             version=version,
+            one_at_a_time=task_type.one_at_a_time,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from base64 import b32encode
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hashlib import blake2b
 from itertools import count
 from math import ceil
@@ -37,12 +37,17 @@ _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 _RANK_OF_LATE = len(PRIORITIES)
 
 
-def key_of(task_id: str, spec: TaskSpec) -> str | None:
-    """The gate of a task's key; None: it has neither key nor rate. A rate without a key is the task's own."""
+def key_of(task_id: str, spec: TaskSpec, alone: Container[str] = ()) -> str | None:
+    """The gate of a task's key; None: it has neither key nor rate. A rate without a key is the task's own.
+
+    `alone`: types that run one at a time. Their tasks share a key, which no key of a caller's can be.
+    """
     if spec.concurrency_key is not None:
         text = f"key:{spec.concurrency_key}"
     elif spec.rate_limit is not None:
         text = f"task:{task_id}"
+    elif spec.task_type in alone:
+        text = f"type:{spec.task_type}"
     else:
         return None
     return b32encode(blake2b(text.encode(), digest_size=20).digest()).decode().lower()
@@ -197,6 +202,8 @@ class Admission:
         spec = task.reg.spec
         if spec.concurrency_key is not None or spec.rate_limit is not None:
             return "key"
+        if self._types.alone and spec.task_type in self._types.alone:
+            return "key"
         return self._pool_hindrance(task.reg.user_id, pool)
 
     def _pool_hindrance(self, user: str | None, pool: str) -> str | None:
@@ -251,7 +258,7 @@ class Admission:
         if self._further_hindrance(task, pool) is None:
             self.take(task, flight, pool)
             return True
-        key = key_of(task.task_id, task.reg.spec)
+        key = key_of(task.task_id, task.reg.spec, self._types.alone)
         if key is None:
             self._wait(self._pools.get(pool) or self._pool_door(pool), task, flight, pool)
         else:
@@ -469,9 +476,14 @@ class Admission:
             specs = [
                 task.reg.spec
                 for task in door.members.values()
-                if key_of(task.task_id, task.reg.spec) == door.gate
+                if key_of(task.task_id, task.reg.spec, self._types.alone) == door.gate
             ]
-            limits = [spec.concurrency_limit for spec in specs if spec.concurrency_key is not None]
+            # A rate alone bounds no number; the type's own key is one of a single unit.
+            limits = [
+                1 if spec.concurrency_key is None else spec.concurrency_limit
+                for spec in specs
+                if spec.concurrency_key is not None or spec.rate_limit is None
+            ]
             # Once nothing of it is left here, what was said last still tells how long its starts count.
             leave.limit = min(limits, default=None)
             leave.rate = strictest(spec.rate_limit for spec in specs) if specs else leave.rate

@@ -37,6 +37,8 @@ class TypeCatalogue(Service):
         self._bus, self._members = bus, members
         self.known: dict[str, KnownType] = dict(WORKLESS_TYPES)
         """Announced types, and those without work, by name. Shared with the shards, which only read it."""
+        self.alone: set[str] = set()
+        """Those of them that run one at a time."""
         self._live: dict[str, frozenset[str]] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when a type was announced, or other types are live."""
@@ -75,12 +77,15 @@ class TypeCatalogue(Service):
         if name in WORKLESS_TYPES:
             _log.error(LogEvent.TYPE_UNREADABLE, type=name, error="this type is built in and runs nothing")
             return
+        self.alone.discard(name)
         if not message.data:
             self.known.pop(name, None)
             return
         try:
             announcement = decode(message.data, TypeAnnouncement)
             self.known[name] = KnownType.of(announcement)
+            if announcement.one_at_a_time:
+                self.alone.add(name)
         except (msgspec.DecodeError, ValueError) as error:
             # The type stays unknown, so creating a task of it is refused by name; the others are not touched.
             _log.error(LogEvent.TYPE_UNREADABLE, type=name, error=str(error))

@@ -115,3 +115,9 @@ def _leave(path: str, word: str, key: str) -> None:
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
+
+
+@task_type("policy_alone", one_at_a_time=True)
+async def policy_alone(config: dict[str, Any]) -> None:
+    """Last a little, and never beside another of this type."""
+    await asyncio.sleep(config.get("seconds", 0.2))

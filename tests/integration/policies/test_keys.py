@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(90)
 
 TASK_TYPES: Final = "tests.integration.policies.task_types"
 RATE: Final = {"count": 3, "per_seconds": 1}
+REFUSED: Final = {"name": "K", "task_type": "policy_alone", "config": {}, "concurrency_key": "mine"}
 RUNS: Final = 4
 """Of each task."""
 
@@ -48,6 +49,25 @@ async def test_keys_and_rates_hold_though_schedulers_are_killed(world: World) ->
     starts = _starts(world, rated)
     assert len(starts) == 2 * RUNS
     assert most_in_any(RATE["per_seconds"] * 1000, starts) <= RATE["count"], starts
+
+
+async def test_of_a_type_that_runs_one_at_a_time_never_two_are_in_flight(world: World) -> None:
+    """Two tasks of it in two shards, run at once; the leaders of one are killed while the other's runs wait."""
+    first, *_ = await asyncio.gather(
+        *(world.scheduler() for _ in range(2)), world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES)
+    )
+    alone = [world.task_in(partition, "alone-") for partition in (0, 1)]
+    for task in alone:
+        await _create(world, task, task_type="policy_alone", config={}, overlap="queue_all")
+        for _ in range(RUNS):
+            await world.commands.ok("run", task)
+    await world.events.one("executed", alone[0])
+    await first.kill()
+    for task in alone:
+        await world.events.some(RUNS, "executed", task, within=40)
+    assert most_at_once(seen for seen in world.events.all if seen.task_id in alone) == 1
+    outcome = await world.commands.send("create", world.task_in(0, "keyed-"), REFUSED)
+    assert [error["pointer"] for error in outcome["error"]["errors"]] == ["#/concurrency_key"]
 
 
 async def test_an_equal_run_is_not_made_again_though_the_leader_is_killed(

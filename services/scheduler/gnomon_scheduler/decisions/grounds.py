@@ -51,6 +51,8 @@ def key_detail(spec: TaskSpec) -> str:
         told.append(f"key {spec.concurrency_key!r} had no unit of its {spec.concurrency_limit} free")
     if spec.rate_limit is not None:
         told.append(f"the rate is {spec.rate_limit.count} starts in {spec.rate_limit.per_seconds:g} s")
+    if not told:
+        told.append(f"tasks of type {spec.task_type!r} run one at a time, and one of them was in flight")
     return "; ".join([*told, f"overlap is {spec.overlap}"])
 
 
@@ -64,10 +66,16 @@ def waits_for(task: TaskState, reason: str, pool: str) -> str | None:
             return f"pool {pool!r} is paused, or as much of it is in flight as may be"
         case "key":
             return (
-                "a unit of its key, or room in its rate"
+                _waits_without_key(spec)
                 if spec.concurrency_key is None
                 else (f"a unit of key {spec.concurrency_key!r} (of {spec.concurrency_limit})")
             )
         case "fair":
             return f"others than its user {task.reg.user_id!r} have their turn in pool {pool!r}"
     return None
+
+
+def _waits_without_key(spec: TaskSpec) -> str:
+    if spec.rate_limit is not None:
+        return "a unit of its key, or room in its rate"
+    return f"that no other task of type {spec.task_type!r} is in flight: they run one at a time"
