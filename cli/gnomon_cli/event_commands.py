@@ -27,6 +27,8 @@ from gnomon_schemas.events import EVENT_TYPES
 __all__ = ["ServerSentEvent", "events_command", "filters", "read_stream"]
 
 _FIELDS = ("task_id", "user_id")
+_NAMES = frozenset(EVENT_TYPES) | {"progress"}
+"""`progress` is not stored: it is shown with --follow alone."""
 _FIRST_LOOK_BACK = 1_000
 _LONGEST_LOOK_BACK = 1_000_000
 _AGAIN_SECONDS = 1.0
@@ -71,9 +73,9 @@ def filters(words: Iterable[str]) -> dict[str, str]:
                 f"there is no filter {field!r}: allowed are {', '.join(_FIELDS)}, and names of events"
             )
     for name in names:
-        if name not in EVENT_TYPES:
+        if name not in _NAMES:
             raise UsageError(
-                f"there is no event {name!r}: allowed are {', '.join(sorted(EVENT_TYPES))}",
+                f"there is no event {name!r}: allowed are {', '.join(sorted(_NAMES))}",
                 hint="a field is given with its value, as task_id=ID",
             )
     if names:
@@ -115,6 +117,8 @@ class _Show:
             self._terminal.raw(received.data.encode())
             return
         event = msgspec.json.decode(received.data, type=dict[str, Any])
+        if received.event == "task.progress":
+            event |= _of_progress(event)
         self._names.learn(event)
         task_id = str(event.get("task_id"))
         if self._names.find(task_id) is None:
@@ -128,6 +132,12 @@ class _Show:
             return str(self._api.get(f"/tasks/{quote(task_id, safe='')}").body["name"])
         except (CliError, KeyError):
             return task_id
+
+
+def _of_progress(event: dict[str, Any]) -> dict[str, Any]:
+    """What stored events say of themselves, for one that is not stored."""
+    task_id, _, run = str(event.get("execution_id", "?")).partition(".")
+    return {"task_id": task_id, "run": run} | ({"occurred_at": event["at"]} if event.get("at") else {})
 
 
 def _follow(

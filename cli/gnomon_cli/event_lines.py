@@ -194,6 +194,10 @@ def _dead_lettered(event: Event) -> list[str]:
     return [str(event.get("reason"))]
 
 
+def _progress(event: Event) -> list[str]:
+    return [f"{event.get('fraction', 0):.0%}", str(event.get("message") or "")]
+
+
 def _due(event: Event) -> list[str]:
     return [f"{event.get('pool')}/{event.get('priority')}", _attempt(event)]
 
@@ -216,6 +220,7 @@ _DETAILS: dict[str, Callable[[Event], list[str]]] = {
     "failed": _failed,
     "dead_lettered": _dead_lettered,
     "due": _due,
+    "progress": _progress,
     "lateness_slo_broken": _slo_broken,
     "lateness_slo_recovered": _slo_recovered,
 }

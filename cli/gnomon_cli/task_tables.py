@@ -37,6 +37,7 @@ HISTORY_COLUMNS = ("at (UTC)", "version", "who", "field", "old", "new", "command
 STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
 
 _VALUE_CHARS = 60
+_RESULT_SHOWN = 200
 
 _STATUS_STYLES = {
     "scheduled": "green",
@@ -73,10 +74,12 @@ def task_row(task: Json) -> tuple[str | Text, ...]:
 
 def execution_row(execution: Json) -> tuple[str | Text, ...]:
     """A row under `EXECUTION_COLUMNS`, of one task's executions."""
-    error = execution.get("error")
-    told = (
-        f"{error.get('type')}: {error.get('message')}" if isinstance(error, dict) else execution.get("reason")
-    )
+    error, progress = execution.get("error"), execution.get("progress")
+    told = execution.get("reason")
+    if isinstance(error, dict):
+        told = f"{error.get('type')}: {error.get('message')}"
+    elif isinstance(progress, dict):
+        told = f"{progress.get('fraction', 0):.0%} {progress.get('message', '')}"
     return (
         str(execution["run"]),
         str(execution.get("trigger") or "-"),
@@ -199,6 +202,12 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
         yield "runs left", f"{task['runs_left']:,}"
     if task.get("last_run_time"):
         yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
+    if (result := (task.get("last_execution") or {}).get("result")) is not None:
+        yield "last result", _cut(msgspec.json.encode(result).decode())
+    for one in task.get("running") or ():
+        how_far = one.get("progress") or {}
+        told = f", {how_far['fraction']:.0%} {how_far.get('message', '')}" if how_far else ""
+        yield one["status"], f"{one['run']}, attempt {one['attempt']}{one_line(told)}"
     yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"
     for one in task.get("backfills") or ():
         ended = one["total"] - one["left"] - one["in_flight"]
@@ -222,6 +231,10 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     if task.get("user_id"):
         yield "user", str(task["user_id"])
     yield "version", f"{task['version']}, created {shown.instant(task['created_at'])}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _RESULT_SHOWN else text[:_RESULT_SHOWN] + " …"
 
 
 def _with(text: str, note: Any) -> str:

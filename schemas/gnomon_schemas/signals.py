@@ -22,3 +22,5 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """0 to 1."""
     message: str
     at: str
+    user_id: str | None = None
+    """Whose task it is."""

@@ -295,8 +295,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: str | None
 
 
-SYSTEM_FIELDS: frozenset[str] = frozenset(Task.__struct_fields__) - frozenset(TaskSpec.__struct_fields__)
-"""Fields that only the system sets: ignored on input, so that a read can be sent back."""
+SYSTEM_FIELDS: frozenset[str] = frozenset(Task.__struct_fields__) - frozenset(TaskSpec.__struct_fields__) | {
+    "running"
+}
+"""Fields that only the system sets: ignored on input, so that a read can be sent back. `running` is the api's alone."""
 
 Verdict = Literal["completed", "failed", "cancelled", "timed_out"]
 """How an execution that started ended."""

@@ -50,6 +50,7 @@ class _Progress(msgspec.Struct, omit_defaults=True):
     execution_id: str = ""
     attempt: int = 0
     at: str = ""
+    user_id: str | None = None
 
 
 _decode_progress = msgspec.json.Decoder(_Progress).decode

@@ -16,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
+from gnomon_api.task_details import TaskDetail
 from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import (
@@ -144,7 +145,9 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
             "example": kind.stream,
         }
     headers = (
-        ["ETag"] if kind in (Task, Pool, Template) or (isinstance(kind, OneOf) and Task in kind.kinds) else []
+        ["ETag"]
+        if kind in (Task, TaskDetail, Pool, Template) or (isinstance(kind, OneOf) and Task in kind.kinds)
+        else []
     )
     if status in (201, 202):
         headers.append("Location")
@@ -238,10 +241,11 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     found[patch_name(TemplateSpec)] = patch_of(found, template, TemplateSpec)
     found[TemplateSpec.__name__] = input_of(template, TemplateSpec)
     # In an event an attempt has begun; an execution may still wait for its first.
-    found["Execution"]["properties"]["attempt"] |= {
-        "minimum": 0,
-        "description": "The try that has begun last, from 1; 0: none has.",
-    }
+    for name in ("Execution", "RunningExecution"):
+        found[name]["properties"]["attempt"] |= {
+            "minimum": 0,
+            "description": "The try that has begun last, from 1; 0: none has.",
+        }
     # The command that it becomes says what its fields may hold; and a span may have nothing to run.
     for name in ("from", "to", "concurrency"):
         field = found["BackfillInput"]["properties"][name]

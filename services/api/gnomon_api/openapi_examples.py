@@ -273,7 +273,19 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("create_task", 201): _TASK,
     ("create_task", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
     ("list_tasks", 200): {"items": [_TASK], "next_cursor": None},
-    ("read_task", 200): _TASK,
+    ("read_task", 200): {
+        **_TASK,
+        "running": [
+            {
+                "execution_id": f"{_TASK['task_id']}.{_RUN}",
+                "run": _RUN,
+                "status": "running",
+                "attempt": 1,
+                "started_at": _AT,
+                "progress": {"fraction": 0.4, "message": "2 of 5 files"},
+            }
+        ],
+    },
     ("task_history", 200): {
         "items": [
             {

@@ -91,6 +91,7 @@ class Signals(Service):
             fraction=fraction,
             message=message,
             at=format_instant(self._clock.now_ms()),
+            user_id=due.user_id,
         )
         self._some_progress.set()
 

@@ -188,6 +188,18 @@ async def test_progress_is_heard_without_an_id_and_shown_on_the_execution(runnin
     assert sent.data == {"fraction": 0.5, "message": "half"}
     read = (await running.http.get(f"{API}/executions/{run['execution_id']}")).json()
     assert read["progress"] == {"fraction": 0.5, "message": "half"}
+    task = (await running.http.get(f"{API}/tasks/{task_id}")).json()
+    (under_way,) = task["running"]
+    assert (under_way["run"], under_way["status"]) == (run["run"], "queued")
+    assert under_way["progress"] == {"fraction": 0.5, "message": "half"}
+    sent_back = await running.http.patch(f"{API}/tasks/{task_id}", json=task)
+    assert sent_back.status_code == 200, sent_back.text
+    of_ann = {"fraction": 0.6, "user_id": "ann"}
+    async with listening(running, event="progress", user_id="ann") as listener:
+        subject = progress(task_id, run["run"])
+        await running.api.services.bus.send(subject, encode({"fraction": 0.55, "user_id": "bob"}))
+        await running.api.services.bus.send(subject, encode(of_ann))
+        assert (await listener.next()).data == of_ann
 
 
 @pytest.mark.parametrize(

@@ -504,6 +504,8 @@ async def test_execute_waits_for_the_end(running: Running, prefer: bool) -> None
     task = (await running.http.get(f"{API}/tasks/{task_id}")).json()
     assert (task["run_count"], task["success_count"]) == (1, 1)
     assert task["last_execution"]["status"] == "completed"
+    assert (task["last_execution"]["result"], task["last_execution"]["error"]) == ({"said": "hello"}, None)
+    assert task["running"] == []
 
 
 async def test_a_wait_that_is_over_answers_202_with_the_execution_as_it_is(running: Running) -> None:

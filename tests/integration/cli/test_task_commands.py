@@ -264,6 +264,25 @@ async def test_logs_follow_ends_with_the_run(shell: Shell) -> None:
     assert told[-1]["message"] == "over"
 
 
+async def test_progress_is_followed_and_shown_while_it_runs_and_the_result_after(shell: Shell) -> None:
+    said = await shell(
+        "task", "create", "--id", "far", "--name", "F", "--type", "talk", "--config", '{"slow": 20}'
+    )
+    assert said.code == 0, said
+    async with shell.following("progress", "executed", "task_id=far") as lines:
+        await shell("task", "run", "far")
+        heard = [(await lines.readline()).decode().split()[1:] for _ in range(3)]
+        shown = (await shell("task", "show", "far")).out
+        assert re.search(r"running: +r-\S+, attempt 1, \d+% page \d+", shown), shown
+        while (line := (await lines.readline()).decode().split()[1:])[0] == "progress":
+            heard.append(line)
+    assert {line[0] for line in heard} == {"progress"}
+    assert heard[0][1:2] == ["F"]
+    assert line[0] == "executed"
+    shown = (await shell("task", "show", "far")).out
+    assert 'last result:   {"pages":20}' in shown
+
+
 async def test_a_task_is_called_done(shell: Shell) -> None:
     assert (
         await shell("task", "create", "--id", "done", "--name", "D", "--type", "echo", "--every", "1h")

@@ -63,3 +63,12 @@ where task_id = $1 and scheduled_for >= $2 and scheduled_for < $3
 select execution_id, task_id, status, started_at, completed_at, error from executions
 where task_id = any($1::text[]) and recorded_at >= $2::timestamptz and started_at is not null
 order by recorded_at desc, execution_id desc limit $3;
+
+-- name: executions_of_a_task_now
+-- What of a task has not ended, newest first, and one more execution of it: its last one.
+(select execution_id, run, status, attempt, started_at, result, result_truncated, recorded_at from executions
+ where task_id = $1 and status in ('queued', 'running', 'retrying') order by recorded_at desc limit $3)
+union all
+(select execution_id, run, status, attempt, started_at, result, result_truncated, recorded_at from executions
+ where execution_id = $2)
+order by recorded_at desc;
