@@ -202,12 +202,7 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
         yield "runs left", f"{task['runs_left']:,}"
     if task.get("last_run_time"):
         yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
-    if (result := (task.get("last_execution") or {}).get("result")) is not None:
-        yield "last result", _cut(msgspec.json.encode(result).decode())
-    for one in task.get("running") or ():
-        how_far = one.get("progress") or {}
-        told = f", {how_far['fraction']:.0%} {how_far.get('message', '')}" if how_far else ""
-        yield one["status"], f"{one['run']}, attempt {one['attempt']}{one_line(told)}"
+    yield from _runs_of(task)
     yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"
     for one in task.get("backfills") or ():
         ended = one["total"] - one["left"] - one["in_flight"]
@@ -231,6 +226,16 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     if task.get("user_id"):
         yield "user", str(task["user_id"])
     yield "version", f"{task['version']}, created {shown.instant(task['created_at'])}"
+
+
+def _runs_of(task: Json) -> Iterator[tuple[str, str]]:
+    """What the last execution returned, and how far those are that run."""
+    if (result := (task.get("last_execution") or {}).get("result")) is not None:
+        yield "last result", _cut(msgspec.json.encode(result).decode())
+    for one in task.get("running") or ():
+        how_far = one.get("progress") or {}
+        told = f", {how_far['fraction']:.0%} {how_far.get('message', '')}" if how_far else ""
+        yield one["status"], f"{one['run']}, attempt {one['attempt']}{one_line(told)}"
 
 
 def _cut(text: str) -> str:
