@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gnomon_cli.api_client import ApiClient
-from gnomon_cli.errors import OK
+from gnomon_cli.errors import OK, UsageError
 from gnomon_cli.shown import instant, instant_given
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
@@ -30,21 +30,46 @@ _LISTS = (
 
 def audit_command(options: argparse.Namespace, terminal: Terminal) -> int:
     """Show the audit; exit code 0 when it is sound. Raises `CliError` when there is no answer."""
+    if options.repair and options.engine:
+        raise UsageError("--engine and --repair do not go together: a repair goes by Gnomon's own arithmetic")
     api = ApiClient(find_target(options.url, options.data))
     now = datetime.now(UTC)
-    answer = api.get(
-        "/ledger/audit",
-        task_id=options.task,
-        since=instant_given(options.since, now),
-        until=instant_given(options.until, now),
-        engine=options.engine,
-    )
-    report = answer.body
+    params = {
+        "task_id": options.task,
+        "since": instant_given(options.since, now),
+        "until": instant_given(options.until, now),
+    }
+    if options.repair:
+        given = {name: value for name, value in params.items() if value is not None}
+        answer = api.post("/ledger/repair", params=given)
+        report = answer.body["audit"]
+    else:
+        answer = api.get("/ledger/audit", **params, engine=options.engine)
+        report = answer.body
     if options.json:
         terminal.raw(msgspec.json.format(answer.raw or b"null", indent=2))
     else:
         _show(report, terminal)
-    return OK if report["sound"] else NOT_SOUND
+        if options.repair:
+            _show_repair(answer.body, terminal)
+    return OK if _is_in_order(report, answer.body if options.repair else None) else NOT_SOUND
+
+
+def _is_in_order(report: Mapping[str, Any], repair: Mapping[str, Any] | None) -> bool:
+    """Whether nothing is wrong, or nothing is any more."""
+    if report["sound"] or repair is None:
+        return bool(report["sound"])
+    others = report["duplicate_count"] or report["misplaced_count"] or report["miscounted"]
+    return not others and repair["repaired"] == report["missing_count"]
+
+
+def _show_repair(done: Mapping[str, Any], terminal: Terminal) -> None:
+    terminal.line(f"{done['repaired']:,} repaired: each has its outcome now, or runs")
+    if done["pending"]:
+        terminal.line((f"{done['pending']:,} still to be decided by their shards", "yellow"))
+    for one in done["refused"]:
+        for slot in one["slots"]:
+            terminal.line((f"  {one['task_id']}  {instant(slot)}  not repaired: {one['detail']}", "red"))
 
 
 def _show(report: Mapping[str, Any], terminal: Terminal) -> None:

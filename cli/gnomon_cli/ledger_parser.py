@@ -56,6 +56,11 @@ def add_audit(commands: Any) -> None:
         help="by whose arithmetic the slots of cron schedules are reckoned: Gnomon's own (timing), or cronsim's, "
         "which shares no code with it",
     )
+    audit.add_argument(
+        "--repair",
+        action="store_true",
+        help="hand what is missing to its tasks' catch-up policies; not with --engine",
+    )
     audit.add_argument("--json", action="store_true", help="the report as JSON")
     add_target_flags(audit)
 

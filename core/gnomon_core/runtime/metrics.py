@@ -359,6 +359,12 @@ class Metric(Enum):
         "Slots of the audited window with more than one outcome, and records where no slot was.",
         processes=_API,
     )
+    LEDGER_REPAIRED = MetricSpec(
+        "gnomon_ledger_repaired_total",
+        "counter",
+        "Missing slots that the auditor has handed to their tasks' catch-up policies.",
+        processes=_API,
+    )
     LEDGER_AUDITED = MetricSpec(
         "gnomon_ledger_audited_timestamp_seconds",
         "gauge",

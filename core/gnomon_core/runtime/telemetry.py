@@ -120,6 +120,8 @@ class LogEvent(StrEnum):
 
     LEDGER_UNSOUND = "ledger.unsound"
     """The audit found what must not be. missing, duplicate, misplaced, miscounted."""
+    LEDGER_REPAIRED = "ledger.repaired"
+    """The auditor handed missing slots to their shards. slots, repaired, pending, refused."""
     AUDITOR_WAITS = "auditor.waits"
     """An audit could not be done; it is tried again. error."""
     HEARTBEAT_FAILED = "heartbeat.failed"

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from gnomon_api.auditing import Auditing, AuditReport
 from gnomon_api.database import DatabaseAway
+from gnomon_api.repairing import AUDITOR, Repairing
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.clock import Clock
@@ -71,10 +72,12 @@ class Auditor(Service):
         *,
         every_seconds: float,
         window_seconds: float,
+        repairing: Repairing | None = None,
     ) -> None:
+        """`repairing`: what is missing is repaired by it; None: it is only told."""
         super().__init__("auditor")
         self._auditing, self._heartbeat = auditing, heartbeat
-        self._clock, self._meter = clock, meter
+        self._clock, self._meter, self._repairing = clock, meter, repairing
         self._every, self._window = every_seconds, timedelta(seconds=window_seconds)
 
     @override
@@ -92,6 +95,24 @@ class Auditor(Service):
         while True:
             await self.audit()
             await asyncio.sleep(self._every)
+
+    async def _repair(self, report: AuditReport) -> None:
+        """Have repaired what is missing, where that was asked for; the next round tells whether it was."""
+        if self._repairing is None or not report.missing:
+            return
+        try:
+            done = await self._repairing.repair(report, AUDITOR)
+        except Refused as error:
+            _log.warning(LogEvent.AUDITOR_WAITS, error=f"repair: {error}")
+            return
+        self._meter.add(Metric.LEDGER_REPAIRED, done.repaired)
+        _log.warning(
+            LogEvent.LEDGER_REPAIRED,
+            slots=[slot.execution_id for slot in report.missing[:_NAMED]],
+            repaired=done.repaired,
+            pending=done.pending,
+            refused=[f"{one.task_id}: {one.detail}" for one in done.refused[:_NAMED]],
+        )
 
     async def audit(self) -> AuditReport | None:
         """One round; None where it could not be done, which is no sign of life."""
@@ -119,4 +140,5 @@ class Auditor(Service):
                 misplaced=[slot.execution_id for slot in report.misplaced[:_NAMED]],
                 miscounted=len(report.miscounted),
             )
+            await self._repair(report)
         return report

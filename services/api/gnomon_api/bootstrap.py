@@ -22,6 +22,7 @@ from gnomon_api.measures import ApiMeasures
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
+from gnomon_api.repairing import Repairing
 from gnomon_api.run_log_keeper import RunLogKeeper
 from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.services import ApiServices
@@ -103,6 +104,7 @@ async def build(
         bus, settings.database_url, created, on_position=projection.advance, measures=measures
     )
     lease = _duty(bus, member_id, "projector", settings.lease_ttl, projector)
+    commander = Commander(bus)
     auditor = Auditor(
         Auditing(database, bus, projection, settings.partitions),
         Heartbeat(bus, settings.heartbeat_url, settings.heartbeat_subject),
@@ -110,11 +112,11 @@ async def build(
         observing.meter,
         every_seconds=settings.audit_every,
         window_seconds=settings.audit_window,
+        repairing=Repairing(commander, within=settings.write_timeout) if settings.audit_repair else None,
     )
     audit_lease = _duty(bus, member_id, "auditor", settings.lease_ttl, auditor)
     keeper = RunLogKeeper(bus, database, clock, retention_seconds=settings.log_retention)
     keeper_lease = _duty(bus, member_id, "run_logs", settings.lease_ttl, keeper)
-    commander = Commander(bus)
     tasks = TaskViews(database, clock)
     templates = TemplateViews(database)
     services = ApiServices(

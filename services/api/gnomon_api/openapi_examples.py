@@ -25,6 +25,31 @@ def _plain(value: msgspec.Struct) -> Any:
 
 
 _AT: Final = "2026-11-21T09:00:00.000Z"
+_AUDIT: Final[dict[str, Any]] = {
+    "since": "2026-11-20T09:00:00.000Z",
+    "until": _AT,
+    "tasks": 3,
+    "expected": 4321,
+    "outcomes": {"executed": 4310, "skipped": 6, "missed": 0, "coalesced": 4},
+    "pending": 0,
+    "missing_count": 1,
+    "missing": [
+        {
+            "execution_id": "hello.20261121T085900Z",
+            "task_id": "hello",
+            "scheduled_for": "2026-11-21T08:59:00.000Z",
+            "revision": 2,
+        }
+    ],
+    "duplicate_count": 0,
+    "duplicate": [],
+    "misplaced_count": 0,
+    "misplaced": [],
+    "miscounted": [],
+    "engine": "timing",
+    "cross_check": None,
+    "sound": False,
+}
 _FORECAST: Final[dict[str, Any]] = {
     "from": _AT,
     "to": "2026-11-21T11:00:00.000Z",
@@ -404,31 +429,9 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ),
     ("forecast", 200): _FORECAST,
     ("forecast_with", 200): _FORECAST,
-    ("audit_ledger", 200): {
-        "since": "2026-11-20T09:00:00.000Z",
-        "until": _AT,
-        "tasks": 3,
-        "expected": 4321,
-        "outcomes": {"executed": 4310, "skipped": 6, "missed": 0, "coalesced": 4},
-        "pending": 0,
-        "missing_count": 1,
-        "missing": [
-            {
-                "execution_id": "hello.20261121T085900Z",
-                "task_id": "hello",
-                "scheduled_for": "2026-11-21T08:59:00.000Z",
-                "revision": 2,
-            }
-        ],
-        "duplicate_count": 0,
-        "duplicate": [],
-        "misplaced_count": 0,
-        "misplaced": [],
-        "miscounted": [],
-        "engine": "timing",
-        "cross_check": None,
-        "sound": False,
-    },
+    ("audit_ledger", 200): _AUDIT,
+    ("repair_ledger", 200): {"audit": _AUDIT, "repaired": 1, "refused": [], "pending": 0},
+    ("repair_ledger", 202): {"audit": _AUDIT, "repaired": 0, "refused": [], "pending": 1},
     ("next_fires", 200): _PREVIEW,
     ("preview_schedule", 200): _PREVIEW,
     ("list_task_types", 200): {

@@ -19,6 +19,7 @@ from gnomon_api.openapi_examples import RUN_LOG_STREAM
 from gnomon_api.planning import DryRun
 from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
+from gnomon_api.repairing import RepairReport
 from gnomon_api.routes.analytics import DAYS_DEFAULT, DAYS_MAX
 from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason, NoFields
@@ -181,6 +182,11 @@ _FILTER_WORDS: Final = {
     "scheduled_before": "`scheduled_for` before this instant.",
 }
 
+_AUDIT_PARAMS: Final = (
+    _query("since", "From here on; a day before `until` where it is not given.", format="date-time"),
+    _query("until", "Up to here, exclusive; now, which is the latest there is.", format="date-time"),
+    _query("task_id", "One task alone.", pattern=ID_PATTERN),
+)
 _FORECAST_PARAMS: Final = (
     _query("from", "From here on, cut to the minute; now.", format="date-time"),
     _query("to", "Up to here, exclusive; a day after `from`.", format="date-time"),
@@ -416,9 +422,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         "ledger",
         {200: AuditReport},
         params=[
-            _query("since", "From here on; a day before `until` where it is not given.", format="date-time"),
-            _query("until", "Up to here, exclusive; now, which is the latest there is.", format="date-time"),
-            _query("task_id", "One task alone.", pattern=ID_PATTERN),
+            *_AUDIT_PARAMS,
             _query(
                 "engine",
                 "By whose arithmetic the slots of cron schedules are reckoned: Gnomon's own, or cronsim's.",
@@ -427,6 +431,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
             ),
         ],
         problems=(*_READ_ONE, Code.INVALID),
+    ),
+    "repair_ledger": Operation(
+        "ledger",
+        {200: RepairReport, 202: RepairReport},
+        params=_AUDIT_PARAMS,
+        problems=(*_READ_ONE, Code.INVALID, Code.FORBIDDEN),
     ),
     "next_fires": Operation(
         "schedules",

@@ -58,6 +58,9 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
     """How often one api audits the ledger by itself; 0 does not."""
     audit_window: Annotated[Seconds, Setting(least=60, most=31_622_400)] = 3600.0
     """How far back each of those audits goes."""
+    audit_repair: bool = False
+    """Whether that audit also has repaired what it finds missing: each such slot is handed to its task's catch-up
+    policy, where its shard, too, finds nothing recorded of it."""
     heartbeat_url: Annotated[
         str, Setting(secret=True, check=_http_url, allowed="http://… or https://…, or nothing")
     ] = ""

@@ -23,10 +23,12 @@ class Place:
         """Of the api, without path."""
         self._api: Process | None = None
 
-    async def start_api(self) -> None:
-        """Start the api, and wait until it is ready."""
-        # Its own audits would find what a test does meanwhile: here everybody asks for themselves.
-        self._api = await self.world.api(self.postgres_url, GNOMON_AUDIT_EVERY="0s")
+    async def start_api(self, *, audit_every: str = "0s", audit_repair: str = "false") -> None:
+        """Start the api, and wait until it is ready. Its own audits would find what a test does meanwhile: here
+        everybody asks for themselves, unless told otherwise."""
+        self._api = await self.world.api(
+            self.postgres_url, GNOMON_AUDIT_EVERY=audit_every, GNOMON_AUDIT_REPAIR=audit_repair
+        )
         index = await self._api.logged("http.listening")
         self.url = self._api.lines[index - 1]["url"]
 

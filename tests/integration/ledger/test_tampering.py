@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from gnomon_schemas.clock_text import format_instant, slot_run
+from gnomon_schemas.events import Queued
 from tests.harness.commands import fresh_id
-from tests.harness.tampering import double_in_log, emit_under_revision, remove_from_log
+from tests.harness.read_models import caught_up
+from tests.harness.tampering import double_in_log, emit_under_revision, lose, remove_from_log
 from tests.harness.world import now_ms
 from tests.integration.ledger.place import Place
 
@@ -77,3 +79,37 @@ async def test_the_audit_finds_what_was_removed_doubled_or_emitted_under_a_wrong
     assert f"{removed}.{runs[2]}" in said.out
     code, told = await place.audit_in_terminal("--task", sound, "--since", since, "--until", until)
     assert (code, told["sound"], told["expected"]) == (0, True, SLOTS)
+    await repaired_in_terminal(place, removed, runs[2], since, until)
+
+
+async def repaired_in_terminal(place: Place, task: str, run: str, since: str, until: str) -> None:
+    """`gnomon audit --repair` has the lost slot run; what was doubled or misplaced it can only tell."""
+    said = await place.gnomon("audit", "--repair", "--since", since, "--until", until)
+    assert said.code == 1, "two slots are still wrong"
+    assert "1 repaired" in said.out
+    await caught_up(place.world, place.postgres_url)
+    report = await place.get("/ledger/audit", since=since, until=until)
+    assert (report["missing_count"], report["duplicate_count"], report["misplaced_count"]) == (0, 1, 1)
+    code, _ = await place.audit_in_terminal("--task", task, "--since", since, "--until", until)
+    assert code == 0
+    # Again: there is nothing to repair any more.
+    again = await place.post("/ledger/repair", since=since, until=until)
+    assert (again["repaired"], again["refused"], again["pending"]) == (0, [], 0)
+    chain = [seen.name for seen in place.world.events.of(task_id=task) if seen.run == run]
+    assert chain[-3:] == ["queued", "started", "executed"]
+
+
+async def test_an_auditor_that_may_repairs_by_itself(place: Place) -> None:
+    await place.stop_api()
+    begin_ms = now_ms() // 1000 * 1000 + 2000
+    task, runs = await ran(place, "repaired", begin_ms)
+    await place.world.events.one("status_changed", task, new_status="completed", within=60)
+    await lose(place.world, task, runs[1])
+    await place.start_api(audit_every="1s", audit_repair="true")
+    await place.world.events.one("executed", task, run=runs[1])
+    await place.api.logged("ledger.repaired", repaired=1)
+    queued = [seen.event for seen in place.world.events.of("queued", task)]
+    assert [event.reason for event in queued if isinstance(event, Queued)] == ["repair"]
+    await caught_up(place.world, place.postgres_url)
+    report = await place.get("/ledger/audit", task_id=task, since=format_instant(begin_ms))
+    assert (report["sound"], report["outcomes"]["executed"]) == (True, SLOTS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from litestar import get
+from litestar import get, post
 
-from gnomon_api.auditing import Auditing, Engine
+from gnomon_api.auditing import Auditing, AuditReport, Engine
 from gnomon_api.http_io import (
     HttpRequest,
     HttpResponse,
@@ -17,13 +17,14 @@ from gnomon_api.http_io import (
     services,
     with_plus,
 )
+from gnomon_api.repairing import Repairing
 from gnomon_api.routes.commands import no_params
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_schemas.clock_text import EPOCH, parse_instant
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["LEDGER_ROUTES", "audit_ledger"]
+__all__ = ["LEDGER_ROUTES", "audit_ledger", "repair_ledger"]
 
 _DEFAULT_SPAN: Final = timedelta(days=1)
 _SPAN_MAX: Final = timedelta(days=366)
@@ -33,9 +34,32 @@ _SPAN_MAX: Final = timedelta(days=366)
 async def audit_ledger(request: HttpRequest) -> HttpResponse:
     """Whether every slot that should have been has exactly one recorded outcome."""
     no_params(request, "task_id", "since", "until", "engine")
+    return json_response(await _audited(request, _engine(request)))
+
+
+@post("/ledger/repair", status_code=200)
+async def repair_ledger(request: HttpRequest) -> HttpResponse:
+    """Audit, and hand what is missing to its tasks' catch-up policies. 202: some shards have not answered yet.
+
+    A slot is touched only where its shard finds, too, that nothing is recorded of it.
+    """
+    no_params(request, "task_id", "since", "until")
+    api, who = services(request), caller(request)
+    if not who.admin:
+        raise Refused(Code.FORBIDDEN, "the ledger is everybody's: only the role admin may repair it")
+    report = await _audited(request, Engine.TIMING)
+    repairing = Repairing(api.commander, within=api.settings.write_timeout)
+    repaired = await repairing.repair(report, who)
+    return json_response(repaired, 202 if repaired.pending else 200)
+
+
+LEDGER_ROUTES: list[Any] = [audit_ledger, repair_ledger]
+
+
+async def _audited(request: HttpRequest, engine: Engine) -> AuditReport:
+    """The audit that a request asks for. Raises Refused."""
     api, who = services(request), caller(request)
     since, until = _span(request, EPOCH + timedelta(milliseconds=api.clock.now_ms()))
-    engine = _engine(request)
     task_id = request.query_params.get("task_id")
     if task_id is not None:
         # Also one that was deleted: its slots were slots. Whose it is decides what is found.
@@ -49,10 +73,7 @@ async def audit_ledger(request: HttpRequest) -> HttpResponse:
         raise Refused(Code.UNAVAILABLE, f"NATS does not answer: {error}") from error
     if task_id is not None and not report.tasks:
         raise Refused(Code.NOT_FOUND, f"there is no task {task_id!r} that has or had a schedule")
-    return json_response(report)
-
-
-LEDGER_ROUTES: list[Any] = [audit_ledger]
+    return report
 
 
 def _span(request: HttpRequest, now: datetime) -> tuple[datetime, datetime]:
