@@ -7,7 +7,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final
 
 import msgspec
 
@@ -40,60 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+_SPEAKING: Final = {
+    "task": ("gnomon_cli.task_commands", "task_command"),
+    "events": ("gnomon_cli.event_commands", "events_command"),
+    "logs": ("gnomon_cli.logs_command", "logs_command"),
+    "pool": ("gnomon_cli.pool_commands", "pool_command"),
+    "template": ("gnomon_cli.template_commands", "template_command"),
+    "backfill": ("gnomon_cli.backfill_command", "backfill_command"),
+    "audit": ("gnomon_cli.audit_command", "audit_command"),
+    "forecast": ("gnomon_cli.forecast_command", "forecast_command"),
+    "analytics": ("gnomon_cli.analytics_command", "analytics_command"),
+    "ics": ("gnomon_cli.feed_command", "feed_command"),
+    "doctor": ("gnomon_cli.doctor.examination", "doctor_command"),
+}
+"""Commands that speak to a Gnomon which runs already: where each is done."""
+
+
 def _run(options: argparse.Namespace) -> int:
     # Imported when needed: a production process has no use for an HTTP client, nor `task list` for a broker.
     if options.command == "up":
         return _up(options)
-    if options.command == "task":
-        from gnomon_cli.task_commands import task_command
+    if options.command in _SPEAKING:
         from gnomon_cli.terminal import Terminal
 
-        return task_command(options, Terminal())
-    if options.command == "events":
-        from gnomon_cli.event_commands import events_command
-        from gnomon_cli.terminal import Terminal
-
-        return events_command(options, Terminal())
-    if options.command == "logs":
-        from gnomon_cli.logs_command import logs_command
-        from gnomon_cli.terminal import Terminal
-
-        return logs_command(options, Terminal())
-    if options.command == "pool":
-        from gnomon_cli.pool_commands import pool_command
-        from gnomon_cli.terminal import Terminal
-
-        return pool_command(options, Terminal())
-    if options.command == "backfill":
-        from gnomon_cli.backfill_command import backfill_command
-        from gnomon_cli.terminal import Terminal
-
-        return backfill_command(options, Terminal())
-    if options.command == "audit":
-        from gnomon_cli.audit_command import audit_command
-        from gnomon_cli.terminal import Terminal
-
-        return audit_command(options, Terminal())
-    if options.command == "forecast":
-        from gnomon_cli.forecast_command import forecast_command
-        from gnomon_cli.terminal import Terminal
-
-        return forecast_command(options, Terminal())
-    if options.command == "analytics":
-        from gnomon_cli.analytics_command import analytics_command
-        from gnomon_cli.terminal import Terminal
-
-        return analytics_command(options, Terminal())
-    if options.command == "ics":
-        from gnomon_cli.feed_command import feed_command
-        from gnomon_cli.terminal import Terminal
-
-        return feed_command(options, Terminal())
-    if options.command == "doctor":
-        from gnomon_cli.doctor.examination import doctor_command
-        from gnomon_cli.terminal import Terminal
-
-        return doctor_command(options, Terminal())
+        module, name = _SPEAKING[options.command]
+        do: Callable[[argparse.Namespace, Terminal], int] = getattr(import_module(module), name)
+        return do(options, Terminal())
     from gnomon_cli.process_commands import run_process
 
     return run_process(options)

@@ -114,13 +114,7 @@ def _history(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
         cursor=options.cursor,
     )
     if not as_json(options, terminal, answer):
-        rows = [row for entry in answer.body["items"] for row in task_tables.history_rows(entry)]
-        if rows:
-            terminal.table(task_tables.HISTORY_COLUMNS, rows)
-        else:
-            terminal.line("no changes")
-        if cursor := answer.body.get("next_cursor"):
-            terminal.line((f"there are more: --cursor {cursor}", "dim"))
+        task_tables.show_history(answer.body, terminal)
     return OK
 
 

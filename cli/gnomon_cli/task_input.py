@@ -17,7 +17,7 @@ import msgspec
 from gnomon_cli.errors import UsageError
 from gnomon_cli.shown import DURATION_FORM, instant_given, read_duration
 
-__all__ = ["patch_body", "read_json", "seconds", "task_body"]
+__all__ = ["from_file", "patch_body", "read_json", "seconds", "task_body", "task_fields"]
 
 _PLAIN = {
     "name": "name",
@@ -40,7 +40,14 @@ def task_body(options: argparse.Namespace) -> dict[str, Any]:
 
     Raises `UsageError`.
     """
-    body = _from_file(options.file)
+    body = task_fields(options)
+    _complete(body)
+    return body
+
+
+def task_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The same, of a task of which the rest comes from a template. Raises `UsageError`."""
+    body = from_file(options.file)
     if options.id is not None:
         body["task_id"] = options.id
     if options.type is not None:
@@ -49,13 +56,12 @@ def task_body(options: argparse.Namespace) -> dict[str, Any]:
     if options.paused:
         body["paused"] = True
     _put_schedule(body, options, merges=False)
-    _complete(body)
     return body
 
 
 def patch_body(options: argparse.Namespace) -> dict[str, Any]:
     """The merge patch that the options of `update` ask for. Raises `UsageError`."""
-    body = _from_file(options.file)
+    body = from_file(options.file)
     _put_fields(body, options)
     _put_schedule(body, options, merges=True)
     if options.on_demand:
@@ -115,7 +121,8 @@ def seconds(text: str) -> float:
     return int(value) if value == int(value) else value
 
 
-def _from_file(path: str | None) -> dict[str, Any]:
+def from_file(path: str | None) -> dict[str, Any]:
+    """The JSON object in a file, `-` for the standard input; empty without a file. Raises `UsageError`."""
     if path is None:
         return {}
     return _object(read_json(path if path == "-" else f"@{path}", "--file"), "--file")
@@ -173,7 +180,7 @@ def _put_schedule(body: dict[str, Any], options: argparse.Namespace, *, merges: 
 def _complete(body: dict[str, Any]) -> None:
     """Say what is missing before anything is sent, since a beginner begins with nothing."""
     missing = [flag for flag, field in (("--name", "name"), ("--type", "task_type")) if field not in body]
-    if missing:
+    if missing and "template_id" not in body:
         raise UsageError(
             f"a task needs {' and '.join(missing)}",
             hint='gnomon task create --name Hello --type echo --config \'{"say": "hi"}\' --every 10s',

@@ -9,7 +9,7 @@ from gnomon_cli.parser_flags import verb
 from gnomon_cli.task_input import seconds
 from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Priority
 
-__all__ = ["add_task"]
+__all__ = ["add_task", "add_task_input"]
 
 
 def add_task(commands: Any) -> None:
@@ -74,7 +74,11 @@ def _add_catch_up(verbs: Any) -> None:
 
 
 def _add_create(verbs: Any) -> None:
-    create = verb(verbs, "create", "create a task")
+    add_task_input(verb(verbs, "create", "create a task"))
+
+
+def add_task_input(create: argparse.ArgumentParser) -> None:
+    """The flags of a new task."""
     create.add_argument(
         "--file", metavar="FILE", help="a task as JSON (- for standard input); flags go on top"
     )

@@ -10,18 +10,18 @@ from rich.text import Text
 
 from gnomon_cli import shown
 from gnomon_cli.event_lines import one_line
+from gnomon_cli.terminal import Terminal
 
 __all__ = [
     "EXECUTION_COLUMNS",
     "FIRE_COLUMNS",
-    "HISTORY_COLUMNS",
     "STEP_COLUMNS",
     "TASK_COLUMNS",
     "execution_line",
     "execution_row",
     "fire_row",
-    "history_rows",
     "next_run",
+    "show_history",
     "step_row",
     "task_facts",
     "task_row",
@@ -124,6 +124,17 @@ def fire_row(fire: Json) -> tuple[str | Text, ...]:
         shown.relative(fire["at"]).removeprefix("in "),
         notes.get(note, str(note)) if note else "",
     )
+
+
+def show_history(page: Json, terminal: Terminal) -> None:
+    """A page of changes, of a task or another object."""
+    rows = [row for entry in page["items"] for row in history_rows(entry)]
+    if rows:
+        terminal.table(HISTORY_COLUMNS, rows)
+    else:
+        terminal.line("no changes")
+    if cursor := page.get("next_cursor"):
+        terminal.line((f"there are more: --cursor {cursor}", "dim"))
 
 
 def history_rows(entry: Json) -> Iterator[tuple[str | Text, ...]]:

@@ -49,6 +49,7 @@ from gnomon_schemas.run_logs import RunLogLines
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.signals import Progress
 from gnomon_schemas.tasks import CatchUp, Overlap, Priority, RetryPolicy, Task
+from gnomon_schemas.templates import DeleteTemplate, Template, TemplateSpec
 
 __all__ = ["Client"]
 
@@ -165,6 +166,52 @@ class Client:
         body = {field: value for field, value in given.items() if value is not _UNSET}
         outcome = await self._command("create", task_id or new_id(), body, command_id)
         return _task_of(outcome)
+
+    async def create_from_template(
+        self,
+        template_id: str,
+        *,
+        config: Any = _UNSET,
+        name: str | Unset = _UNSET,
+        schedule: Schedule | Unset | None = _UNSET,
+        task_id: str | None = None,
+        command_id: str | None = None,
+        **fields: Any,
+    ) -> Task:
+        """Create a task from a template and return it.
+
+        `config` is merged over the template's; what the template requires has to be in it, or among `fields`, which
+        are further fields of a task. What is left out comes from the template. Raises as `create_task`.
+        """
+        given = {"template_id": template_id, "config": config, "name": name, "schedule": schedule, **fields}
+        body = {field: value for field, value in given.items() if value is not _UNSET}
+        return _task_of(await self._command("create", task_id or new_id(), body, command_id))
+
+    async def create_template(
+        self, template_id: str, spec: TemplateSpec | Mapping[str, Any], *, command_id: str | None = None
+    ) -> Template:
+        """Make a template; one that is there just like this stays as it is. For services and admins. Raises
+        GnomonError, NotAnswered."""
+        return _template_of(await self._command("create", template_id, spec, command_id, kind="template"))
+
+    async def update_template(
+        self,
+        template_id: str,
+        changes: Mapping[str, Any],
+        *,
+        if_match: int | None = None,
+        command_id: str | None = None,
+    ) -> Template:
+        """Merge `changes` into a template (RFC 7396), as `create_template`; tasks made from it stay as they are."""
+        outcome = await self._command("update", template_id, changes, command_id, if_match, kind="template")
+        return _template_of(outcome)
+
+    async def delete_template(
+        self, template_id: str, *, if_match: int | None = None, command_id: str | None = None
+    ) -> Outcome:
+        """Delete a template, as `create_template`; tasks made from it stay as they are."""
+        body = DeleteTemplate()
+        return await self._command("delete", template_id, body, command_id, if_match, kind="template")
 
     async def update(
         self,
@@ -336,13 +383,15 @@ class Client:
     async def _command(
         self,
         verb: str,
-        task_id: str,
+        object_id: str,
         body: Any,
         command_id: str | None = None,
         if_match: int | None = None,
+        *,
+        kind: str = "task",
     ) -> Outcome:
         command_id = command_id or new_id()
-        for what, given in (("task_id", task_id), ("command_id", command_id)):
+        for what, given in ((f"{kind}_id", object_id), ("command_id", command_id)):
             if not is_id(given):
                 raise GnomonError(problem(Code.INVALID_ID, f"{what}={given!r} is not an id"), command_id)
         data = encode(body)
@@ -362,7 +411,7 @@ class Client:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[token] = answer
         try:
-            outcome = await self._ask(subjects.command("task", verb, task_id), data, headers, answer)
+            outcome = await self._ask(subjects.command(kind, verb, object_id), data, headers, answer)
         finally:
             del self._waiting[token]
         if outcome.ok:
@@ -412,6 +461,12 @@ def _task_of(outcome: Outcome) -> Task:
     if outcome.task is None:
         raise _incomplete(outcome, "the task")
     return outcome.task
+
+
+def _template_of(outcome: Outcome) -> Template:
+    if outcome.template is None:
+        raise _incomplete(outcome, "the template")
+    return outcome.template
 
 
 def _incomplete(outcome: Outcome, missing: str) -> GnomonError:

@@ -26,6 +26,7 @@ from gnomon_schemas.commands import AcceptedExecution, Outcome
 from gnomon_schemas.events import Event
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import RetryPolicy, Task
+from gnomon_schemas.templates import Template
 
 
 class InvoiceConfig(msgspec.Struct):
@@ -78,6 +79,10 @@ async def caller() -> None:
         await gnomon.create_task(name="a", task_type="echo", schedule=interval(minutes=5), overlap="queue")
         await gnomon.create_task(
             name="b", task_type="echo", schedule=once(datetime.now(UTC)), config=InvoiceConfig(1)
+        )
+        template: Template = await gnomon.create_template("t", {"name": "T", "task_type": "echo"})
+        task = await gnomon.create_from_template(
+            template.template_id, config=InvoiceConfig(1), priority="low"
         )
         task = await gnomon.update(task.task_id, {"name": "Pong"}, if_match=task.version)
         task = await gnomon.pause(task.task_id, note="why")

@@ -15,6 +15,7 @@ from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
 from gnomon_api.forecasting import ForecastReport
+from gnomon_api.object_history import ObjectChanges
 from gnomon_api.openapi_examples import RUN_LOG_STREAM
 from gnomon_api.planning import DryRun
 from gnomon_api.pool_views import PoolView
@@ -485,7 +486,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "template_history": Operation(
         "templates",
-        {200: HistoryPage},
+        {200: ObjectChanges},
         params=[
             _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
             _query("cursor", "`next_cursor` of the page before."),

@@ -14,7 +14,7 @@ from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import FieldChange
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["HISTORY_SORTS", "HistoryEntry", "HistoryPage", "TaskHistory", "history_entry"]
+__all__ = ["HISTORY_SORTS", "HistoryEntry", "HistoryPage", "TaskHistory"]
 
 HISTORY_SORTS: Final = ("-at", "at")
 """How a history is sorted: the newest change first, or the oldest."""
@@ -25,10 +25,10 @@ _FILTERS: Final = {
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a task or another object."""
+    """One change of a task."""
 
     version: int
-    """That of the task or object after it. What a task changes of its own accord leaves it as it is."""
+    """The task's after it. What a task changes of its own accord leaves it as it is."""
     at: str
     what: str
     """`created`, `updated` or `deleted`."""
@@ -84,15 +84,14 @@ class TaskHistory:
         way = "desc" if sort.startswith("-") else "asc"
         sql = " and ".join([statement("changes_shown"), *clauses]) + f" order by seq {way} limit {limit + 1}"
         rows = await self._database.fetch(sql, *values)
-        shown = tuple(map(history_entry, rows[:limit]))
+        shown = tuple(map(_shown, rows[:limit]))
         return HistoryPage(items=shown, next_cursor=str(shown[-1].seq) if len(rows) > limit else None)
 
 
 _decode_changes: Final = msgspec.json.Decoder(tuple[FieldChange, ...]).decode
 
 
-def history_entry(row: Row) -> HistoryEntry:
-    """A change as it is shown, of a row."""
+def _shown(row: Row) -> HistoryEntry:
     return HistoryEntry(
         version=row["version"],
         at=format_instant(row["at"]),

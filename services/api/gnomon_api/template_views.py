@@ -9,7 +9,7 @@ import msgspec
 
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
-from gnomon_api.object_history import ObjectHistory
+from gnomon_api.object_history import ObjectChanges, ObjectHistory
 from gnomon_api.queries import (
     Filter,
     Lists,
@@ -20,7 +20,6 @@ from gnomon_api.queries import (
     text_sort,
 )
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.task_history import HistoryPage
 from gnomon_schemas.accounts import Tier
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.templates import Template, TemplateSpec
@@ -137,7 +136,7 @@ class TemplateViews:
         template = _decode(row["template"])
         return TemplateSpec(**{name: getattr(template, name) for name in TemplateSpec.__struct_fields__})
 
-    async def history(self, template_id: str, given: Sequence[tuple[str, str]]) -> HistoryPage:
+    async def history(self, template_id: str, given: Sequence[tuple[str, str]]) -> ObjectChanges:
         """The changes of a template that was there at some time. Raises Refused."""
         return await self._history.page("template", template_id, given)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.harness.commands import fresh_id
@@ -156,3 +162,36 @@ async def test_both_doors_refuse_the_same_with_the_same_words(
 
 def _said(problem: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in problem.items() if name != "trace_id"}
+
+
+async def test_templates_from_the_terminal(running: World, http: OverHttp, tmp_path: Path) -> None:
+    """Made from a file, listed, shown, used, changed and deleted by `gnomon template`."""
+    template, mark = fresh_id("tpl"), fresh_id("m")
+    file = tmp_path / "template.json"
+    file.write_bytes(msgspec.json.encode({**SPEC, "tags": [mark]}))
+
+    async def gnomon(*arguments: str, fails: bool = False) -> str:
+        url = str(http.client.base_url).removesuffix("/api/v1/")
+        said = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "gnomon_cli", "template", *arguments, "--url", url],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
+        )
+        assert (said.returncode != 0) is fails, said.stderr.decode()
+        return (said.stderr if fails else said.stdout).decode()
+
+    assert f"{template} made" in await gnomon("create", "--file", str(file), "--id", template)
+    listed = await gnomon("list", "--tag", mark)
+    assert template in listed
+    assert "params.location" in listed
+    assert 'default_config: {"params":{"units":"metric"}}' in await gnomon("show", template)
+    assert "config.params.location (--config)" in await gnomon("use", template, fails=True)
+    place = '{"params": {"location": "Berlin"}}'
+    made = msgspec.json.decode(await gnomon("use", template, "--config", place, "--name", "Mine", "--json"))
+    assert (made["name"], made["template_id"]) == ("Mine", template)
+    assert "version 2" in await gnomon("update", template, "--deactivate")
+    assert "no templates like this" in await gnomon("list", "--tag", mark)
+    assert "is_active" in await gnomon("history", template)
+    assert "deleted" in await gnomon("delete", template)

@@ -16,6 +16,7 @@ from gnomon_schemas.clock_text import instant_ms, slot_run
 from gnomon_schemas.events import Created, Executed
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import TaskStatus
+from gnomon_schemas.templates import TemplateSpec
 from tests.harness.world import World
 
 pytestmark = pytest.mark.timeout(120)
@@ -52,6 +53,32 @@ async def test_slots_of_the_past_and_an_execution_once_more(client: Client) -> N
     with pytest.raises(GnomonError) as caught:
         await client.cancel_backfill(task.task_id, backfill_id)
     assert caught.value.problem.code == Code.NOT_FOUND
+
+
+async def test_a_template_is_kept_by_a_service_and_used_by_its_users(client: Client, world: World) -> None:
+    """A service needs no role; a user's client may use the template and not change it."""
+    async with Client(world.broker.url) as service:
+        spec = TemplateSpec(
+            name="Ping",
+            task_type="echo",
+            default_config=msgspec.Raw(b'{"a": 1}'),
+            required_fields=("to",),
+            credits_per_run=2,
+        )
+        made = await service.create_template("ping", spec)
+        assert (made.version, (await service.create_template("ping", spec)).version) == (1, 1)
+        task = await client.create_from_template("ping", config={"to": "you"}, tags=["x"])
+        assert (task.name, task.template_id, task.tags, task.user_id) == ("Ping", "ping", ("x",), "ann")
+        assert msgspec.json.decode(task.config) == {"a": 1, "to": "you"}
+        with pytest.raises(GnomonError) as caught:
+            await client.create_from_template("ping")
+        assert caught.value.problem.errors[0].pointer == "#/config/to"
+        with pytest.raises(GnomonError) as caught:
+            await client.update_template("ping", {"name": "mine"})
+        assert caught.value.problem.code == Code.FORBIDDEN
+        changed = await service.update_template("ping", {"is_active": False}, if_match=1)
+        assert (changed.version, changed.is_active) == (2, False)
+        assert (await service.delete_template("ping")).ok
 
 
 async def test_every_verb(client: Client) -> None:
