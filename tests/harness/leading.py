@@ -109,6 +109,7 @@ class Leader:
         await self.shard.start()
         self.shard.pools_changed()
         self.shard.accounts_changed()
+        self.shard.calendars_changed()
         return self
 
     async def die(self) -> None:
@@ -142,8 +143,12 @@ class Leader:
 
     def _objects_changed(self, kinds: frozenset[str]) -> None:
         shard = getattr(self, "shard", None)
-        if shard is not None and shard.running and "account" in kinds:
+        if shard is None or not shard.running:
+            return
+        if "account" in kinds:
             shard.accounts_changed()
+        if "calendar" in kinds:
+            shard.calendars_changed()
 
     async def __aenter__(self) -> Leader:
         await self.connect()

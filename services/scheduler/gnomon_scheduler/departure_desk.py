@@ -3,7 +3,7 @@
 An execution that is in a register is *armed* for the time at which its due is to be published; then
 `decisions.departing` says whether it goes. One whose type no live executor runs is *parked* until the members change: a
 due that nobody can run would only fill its pool. One that lacks a unit of its pool or key waits in `admission`. Late
-slots go after all others, when `late_runs` lets them.
+slots go after all others, when `late_runs` lets them; so do those that a blackout put off, once it is over.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import heapq
 from collections.abc import Callable
 from functools import partial
 
+from msgspec import UNSET
+
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.rules.workless import is_workless
 from gnomon_scheduler.admission import Admission
-from gnomon_scheduler.book import Book
+from gnomon_scheduler.blackout_catalogue import BlackoutCatalogue
+from gnomon_scheduler.book import Armed, Book
+from gnomon_scheduler.decisions.blackouts import touch_of
 from gnomon_scheduler.decisions.departing import Departure, departure
 from gnomon_scheduler.decisions.grounds import account_detail, hindered_by, key_detail
 from gnomon_scheduler.decisions.queue import Item
@@ -47,13 +51,14 @@ class DepartureDesk:
         types: TypeCatalogue,
         admission: Admission,
         telling: TellingDesk,
+        blackouts: BlackoutCatalogue,
         ended_unseen: Callable[[TaskState, Flight], None],
         *,
         catch_up_rate: float,
         catch_up_hold_above: float,
     ) -> None:
         self._book, self._types, self._ended_unseen = book, types, ended_unseen
-        self._admission, self._telling = admission, telling
+        self._admission, self._telling, self._blackouts = admission, telling, blackouts
         self._parked: set[tuple[str, str]] = set()
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
@@ -110,22 +115,41 @@ class DepartureDesk:
         for flight in task.flights.values():
             if flight.written and not flight.emitted:
                 self._admission.release(task, flight, over=flight.attempt == 1)
-                self._book.arm(task.task_id, flight)
+                if flight.put_off:
+                    self._look_at_once(task, flight)
+                else:
+                    self._book.arm(task.task_id, flight)
+
+    def calendars_changed(self) -> None:
+        """Calendars of blackouts are others now: what they put off may go earlier."""
+        for task in self._book.memory.in_flight.values():
+            for flight in task.flights.values():
+                if flight.put_off:
+                    self._look_at_once(task, flight)
+
+    def _look_at_once(self, task: TaskState, flight: Flight) -> None:
+        heapq.heappush(self._book.armed, Armed(0, task.task_id, flight.run))
 
     async def publish_armed(self, now_ms: int) -> None:
         """Publish the dues of what is written ahead and may go now. Raises Deposed."""
         ready: list[Ready] = []
         units: list[Unit] = []
         armed = self._book.armed
+        over: dict[str, list[Flight]] = {}
         while armed and armed[0].at_ms <= now_ms and len(ready) < _DUES_A_TURN:
             _, task_id, run = heapq.heappop(armed)
             task, flight = self._waiting(task_id, run)
             if task is None or flight is None:
                 continue
-            if flight.waits_late:
+            if flight.put_off and self._inside(task, flight, now_ms):
+                continue
+            if flight.put_off and not flight.late_ms:
+                over.setdefault(task_id, []).append(flight)
+            elif flight.waits_late:
                 self.late.add(task_id, flight)
             else:
                 self._depart(task, flight, now_ms, ready, units)
+        units += [self._found_late(task_id, flights, now_ms) for task_id, flights in over.items()]
         if not (armed and armed[0].at_ms <= now_ms) and not self._book.memory.behind(now_ms):
             self._let_late_ones_go(now_ms, ready, units)
         self._let_admitted_go(now_ms, ready, units)
@@ -133,6 +157,28 @@ class DepartureDesk:
         await self.emit(ready)
         if units:
             await self._book.store(units, self._book.watermark_ms)
+
+    def _inside(self, task: TaskState, flight: Flight, now_ms: int) -> bool:
+        """Whether a blackout is in force for an execution that is put off; it is looked at again at the end then."""
+        touch = touch_of(self._blackouts.present, task, now_ms // 1000)
+        if touch is None:
+            return False
+        flight.emit_ms = touch.until_s * 1000 + flight.due_ms - flight.scheduled_ms
+        self._book.arm(task.task_id, flight)
+        return True
+
+    def _found_late(self, task_id: str, flights: list[Flight], now_ms: int) -> Unit:
+        """The blackout is over that put these off: they are late ones from now on.
+
+        Since when is stored before any of them goes, so that an operator's order about what was late by then holds
+        under the next leader too.
+        """
+        for flight in flights:
+            flight.late_ms = now_ms
+        unit = self._book.unit(self._book.memory.tasks[task_id])
+        for flight in flights:
+            unit.when_stored(partial(self.late.add, task_id, flight))
+        return unit
 
     def _depart(
         self, task: TaskState, flight: Flight, now_ms: int, ready: list[Ready], units: list[Unit]
@@ -167,6 +213,8 @@ class DepartureDesk:
 
     def _may_go(self, task: TaskState, flight: Flight, now_ms: int, units: list[Unit]) -> bool:
         """Whether an execution may go, but for its pool and key."""
+        if flight.put_off and self._inside(task, flight, now_ms):
+            return False
         match departure(task, flight, now_ms, runnable=self.runnable(task)):
             case Departure.GO:
                 return True
@@ -256,8 +304,10 @@ class DepartureDesk:
         reason: str,
         detail: str,
         now_ms: int,
+        calendar_id: str | None = None,
     ) -> Event:
-        """The event of an execution that does not run. `detail`: what that rests on."""
+        """The event of an execution that does not run. `detail`: what that rests on; `calendar_id`: of the calendar
+        of blackouts by which it does not."""
         return kind(
             task_id=task.task_id,
             user_id=task.reg.user_id,
@@ -273,4 +323,5 @@ class DepartureDesk:
             scheduled_for=format_instant(flight.scheduled_ms),
             due_at=format_instant(flight.due_ms),
             detail=detail,
+            calendar_id=calendar_id or UNSET,
         )

@@ -41,7 +41,9 @@ class EndingDesk:
 
     def wish(self, task: TaskState, item: Cancelling) -> None:
         """End an execution, as the task's register says."""
-        self._wishes[task.task_id, item.run] = Wish(task, item.run, item.reason, item.deadline_ms)
+        self._wishes[task.task_id, item.run] = Wish(
+            task, item.run, item.reason, item.deadline_ms, item.into, item.calendar_id
+        )
 
     def expire(self, task: TaskState, run: str) -> None:
         """End a first attempt that nobody claimed in time."""

@@ -123,6 +123,9 @@ class Leading(Service):
         if "account" in kinds:
             for shard in self._shards.values():
                 shard.accounts_changed()
+        if "calendar" in kinds:
+            for shard in self._shards.values():
+                shard.calendars_changed()
 
     def look(self) -> None:
         """Tell the metrics how the shards stand that are led here."""
@@ -167,6 +170,7 @@ class Leading(Service):
         # What changed while it started was told to the others only.
         shard.pools_changed()
         shard.accounts_changed()
+        shard.calendars_changed()
         shard.executors_changed()
         sweep = Sweep(
             self._bus,

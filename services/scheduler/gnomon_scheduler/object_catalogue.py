@@ -19,6 +19,7 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import patient_reads
+from gnomon_scheduler.blackout_catalogue import BlackoutCatalogue
 from gnomon_scheduler.object_kinds import KINDS
 from gnomon_scheduler.object_registers import KnownObject
 from gnomon_schemas.codec import decode
@@ -41,6 +42,8 @@ class ObjectCatalogue(Service):
         """Where the newest register of each object is that was heard: also of those deleted, or set aside."""
         self._heard_up_to = dict.fromkeys(KINDS, 0)
         self._moved = asyncio.Event()
+        self.blackouts = BlackoutCatalogue(self._known["calendar"])
+        """The calendars, as slots are compared with them."""
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
     @property
@@ -99,6 +102,8 @@ class ObjectCatalogue(Service):
 
     def _take_all(self, messages: Iterable[Stored]) -> None:
         kinds = frozenset(kind for message in messages if (kind := self._take(message)) is not None)
+        if "calendar" in kinds:
+            self.blackouts.refresh()
         if kinds:
             for listener in self._listeners:
                 listener(kinds)

@@ -83,6 +83,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     traceparent: str | None = None
     late_ms: int = 0
     """When its slot was found late and chosen to run all the same; 0: it was not late."""
+    calendar_id: str | None = None
+    """The calendar of blackouts that puts it off: it goes when none is in force for its task, and then as a late one,
+    found late when the blackout was over."""
 
 
 class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -90,10 +93,14 @@ class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     run: str
     reason: str
-    """`cancelled`, `deleted` or `paused`: what `skipped` will say if nobody has claimed it."""
+    """`cancelled`, `deleted`, `paused`, `limit` or `blackout`: what `skipped` will say if nobody has claimed it."""
     deadline_ms: int
     """From here on the shard ends it itself, on top of a `started`."""
     command_id: str | None = None
+    into: str | None = None
+    """The run that stands for it: it is `coalesced` then, instead of `skipped`."""
+    calendar_id: str | None = None
+    """The calendar of blackouts by which it does not run."""
 
 
 class CatchUpOrder(NamedTuple):

@@ -158,11 +158,13 @@ class Shard(Service):
         )
         self._replica.lead(self._deliver)
         self._set_up(taken)
+        # Slots are compared with calendars, and tasks made from templates, as whoever led the shard before may have.
+        await self._objects.reach()
         await self._remember(taken)
         partition = self.partition
         # A predecessor may have told gates what it uses by settings that have not come here yet.
         await self._pools.reach(taken.barrier)
-        await self._objects.reach()
+        self._departures.calendars_changed()
         self._admission.begin()
         await self.start_child(self._lines)
         await self.start_child(self._budget_lines)
@@ -214,6 +216,10 @@ class Shard(Service):
         """Something was set of an account, or credits were given."""
         self.request(self._users.accounts_changed)
         self.request(self._budgets.accounts_changed)
+
+    def calendars_changed(self) -> None:
+        """Something was set of a calendar of blackouts."""
+        self.request(self._departures.calendars_changed)
 
     @property
     def book(self) -> Book:
@@ -313,6 +319,7 @@ class Shard(Service):
             self._types,
             self._admission,
             telling,
+            self._objects.blackouts,
             self.ended_unseen,
             catch_up_rate=options.catch_up_rate,
             catch_up_hold_above=options.catch_up_hold_above,
@@ -324,6 +331,7 @@ class Shard(Service):
             self._departures,
             self._admission,
             telling,
+            self._objects.blackouts,
             self._after_end,
             self.ended_unseen,
             self._endings.wish,
@@ -357,6 +365,7 @@ class Shard(Service):
             cancel_grace_ms=self._options.cancel_grace_ms,
             rules=self._options.rules,
             objects=self._objects.known,
+            blackouts=self._objects.blackouts.present,
         )
 
     async def _open(self, prefix: str, filters: tuple[str, ...], queue: deque[Received]) -> None:

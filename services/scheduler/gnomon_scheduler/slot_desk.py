@@ -6,7 +6,7 @@ the watermark tells of it; anything else is in a register first, and from there 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
@@ -15,8 +15,11 @@ from msgspec import UNSET
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
+from gnomon_core.timing import Touch
 from gnomon_scheduler.admission import Admission
+from gnomon_scheduler.blackout_catalogue import BlackoutCatalogue
 from gnomon_scheduler.book import Book
+from gnomon_scheduler.decisions.blackouts import decide_inside, put_off, stands_for, touch_of, touch_words
 from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.counting import allowed, counted
 from gnomon_scheduler.decisions.grounds import (
@@ -36,6 +39,7 @@ from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import TERMINAL, Queued, Skipped
 from gnomon_schemas.tasks import Overlap
@@ -56,6 +60,7 @@ class SlotDesk:
         departures: DepartureDesk,
         admission: Admission,
         telling: TellingDesk,
+        blackouts: BlackoutCatalogue,
         after_end: Callable[[TaskState], None],
         ended_unseen: Callable[[TaskState, Flight], None],
         wish: Callable[[TaskState, Cancelling], None],
@@ -64,7 +69,7 @@ class SlotDesk:
         cancel_grace_ms: int,
     ) -> None:
         self._bus, self._book, self._types, self._departures = bus, book, types, departures
-        self._admission, self._telling = admission, telling
+        self._admission, self._telling, self._blackouts = admission, telling, blackouts
         self._after_end, self._ended_unseen, self._wish = after_end, ended_unseen, wish
         self._lateness = lateness
         self._cancel_grace_ms = cancel_grace_ms
@@ -117,34 +122,67 @@ class SlotDesk:
         if task.reg.exhausted:
             return  # what comes after the last one is no slot
         course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
+        if course is not Course.LATE:
+            touch = touch_of(self._blackouts.present, task, slot.nominal_s)
+            if touch is not None:
+                units.append(self._inside(slot, touch, now_ms))
+                return
         if course is Course.SKIP_OVERLAP and await self._clear_ghosts(task, now_ms):
             course = course_of(task, slot.emit_ms, now_ms, runnable=self._departures.runnable(task))
-        match course:
-            case Course.EMIT:
-                pool = self._departures.pool(task)
-                hindrance = self._admission.hindrance(task, pool)
-                if hindrance is None:
-                    flight = flight_of(slot, written=False)
-                    self._book.take_off(task, flight)
-                    self._admission.take(task, flight, pool)
-                    plain.append((task, flight))
-                else:
-                    units.append(self._wait_for_unit(slot, now_ms, hindrance))
-            case Course.TELL:
-                units.append(self._tell(slot, now_ms))
-            case Course.WAIT_FOR_OTHERS:
-                units.append(self._write_ahead(slot, now_ms, gated=True, reason="overlap"))
-            case Course.REPLACE_OTHERS:
-                units.append(self._replace_others(slot, now_ms))
-            case Course.COUNT | Course.WAIT_FOR_EXECUTOR:
-                units.append(self._write_ahead(slot, now_ms, gated=False))
-            case Course.SKIP_OVERLAP:
-                units.append(self._skip(slot, "overlap", hindered_by(task), now_ms))
-            case Course.SKIP_LIMIT:
-                units.append(self._skip(slot, "limit", crowd_detail(task), now_ms))
-            case Course.LATE:
-                units.append(self._catch_up(slot, now_ms))
+        if course is not Course.EMIT:
+            units.append(self._unit_of(course, slot, now_ms))
+            if course is Course.LATE:
                 replanned.add(task.task_id)
+            return
+        pool = self._departures.pool(task)
+        hindrance = self._admission.hindrance(task, pool)
+        if hindrance is None:
+            flight = flight_of(slot, written=False)
+            self._book.take_off(task, flight)
+            self._admission.take(task, flight, pool)
+            plain.append((task, flight))
+        else:
+            units.append(self._wait_for_unit(slot, now_ms, hindrance))
+
+    def _unit_of(self, course: Course, slot: Slot, now_ms: int) -> Unit:
+        """What is stored of a slot that is not plain."""
+        task = slot.task
+        match course:
+            case Course.TELL:
+                return self._tell(slot, now_ms)
+            case Course.WAIT_FOR_OTHERS:
+                return self._write_ahead(slot, now_ms, gated=True, reason="overlap")
+            case Course.REPLACE_OTHERS:
+                return self._replace_others(slot, now_ms)
+            case Course.SKIP_OVERLAP:
+                return self._skip(slot, "overlap", hindered_by(task), now_ms)
+            case Course.SKIP_LIMIT:
+                return self._skip(slot, "limit", crowd_detail(task), now_ms)
+            case Course.LATE:
+                return self._catch_up(slot, now_ms)
+        return self._write_ahead(slot, now_ms, gated=False)
+
+    def _inside(self, slot: Slot, touch: Touch, now_ms: int) -> Unit:
+        """A slot that a calendar of blackouts touches."""
+        task, inside = slot.task, decide_inside(slot, touch, now_ms)
+        if inside.flight is None:
+            return self._skip(slot, inside.reason, inside.detail, now_ms, touch.calendar_id)
+        # One that stands for others takes the place that they were counted for.
+        notes = [] if inside.instead_of else self._count(slot, now_ms)
+        notes.append(self._queued(task, inside.flight, now_ms, "blackout", touch))
+        self._book.take_off(task, inside.flight)
+        self._book.arm_once_stored(task.task_id, inside.flight)
+        return self._unit_with_wishes(task, notes, inside.instead_of)
+
+    def _unit_with_wishes(self, task: TaskState, notes: list[Note], wishes: Iterable[Cancelling]) -> Unit:
+        """The task's register with wishes to end executions, which are known once it is stored."""
+        items = list(wishes)
+        for item in items:
+            task.wish(item)
+        unit = self._book.unit(task, notes)
+        for item in items:
+            unit.when_stored(partial(self._wish, task, item))
+        return unit
 
     def _tell(self, slot: Slot, now_ms: int) -> Unit:
         """A slot of a type without work. Its end is folded like any other's."""
@@ -202,7 +240,10 @@ class SlotDesk:
             unit.when_stored(partial(self._wish, task, item))
         return unit
 
-    def _queued(self, task: TaskState, flight: Flight, now_ms: int, reason: str) -> Note:
+    def _queued(
+        self, task: TaskState, flight: Flight, now_ms: int, reason: str, touch: Touch | None = None
+    ) -> Note:
+        detail = waits_for(task, reason, self._departures.pool(task)) if touch is None else touch_words(touch)
         event = Queued(
             task_id=task.task_id,
             user_id=task.reg.user_id,
@@ -217,21 +258,26 @@ class SlotDesk:
             due_at=format_instant(flight.due_ms),
             revision=flight.revision,
             reason=reason,
-            detail=waits_for(task, reason, self._departures.pool(task)) or UNSET,
+            detail=detail or UNSET,
+            calendar_id=UNSET if touch is None else touch.calendar_id,
         )
         return self._book.chain_head(flight, event)
 
-    def _skip(self, slot: Slot, reason: str, detail: str, now_ms: int) -> Unit:
+    def _skip(
+        self, slot: Slot, reason: str, detail: str, now_ms: int, calendar_id: str | None = None
+    ) -> Unit:
         """A slot that does not run."""
-        unit = Unit(notes=[self._skipped(slot, reason, detail, now_ms)])
+        unit = Unit(notes=[self._skipped(slot, reason, detail, now_ms, calendar_id)])
         unit.when_stored(lambda: self._after_end(slot.task))
         return unit
 
-    def _skipped(self, slot: Slot, reason: str, detail: str, now_ms: int) -> Note:
+    def _skipped(
+        self, slot: Slot, reason: str, detail: str, now_ms: int, calendar_id: str | None = None
+    ) -> Note:
         """The event of a slot that does not run, on its own chain. Nobody else writes there: no due of it was ever
         published."""
         flight = flight_of(slot, written=False)
-        event = self._departures.no_run(Skipped, slot.task, flight, reason, detail, now_ms)
+        event = self._departures.no_run(Skipped, slot.task, flight, reason, detail, now_ms, calendar_id)
         self._book.measures.outcome(event)
         return self._book.note(event, run=flight.run, expected=0)
 
@@ -239,7 +285,11 @@ class SlotDesk:
         """Decide a task's backlog from `first` on: spans, cursor and the slots that run, in one unit."""
         task = first.task
         handled = self._book.memory.handled.get(task.task_id, ())
-        backlog = catch_up(first, now_ms, partition=self._book.partition, handled=handled)
+        present, spec = self._blackouts.present, task.reg.spec
+        calendars = present.of(spec.tags, spec.task_type, task.reg.user_id) if present else ()
+        backlog = catch_up(
+            first, now_ms, partition=self._book.partition, handled=handled, calendars=calendars
+        )
         notes = [self._book.note(event) for event in backlog.events]
         for event in backlog.events:
             self._book.measures.outcome(event)
@@ -253,19 +303,32 @@ class SlotDesk:
             else:
                 flights.append(late)
                 task.reg = counted(task.reg, [slot])
-        in_time = allowed(task.reg, backlog.waiting)
-        flights += [waiting_flight(slot) for slot in in_time]
+        coming: list[tuple[Slot, Touch | None]] = [*backlog.put_off]
+        for slot in backlog.waiting:
+            touch = touch_of(present, task, slot.nominal_s)
+            if touch is not None and touch.action is BlackoutAction.SKIP:
+                notes.append(self._skipped(slot, "blackout", touch_words(touch), now_ms, touch.calendar_id))
+            else:
+                coming.append((slot, touch))
+        in_time = allowed(task.reg, [slot for slot, _ in coming])
+        stands: tuple[str, Touch] | None = None
+        for slot, touch in coming:
+            if slot not in in_time:
+                notes.append(self._skipped(slot, "limit", runs_used_up(task.reg.spec), now_ms))
+            elif touch is None:
+                flights.append(waiting_flight(slot))
+            else:
+                flights.append(put_off(slot, touch))
+                notes.append(self._queued(task, flights[-1], now_ms, "blackout", touch))
+                if touch.action is BlackoutAction.FIRST_AFTER:
+                    stands = flights[-1].run, touch
         task.reg = counted(task.reg, in_time)
-        notes += [
-            self._skipped(slot, "limit", runs_used_up(task.reg.spec), now_ms)
-            for slot in backlog.waiting
-            if slot not in in_time
-        ]
         for flight in flights:
             self._book.take_off(task, flight)
             self._book.arm_once_stored(task.task_id, flight)
         self._book.memory.schedule(task, self._book.watermark_ms)
-        unit = self._book.unit(task, notes)
+        wishes = () if stands is None else stands_for(task, *stands, now_ms)
+        unit = self._unit_with_wishes(task, notes, wishes)
         if not task.flights:
             unit.when_stored(lambda: self._after_end(task))
         return unit

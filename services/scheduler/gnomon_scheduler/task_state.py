@@ -47,6 +47,8 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
     traceparent: str | None = None
     late_ms: int = 0
     """When its slot was found late and chosen to run all the same; 0: it was not late."""
+    calendar_id: str | None = None
+    """The calendar of blackouts that puts it off."""
     emitted: bool = False
     """A due of the present attempt has been published."""
     started: bool = False
@@ -93,6 +95,7 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
             first_started_ms=entry.first_started_ms,
             traceparent=entry.traceparent,
             late_ms=entry.late_ms,
+            calendar_id=entry.calendar_id,
         )
 
     def entry(self) -> Entry:
@@ -114,6 +117,7 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
             first_started_ms=self.first_started_ms,
             traceparent=self.traceparent,
             late_ms=self.late_ms,
+            calendar_id=self.calendar_id,
         )
 
     @property
@@ -123,8 +127,13 @@ class Flight(msgspec.Struct, kw_only=True, gc=False, eq=False):
 
     @property
     def waits_late(self) -> bool:
-        """Whether it is part of a backlog, and was not handed out yet."""
-        return self.late_ms > 0 and not self.running
+        """Whether it is part of a backlog, or put off by a blackout, and was not handed out yet."""
+        return (self.late_ms > 0 or self.calendar_id is not None) and not self.running
+
+    @property
+    def put_off(self) -> bool:
+        """Whether a blackout puts it off: it was not handed out yet."""
+        return self.calendar_id is not None and not self.running
 
     @property
     def unclaimed(self) -> bool:

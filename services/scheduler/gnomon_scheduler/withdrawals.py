@@ -8,6 +8,7 @@ follows is a batch of its own, at most 50 executions, after reading their chains
 * `retrying`: `executed {cancelled}` expecting it. A pause leaves it alone.
 * `started`: signal the handler each second; past the deadline `executed {cancelled}` on top, which fences the executor
   out. A pause leaves it alone.
+* By a blackout: as by a pause; where another run stands for it, it is `coalesced(blackout)` into that one.
 * A terminal event: nothing; folding it ends the wish.
 
 An executor may claim between the read and the batch: the batch is then refused whole, nothing of it is stored, and
@@ -19,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from msgspec import UNSET
 
@@ -29,7 +31,17 @@ from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import decode_event
-from gnomon_schemas.events import TERMINAL, ErrorInfo, Event, Executed, Missed, Retrying, Skipped, Started
+from gnomon_schemas.events import (
+    TERMINAL,
+    Coalesced,
+    ErrorInfo,
+    Event,
+    Executed,
+    Missed,
+    Retrying,
+    Skipped,
+    Started,
+)
 from gnomon_schemas.subjects import EVENTS_STREAM
 from gnomon_schemas.tasks import NULL
 
@@ -46,8 +58,12 @@ class Wish:
     task: TaskState
     run: str
     reason: str
-    """`cancelled`, `deleted`, `paused`, or `expired`."""
+    """`cancelled`, `deleted`, `paused`, `limit`, `blackout`, or `expired`."""
     deadline_ms: int
+    into: str | None = None
+    """The run that stands for it."""
+    calendar_id: str | None = None
+    """The calendar of blackouts by which it does not run."""
     next_ms: int = 0
     """Not before this instant is it looked at again."""
 
@@ -83,7 +99,7 @@ def act(wish: Wish, last: Stored | None, now_ms: int, partition: int) -> Step | 
         return Step.DROP if flight is None else Step.WAIT
     if flight is None and last is None:
         return Step.DROP
-    gentle = wish.reason in {"paused", "expired"}
+    gentle = wish.reason in {"paused", "expired", "blackout"}
     if name in {None, "queued"}:
         if flight is None:
             return Step.DROP
@@ -97,26 +113,31 @@ def act(wish: Wish, last: Stored | None, now_ms: int, partition: int) -> Step | 
 
 
 def _no_run(wish: Wish, flight: Flight, now_ms: int, partition: int) -> Event:
-    kind = Missed if wish.reason == "expired" else Skipped
     reg = wish.task.reg
-    return kind(
-        task_id=reg.task_id,
-        user_id=reg.user_id,
-        partition=partition,
-        occurred_at=format_instant(now_ms),
-        reason=wish.reason,
-        revision=flight.revision,
-        execution_id=f"{reg.task_id}.{wish.run}",
-        run=wish.run,
-        task_type=reg.spec.task_type,
-        attempt=flight.attempt,
-        trigger=flight.trigger,
-        scheduled_for=format_instant(flight.scheduled_ms),
-        due_at=format_instant(flight.due_ms),
-        detail=f"nobody had claimed it by {optional_instant(flight.expires_ms)}"
-        if kind is Missed and flight.expires_ms is not None
-        else UNSET,
-    )
+    about: dict[str, Any] = {
+        "task_id": reg.task_id,
+        "user_id": reg.user_id,
+        "partition": partition,
+        "occurred_at": format_instant(now_ms),
+        "reason": wish.reason,
+        "revision": flight.revision,
+        "execution_id": f"{reg.task_id}.{wish.run}",
+        "run": wish.run,
+        "task_type": reg.spec.task_type,
+        "attempt": flight.attempt,
+        "trigger": flight.trigger,
+        "scheduled_for": format_instant(flight.scheduled_ms),
+        "due_at": format_instant(flight.due_ms),
+        "calendar_id": wish.calendar_id or UNSET,
+    }
+    if wish.into is not None:
+        words = f"calendar {wish.calendar_id!r} lets one run stand for all when the blackout is over"
+        return Coalesced(**about, into=wish.into, detail=words)
+    if wish.reason == "expired":
+        expiry = flight.expires_ms
+        detail = None if expiry is None else f"nobody had claimed it by {optional_instant(expiry)}"
+        return Missed(**about, detail=detail or UNSET)
+    return Skipped(**about)
 
 
 def _cancelled(wish: Wish, last: Stored, now_ms: int, partition: int) -> Event:

@@ -25,10 +25,10 @@ from gnomon_core.rules.decoding import refuse
 from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.task_limits import wrong
 from gnomon_core.timing import count_fires, next_fire
-from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import room_for
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged, updated
+from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Backfilling, Cancelling, TaskRegister
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run

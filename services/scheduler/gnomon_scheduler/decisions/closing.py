@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import msgspec
 
-from gnomon_core.timing import count_fires
+from gnomon_core.timing import Touch, count_fires
+from gnomon_scheduler.decisions.blackouts import put_off, touch_of
 from gnomon_scheduler.decisions.command import Decision, Surroundings
 from gnomon_scheduler.decisions.counting import allowed, beyond, counted
 from gnomon_scheduler.decisions.telling import about
+from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Event, Skipped
 from gnomon_schemas.schedules import Schedule
 from gnomon_schemas.tasks import Overlap, Trigger
 
-__all__ = ["close", "flight_of_left", "is_stronger", "slots_of_pause"]
+__all__ = ["blackout_wishes", "close", "flights_left", "slots_of_pause"]
 
 
 def close(
@@ -47,7 +50,7 @@ def close(
     now_s = now_ms // 1000
     decision.events += slots_of_pause(old, schedule or old.spec.schedule, now_s, around)
     reason = _withdrawal_reason(reg)
-    decision.waiting = [flight_of_left(slot) for slot in waiting_for_jitter]
+    decision.waiting = flights_left(waiting_for_jitter, around)
     if reg.revision == old.revision:
         reg = counted(reg, allowed(old, waiting_for_jitter))
     if reason is not None:
@@ -65,7 +68,38 @@ def close(
         ]
     else:
         decision.cancels = beyond(old, waiting_for_jitter, now_ms, command_id)
+        decision.cancels += blackout_wishes(waiting_for_jitter, decision.cancels, around)
     return msgspec.structs.replace(reg, cursor_s=max(now_s, old.cursor_s))
+
+
+def flights_left(slots: list[Slot], around: Surroundings) -> list[Flight]:
+    """The executions, to be written ahead, of slots that a revision leaves behind; what a blackout puts off waits for
+    its end. Their task still has that revision."""
+    return [_flight_left(slot, touch_of(around.blackouts, slot.task, slot.nominal_s)) for slot in slots]
+
+
+def _flight_left(slot: Slot, touch: Touch | None) -> Flight:
+    if touch is None or touch.action is BlackoutAction.SKIP:
+        return _flight_of_left(slot)
+    flight = put_off(slot, touch)
+    flight.queued = False
+    return flight
+
+
+def blackout_wishes(slots: list[Slot], others: list[Cancelling], around: Surroundings) -> list[Cancelling]:
+    """The wishes to end those of some slots, written ahead, that a blackout skips, besides what is ended anyway."""
+    ended = {item.run for item in others}
+    found = []
+    for slot in slots:
+        touch = touch_of(around.blackouts, slot.task, slot.nominal_s)
+        run = slot_run(slot.nominal_s)
+        if touch is not None and touch.action is BlackoutAction.SKIP and run not in ended:
+            found.append(
+                Cancelling(
+                    run=run, reason="blackout", deadline_ms=around.now_ms, calendar_id=touch.calendar_id
+                )
+            )
+    return found
 
 
 def slots_of_pause(
@@ -90,11 +124,6 @@ def slots_of_pause(
     ]
 
 
-def is_stronger(reason: str, present: Cancelling | None) -> bool:
-    """Whether a wish to end an execution replaces the one that is there. A pause's lets go of what was claimed."""
-    return present is None or reason == "deleted" or (present.reason == "paused" and reason != "paused")
-
-
 def _withdrawal_reason(reg: TaskRegister) -> str | None:
     if reg.deleted_ms is not None:
         return "deleted"
@@ -103,8 +132,7 @@ def _withdrawal_reason(reg: TaskRegister) -> str | None:
     return "paused" if reg.spec.paused else None
 
 
-def flight_of_left(slot: Slot) -> Flight:
-    """The execution, to be written ahead, of a slot that a revision leaves behind. `slot.task` still has it."""
+def _flight_of_left(slot: Slot) -> Flight:
     spec = slot.task.reg.spec
     return Flight(
         run=slot_run(slot.nominal_s),

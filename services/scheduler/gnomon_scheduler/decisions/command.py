@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gnomon_core.ledger import Mark
 from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import KnownType
+from gnomon_core.timing import Blackouts
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.object_registers import KnownObject
 from gnomon_scheduler.registers import Cancelling, TaskRegister
@@ -55,6 +56,7 @@ class Command(NamedTuple):
     """Of a `retry_execution`: the newest event of each kind on the chain of the run that it names, in order."""
 
 
+_NO_BLACKOUTS: Final = Blackouts()
 _NO_OBJECTS: Final[Mapping[str, Mapping[str, KnownObject]]] = MappingProxyType({})
 
 
@@ -76,6 +78,8 @@ class Surroundings(NamedTuple):
     """How many tasks users have, over all shards, where their account bounds that: see `task_counts`."""
     objects: Mapping[str, Mapping[str, KnownObject]] = _NO_OBJECTS
     """Templates, calendars and accounts of all shards, by kind and id."""
+    blackouts: Blackouts = _NO_BLACKOUTS
+    """The calendars that are enabled, of all shards."""
 
 
 @dataclass(slots=True)

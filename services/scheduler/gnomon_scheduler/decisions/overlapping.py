@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gnomon_scheduler.decisions.closing import is_stronger
+from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_schemas.codec import encode

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from gnomon_core.timing import Difference, count_fires, fires, jitter_ms, last_fire
-from gnomon_scheduler.decisions.closing import flight_of_left, slots_of_pause
+from gnomon_scheduler.decisions.closing import blackout_wishes, flights_left, slots_of_pause
 from gnomon_scheduler.decisions.command import Decision, Surroundings
 from gnomon_scheduler.decisions.counting import allowed, beyond, counted
 from gnomon_scheduler.decisions.telling import about
@@ -88,8 +88,9 @@ def replan(
     decision = Decision(reg, slots_of_pause(old, before, at_s, around), rescheduled=True)
     if old.active and not old.exhausted:
         left = _Left(task, before, at_s, watermark_ms, handled)
-        decision.waiting = [flight_of_left(slot) for slot in left.slots]
+        decision.waiting = flights_left(left.slots, around)
         decision.cancels = beyond(old, left.slots, around.now_ms)
+        decision.cancels += blackout_wishes(left.slots, decision.cancels, around)
         # Nobody changed the schedule: what ran of it before counts on.
         decision.reg = reg = counted(reg, allowed(old, left.slots))
         decision.events += left.spans(around)

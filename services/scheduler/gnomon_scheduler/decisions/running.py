@@ -11,11 +11,11 @@ from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.rules.task_type import check_type
-from gnomon_scheduler.decisions.closing import is_stronger
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, replaced, way_past
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.user_limits import check_account
+from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling, TaskRegister, UniqueRun
 from gnomon_schemas.clock_text import format_instant, instant_ms
