@@ -214,7 +214,7 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     if task.get("last_run_time"):
         yield "last run", f"{shown.instant(task['last_run_time'])} ({shown.relative(task['last_run_time'])})"
     yield from _runs_of(task)
-    yield "runs", f"{task['run_count']}, {task['success_count']} good, {task['failure_count']} failed"
+    yield "runs", f"{task['run_count']}, {task['failure_count']} failed{_on_average(task)}"
     for one in task.get("backfills") or ():
         ended = one["total"] - one["left"] - one["in_flight"]
         yield (
@@ -251,6 +251,13 @@ def _runs_of(task: Json) -> Iterator[tuple[str, str]]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _RESULT_SHOWN else text[:_RESULT_SHOWN] + " …"
+
+
+def _on_average(task: Json) -> str:
+    """The words for mean duration and share of successes; none where nothing has run."""
+    mean, share = task.get("average_duration_ms"), task.get("success_rate")
+    words = "" if share is None else f", {share:.0%} good"
+    return words if mean is None else f"{words}, {shown.duration(mean / 1000)} on average"
 
 
 def _with(text: str, note: Any) -> str:

@@ -288,6 +288,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Slots that may still be handed out before `max_runs` is reached; None: any number."""
     backfills: tuple[Backfill, ...] = ()
     """Spans of the past that are being run."""
+    success_rate: float | None = None
+    """Share of its executions that succeeded, of those that succeeded, failed or timed out; None: none did either."""
+    average_duration_ms: int | None = None
+    """Mean duration of its executions that ended with a result; None: there is none."""
     lateness_slo_broken_since: str | None = None
     """Since when slots start later than `lateness_slo_seconds` allows; None: they do not."""
     created_at: str

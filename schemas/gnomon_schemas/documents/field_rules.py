@@ -110,6 +110,8 @@ _BY_NAME: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("user_id", "changed_by"), _USER),
     **dict.fromkeys(("run", "into"), _RUN_RULE),
     **dict.fromkeys(("attempt", "count", "version", "pid"), _FROM_1),
+    "success_rate": {"minimum": 0, "maximum": 1},
+    "average_duration_ms": _COUNT,
     "account_id": {"pattern": ACCOUNT_ID_PATTERN},
     "template_id": _ID,
     "opening": _COUNT,

@@ -86,6 +86,8 @@ FIELD_WORDS: Final = {
     "success_count": "Those that succeeded.",
     "failure_count": "Those that failed or timed out.",
     "consecutive_failures": "Failures since the last success.",
+    "success_rate": "Share of executions that succeeded, of those that succeeded, failed or timed out.",
+    "average_duration_ms": "Mean duration of its executions that ended with a result.",
     "version": "Goes up with every accepted change by a caller.",
     "revision_from": "The instant from which the revision's slots count.",
     "resolved": "What is in force where the task says null.",

@@ -110,6 +110,8 @@ class TaskPasts:
             runs_left=left,
             backfills=(),
             lateness_slo_broken_since=None,
+            success_rate=None,
+            average_duration_ms=None,
             **_last_run(last),
         )
 

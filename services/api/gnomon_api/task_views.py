@@ -156,6 +156,10 @@ class TaskViews:
             updated_at=format_instant(row["updated_at"]),
             deleted_at=shown_instant(row["deleted_at"]),
             lateness_slo_broken_since=shown_instant(row["slo_broken_since"]),
+            success_rate=_share(row["success_count"], row["success_count"] + row["failure_count"]),
+            average_duration_ms=round(row["duration_sum_ms"] / row["run_count"])
+            if row["run_count"]
+            else None,
         )
 
     def _next_run_time(self, row: Row) -> str | None:
@@ -163,6 +167,10 @@ class TaskViews:
             return None
         slot = next_slot(row["schedule"], self._clock.now_ms() // 1000)
         return None if slot is None else format_instant(slot * 1000)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _with_left(task: Task, left: int | None) -> Task:

@@ -271,7 +271,12 @@ async def test_lists_filter_sort_and_page(running: Running) -> None:
     assert await names(status="scheduled,pending", sort="next_run_time") == list("1234560")
     assert await names(q="job 3") == list("3")
     assert await names(q="100%_x") == list("0123456")
-    assert await names(q="100__x") == []
+    assert await names(q="jo 100") == list("0123456")  # words may go on
+    assert await names(q="ob 3") == []  # but begin where words do
+    assert await names(q='"job 3" -x') == []
+    assert await names(q="job -5") == list("012346")
+    assert await names(q="n4") == list("4")  # a tag
+    assert await names(q="'&|!(:*") == []  # no word at all
     assert await names(**{"metadata.team": "blue"}) == list("012")
     assert await names(**{"metadata.n": "4,5"}) == list("45")
     assert await names(**{"metadata.on": "true", "metadata.team": "blue"}) == list("1")

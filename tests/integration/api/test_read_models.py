@@ -100,6 +100,7 @@ async def test_a_run_counts_once_and_shows_running_meanwhile(connection: Connect
     row = await task_row(connection)
     assert (row["status"], row["in_flight"]) == ("scheduled", 0)
     assert (row["run_count"], row["success_count"], row["failure_count"]) == (1, 1, 0)
+    assert row["duration_sum_ms"] == 1000
     execution = await execution_row(connection, "T.r1")
     assert (execution["status"], execution["duration_ms"]) == ("completed", 1000)
     assert execution["result"] == '{"b": 1, "a": [1.50]}'

@@ -2,7 +2,7 @@
 -- What a task is shown from; the beginning of every statement that reads tasks.
 select task_id, user_id, name, task, schedule, base_status, status, version, due_date, next_run_time, last_run_time,
        last_execution, run_count, success_count, failure_count, consecutive_failures, created_at, updated_at, deleted_at,
-       slo_broken_since
+       slo_broken_since, duration_sum_ms
 from tasks;
 
 -- name: task_by_id

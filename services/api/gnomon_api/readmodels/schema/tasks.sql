@@ -39,7 +39,8 @@ create table tasks (
     words                tsvector    not null generated always as (
         to_tsvector('simple', name) || to_tsvector('simple', coalesce(description, ''))
             || jsonb_to_tsvector('simple', tags, '["string"]')
-    ) stored
+    ) stored,
+    duration_sum_ms      bigint      not null default 0  -- of all its executions that ended with a result
 ) with (fillfactor = 70);
 -- For lists: each order, and each filter with the usual order. What nearly every task has needs no index of its own:
 -- going through the order finds a page of it soon.

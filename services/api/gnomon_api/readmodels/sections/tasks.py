@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from gnomon_api.readmodels.column_values import (
     as_instant,
+    bounded,
     indexable_json,
     json_text,
     maybe_instant,
@@ -84,6 +85,8 @@ class TaskRow(msgspec.Struct, gc=False):
     """The last UTC day on which a run of the task completed, in days since 1970."""
     slo_broken_since: datetime | None = None
     """Since when its lateness objective is broken."""
+    duration_sum_ms: int = 0
+    """Of all its executions that ended with a result."""
 
 
 class RanOnNewDay(NamedTuple):
@@ -368,6 +371,7 @@ def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, 
     after.last_run_time = before.last_run_time
     after.last_execution = before.last_execution
     after.run_count = before.run_count
+    after.duration_sum_ms = before.duration_sum_ms
     after.success_count = before.success_count
     after.failure_count = before.failure_count
     after.consecutive_failures = 0 if resumed else before.consecutive_failures
@@ -379,6 +383,7 @@ def _carry_over(before: TaskRow, after: TaskRow, changes: tuple[ev.FieldChange, 
 def _count(task: TaskRow, event: ev.Executed) -> None:
     """One more run of the task. A cancelled run is neither success nor failure."""
     task.run_count += 1
+    task.duration_sum_ms = bounded(task.duration_sum_ms + event.duration_ms)
     task.last_run_time = as_instant(event.started_at)
     # A backfill's runs tell nothing of how the task fares now.
     counted = event.trigger is not Trigger.BACKFILL
