@@ -16,6 +16,9 @@ from gnomon_cli.terminal import Terminal
 
 __all__ = ["analytics_command"]
 
+_LABELS = 20
+"""Columns of the longest label."""
+
 
 def analytics_command(options: argparse.Namespace, terminal: Terminal) -> int:
     """Show the report. Raises `CliError` when there is no answer."""
@@ -35,7 +38,8 @@ def _show(report: Mapping[str, Any], terminal: Terminal, rows: Sequence[tuple[st
         (f"{period['days']} days", "bold"),
         f" from {instant(period['from'])} to {instant(period['to'])}; hours and days as in {period['timezone']}",
     )
-    terminal.table(["", ""], [*rows, *_busiest(report)])
+    for label, value in (*rows, *_busiest(report)):
+        terminal.paragraph(f"{label + ':':<{_LABELS}} {value}")
     if report.get("types"):
         terminal.line()
         terminal.table(
@@ -76,14 +80,14 @@ def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("tasks", f"{report['total_tasks']:,}, {report['active_tasks']:,} of them active"),
         ("by type", _counts(report["task_types_distribution"])),
         ("users", f"{report['users']:,}, with {_number(report['tasks_per_user'])} tasks on average"),
-        ("of users for 30 days, with tasks", _share(report["retention_30_days"])),
-        ("created without a refusal", _share(report["creation_success_rate"])),
-        ("created from a template", _share(report["template_usage"])),
+        ("kept for 30 days", _share(report["retention_30_days"])),
+        ("creates accepted", _share(report["creation_success_rate"])),
+        ("from a template", _share(report["template_usage"])),
         ("runs", f"{report['total_executions']:,}"),
         ("succeeded", _share(report["execution_success_rate"])),
         ("started on time", _share(report["on_time_share"])),
         ("start latency, ms", ", ".join(f"{name[:3]} {_number(latency[name])}" for name in latency)),
-        ("tasks that ran on the last day", f"{days[-1]['tasks']:,} ({days[-1]['day']})" if days else "-"),
+        ("ran on the last day", f"{days[-1]['tasks']:,} ({days[-1]['day']})" if days else "-"),
         *_used(report),
         ("storage", f"{report['storage_bytes'] / 1e6:,.1f} MB"),
     ]
