@@ -148,6 +148,7 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
                     stored = await anext(durable)
                 assert (live["task_id"], live["status"]) == ("ticks", "completed")
                 assert stored.task_id == "ticks"
+            await _finds_everybody(listener.nc)
 
             async with OverHttp.of(api) as http:
                 # The api reads it, writes, and asks schedulers and the queue.
@@ -274,6 +275,38 @@ async def _sequences(operator: Login) -> dict[str, int]:
     """The last sequence of every stream: nothing has been stored while it stays."""
     found = await operator.api("STREAM.LIST")
     return {stream["config"]["name"]: stream["state"]["last_seq"] for stream in found["streams"]}
+
+
+async def _found_by(nc: Nats, subject: str, count: int) -> list[dict[str, Any]]:
+    """What so many processes answer."""
+    inbox = nc.new_inbox()
+    answers: asyncio.Queue[Msg] = asyncio.Queue()
+    subscription = await nc.subscribe(inbox, cb=answers.put)
+    await nc.publish(subject, b"", reply=inbox)
+    async with asyncio.timeout(10):
+        found = [json.loads((await answers.get()).data) for _ in range(count)]
+    await subscription.unsubscribe()
+    return found
+
+
+async def _finds_everybody(nc: Nats) -> None:
+    """Discovery by the NATS services protocol, from another account: who is there, where, and how it is."""
+    pings = await _found_by(nc, "$SRV.PING", 4)
+    assert sorted(ping["name"] for ping in pings) == [
+        "gnomon-api",
+        "gnomon-executor",
+        "gnomon-scheduler",
+        "gnomon-scheduler",
+    ]
+    (info,) = await _found_by(nc, "$SRV.INFO.gnomon-api", 1)
+    assert info["type"] == "io.nats.micro.v1.info_response"
+    assert info["metadata"]["http"].startswith("http://127.0.0.1:")
+    assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["gnomon.health.api"]
+    for kind in ("scheduler", "executor", "api"):
+        health = json.loads((await nc.request(f"gnomon.health.{kind}", b"", timeout=5)).data)
+        assert health["ready"], health
+    stats = await _found_by(nc, "$SRV.STATS.gnomon-executor", 1)
+    assert stats[0]["endpoints"][0]["num_requests"] == 1
 
 
 @pytest.mark.parametrize("user", FORBIDDEN)

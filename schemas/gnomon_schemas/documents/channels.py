@@ -397,6 +397,9 @@ UNDOCUMENTED: Final[Mapping[str, str]] = {
     "state.usage.<p>.<account_id>": "In `TASKS`: what a user has used in a shard. The scheduler's own.",
     "state.account.<p>.<account_id>": "In `TASKS`: what is set of an account. The scheduler's own.",
     "state.key.<p>.<digest>": "In `TASKS`: which shard holds how many units of a concurrency key in use.",
+    "$SRV.PING, $SRV.INFO, $SRV.STATS": "The NATS services protocol: every process answers, as `gnomon-scheduler`, "
+    "`gnomon-executor` or `gnomon-api`, and tells its id, host and, of an api, its address.",
+    "gnomon.health.<kind>": "Answered by one process of the kind with what its readiness checks say.",
     "gnomon.leader.<p>.<epoch>.ping": "Answered, without content, by the leader of that epoch; no responders "
     "means that it is gone.",
 }

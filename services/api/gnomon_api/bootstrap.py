@@ -31,6 +31,7 @@ from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.discovery import Discovery
 from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
@@ -167,6 +168,7 @@ async def build(
             keeper_lease,
             hub,
             http,
+            Discovery(bus, "api", member_id, _version(), services.required, address=lambda: http.url),
         ]
     )
     return Api(supervisor, http, services, projector)

@@ -11,6 +11,7 @@ from typing import Final
 
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.discovery import Discovery
 from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
@@ -106,6 +107,7 @@ async def bootstrap(
             membership,
             worker,
             Load(worker, membership),
+            Discovery(bus, "executor", executor_id, package, checks),
         ],
         grace=settings.drain_grace + LAST_BREATH_SECONDS + MARGIN_SECONDS,
     )

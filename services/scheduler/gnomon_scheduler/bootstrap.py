@@ -9,6 +9,7 @@ from importlib.metadata import version
 from gnomon_core.rules.account_rules import account_rules
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
+from gnomon_core.runtime.discovery import Discovery
 from gnomon_core.runtime.durability import state_durability
 from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
@@ -104,5 +105,6 @@ async def bootstrap(
             objects,
             leading,
             janitor_post,
+            Discovery(bus, "scheduler", member_id, package, checks),
         ]
     )
