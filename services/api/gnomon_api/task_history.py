@@ -39,7 +39,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None
     changes: tuple[FieldChange, ...]
     """A value of more than 64 KiB is told by its size alone, as `{"omitted_bytes": n}`."""
-    status_reason: str | None
+    status_reason: str | None = None
     """Why the status changed, where it did: the verb or what the caller gave as reason, or why the task changed by
     itself."""
     seq: int
