@@ -24,6 +24,7 @@ from gnomon_schemas.documents.json_schema import message_schema
 from gnomon_schemas.documents.lifecycle_page import lifecycle_page
 from gnomon_schemas.documents.messages import MESSAGES
 from gnomon_schemas.documents.pages import events_page, messages_page, problems_page, subjects_page
+from gnomon_schemas.documents.rules import rules_page
 from gnomon_schemas.samples import samples
 
 __all__ = ["ASYNCAPI", "GOLDEN", "JSON_SCHEMAS", "REFERENCE", "main", "rendered"]
@@ -47,6 +48,7 @@ def rendered() -> dict[Path, bytes]:
         REFERENCE / "events.md": events_page(),
         REFERENCE / "problems.md": problems_page(),
         REFERENCE / "lifecycle.md": lifecycle_page(),
+        REFERENCE / "rules.md": rules_page(),
     }
     return {
         **golden,

@@ -10,10 +10,12 @@ Executors are the test's: `claim` and `end` store what they would.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import KnownType
 from gnomon_core.rules.workless import WORKLESS_TYPES
 from gnomon_core.runtime.messages import Stored
@@ -25,6 +27,7 @@ from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.memory import Flight, ShardMemory, Slot, TaskState
+from gnomon_scheduler.object_registers import KnownObject
 from gnomon_scheduler.registers import RingEntry, TaskRegister
 from gnomon_scheduler.withdrawals import Step, Wish, act
 from gnomon_schemas import subjects
@@ -58,10 +61,16 @@ class Deciding:
     """A shard with one task, at a time that the test moves on."""
 
     def __init__(
-        self, now_ms: int, task_id: str = "t", *, types: Mapping[str, KnownType] | None = None
+        self,
+        now_ms: int,
+        task_id: str = "t",
+        *,
+        rules: AccountRules = OPEN_TO_ALL,
+        objects: Mapping[str, Mapping[str, KnownObject]] = MappingProxyType({}),
     ) -> None:
         self.now_ms, self.task_id = now_ms, task_id
-        self.types = {"echo": ECHO, **WORKLESS_TYPES} if types is None else types
+        self.rules, self.objects = rules, objects
+        self.types = {"echo": ECHO, **WORKLESS_TYPES}
         self.log: list[Seen] = []
         """Every event that is stored, in order."""
         self.due: dict[str, Flight] = {}
@@ -101,7 +110,9 @@ class Deciding:
 
     def around(self) -> Surroundings:
         """What decisions look at."""
-        return Surroundings(self.now_ms, 0, self.types, "UTC", "f", 1000)
+        return Surroundings(
+            self.now_ms, 0, self.types, "UTC", "f", 1000, rules=self.rules, objects=self.objects
+        )
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -259,7 +270,7 @@ class Deciding:
         self._fold(self.log[-1])
 
     def end(self, run: str, status: Any = "completed", *, credits_used: float = 0) -> None:
-        """And ends it. On success it costs what the task says, otherwise what the handler told."""
+        """And ends it. On success it costs what the task says, and in any case what the handler told."""
         now, flight = format_instant(self.now_ms), self.due.pop(run)
         succeeded = status == "completed"
         self._append(
@@ -272,7 +283,7 @@ class Deciding:
                 completed_at=now,
                 executed_at=now,
                 duration_ms=1,
-                credits_consumed=self.reg.spec.credits_per_run if succeeded else credits_used,
+                credits_consumed=credits_used + (self.reg.spec.credits_per_run if succeeded else 0),
                 tokens_used=0,
                 api_calls_made=0,
                 executor="e",

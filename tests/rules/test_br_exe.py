@@ -49,7 +49,7 @@ def test_br_exe_003_an_execution_is_recorded_before_it_starts(shard: Deciding) -
 
 
 @pytest.mark.parametrize(
-    ("status", "used", "cost"), [("completed", 9, 2.5), ("failed", 0, 0), ("failed", 1.5, 1.5)]
+    ("status", "used", "cost"), [("completed", 0, 2.5), ("failed", 0, 0), ("failed", 1.5, 1.5)]
 )
 def test_br_exe_004_credits_are_consumed_on_success(
     shard: Deciding, status: str, used: float, cost: float

@@ -7,6 +7,10 @@ import uuid
 import pytest
 
 from gnomon_api.idempotency import new_id
+from gnomon_core.rules.account_rules import AccountRules
+from gnomon_scheduler.decisions.user_limits import tier_of
+from gnomon_scheduler.object_registers import KnownAccount
+from gnomon_schemas.accounts import Tier, account_id_of
 from gnomon_schemas.problems import Refused
 from gnomon_schemas.tasks import Priority, TaskStatus
 from tests.harness.deciding import Deciding
@@ -22,6 +26,22 @@ def test_br_tsk_001_ids_are_unique(shard: Deciding) -> None:
     with pytest.raises(Refused) as refusal:
         shard.command("create", {"name": "other", "task_type": "echo"}, user="u1")
     assert problem_of(refusal)[0] == "already_exists"
+
+
+def test_br_tsk_002_a_user_has_an_account_where_everybody_needs_one(shard: Deciding) -> None:
+    """Otherwise one without an account is on the free tier; the system's own tasks need none."""
+    assert tier_of("u1", shard.around()) is Tier.FREE
+    needing = Deciding(shard.now_ms, rules=AccountRules(required=True))
+    with pytest.raises(Refused, match="u1") as refusal:
+        create(needing)
+    assert problem_of(refusal)[0] == "account_required"
+    needing.command("create", {"name": "n", "task_type": "echo"}, user=None)
+    has = KnownAccount(object_id=account_id_of("u1"), version=1, user_id="u1", tier=Tier.BASIC)
+    needing = Deciding(
+        shard.now_ms, rules=AccountRules(required=True), objects={"account": {account_id_of("u1"): has}}
+    )
+    create(needing)
+    assert tier_of("u1", needing.around()) is Tier.BASIC
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, None, 7, "a\x00b"])

@@ -31,8 +31,8 @@ Where several statuses hold, the first of this order is shown: cancelled, comple
 scheduled, pending. A deleted task has no status of its own: it is gone for its users.
 
 Written by `python -m gnomon_schemas.generate` from `gnomon_schemas.lifecycle`, which the scheduler decides by. The
-database refuses, in `status_changes`, what this table does not have; numbers are of the rules of the
-task domain.
+database refuses, in `status_changes`, what this table does not have; numbers are of the
+[rules](rules.md).
 
 {table(("status", "meaning"), ([f"`{status}`", words] for status, words in _WORDS.items()))}
 ## The picture

@@ -30,7 +30,7 @@ def an_hour_ago() -> int:
     return (int(time.time()) - 3600) * 1000
 
 
-async def test_what_a_users_tasks_did(running: Running) -> None:
+async def test_br_ana_001_to_004_a_report_is_of_one_user_and_of_30_days(running: Running) -> None:
     story = Story(at_ms=an_hour_ago())
     one, two = (a_task(f"ana-{name}", user_id="ana", at_ms=story.now_ms) for name in ("one", "two"))
     gone = a_task("ana-gone", user_id="ana", task_type="sleep", at_ms=story.now_ms)
@@ -88,7 +88,7 @@ async def test_what_a_users_tasks_did(running: Running) -> None:
     assert (await ask(running, "/tasks/analytics", "an-admin", user_id="ana"))["total_executions"] == 5
 
 
-async def test_a_report_is_kept_and_says_how_old_it_is(running: Running) -> None:
+async def test_br_ana_005_a_report_is_kept_and_says_how_old_it_is(running: Running) -> None:
     headers = {"X-User-Id": "keeper"}
     first = await running.http.get(f"{API}/tasks/analytics", headers=headers)
     story = Story(at_ms=an_hour_ago())

@@ -124,6 +124,14 @@ async def result(config: dict[str, Any]) -> object:
     return None
 
 
+@task_type("test_spend")
+async def spend(config: dict[str, Any], ctx: Context) -> None:
+    """Use what the config says, and end as it says."""
+    ctx.add_usage(credits=config["used"])
+    if config["fails"]:
+        raise ValueError("as it was told")
+
+
 @task_type("test_context")
 async def context(config: dict[str, Any], ctx: Context) -> dict[str, Any]:
     """Return what the context says."""

@@ -52,6 +52,20 @@ async def test_the_last_failure_is_executed_failed(lab: Lab) -> None:
     assert bytes(result.result) == b"null"
 
 
+@pytest.mark.parametrize(
+    ("fails", "used", "cost"), [(True, 0, 0), (True, 1.5, 1.5), (False, 0, 2), (False, 0.5, 2.5)]
+)
+async def test_br_exe_004_credits_are_charged_for_success_and_what_a_handler_reported(
+    lab: Lab, fails: bool, used: float, cost: float
+) -> None:
+    config = msgspec.Raw(encode({"fails": fails, "used": used}))
+    due = make_due("test_spend", config=config, credits_per_run=2)
+    async with lab.worker():
+        await lab.emit(due)
+        result = await lab.ended(due)
+    assert (result.status, result.credits_consumed) == ("failed" if fails else "completed", cost)
+
+
 async def test_a_later_attempt_tells_when_the_first_one_started(lab: Lab) -> None:
     """Total timeouts count from the first start, so every `retrying` carries it on."""
     due = make_due("test_fail", retry=THREE)
