@@ -22,6 +22,7 @@ from gnomon_api.docs_page import docs_page, openapi_document, render_docs
 from gnomon_api.edge import Edge
 from gnomon_api.http_io import API, BODY_MAX, HttpRequest, HttpResponse, problem_response, traceparent
 from gnomon_api.openapi import openapi
+from gnomon_api.routes.accounts import ACCOUNT_ROUTES
 from gnomon_api.routes.analytics import ANALYTICS_ROUTES
 from gnomon_api.routes.backfills import BACKFILL_ROUTES
 from gnomon_api.routes.calendar_feed import FEED_ROUTES
@@ -62,6 +63,7 @@ API_ROUTES: Final = [
     *CATCH_UP_ROUTES,
     *POOL_ROUTES,
     *TEMPLATE_ROUTES,
+    *ACCOUNT_ROUTES,
     read_command,
     read_events,
 ]

@@ -6,6 +6,7 @@ import os
 import secrets
 from importlib.metadata import PackageNotFoundError, version
 
+from gnomon_api.account_views import AccountViews
 from gnomon_api.analytics_queries import Analytics
 from gnomon_api.app import build_app
 from gnomon_api.auditing import Auditing
@@ -29,6 +30,7 @@ from gnomon_api.services import ApiServices
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
+from gnomon_core.rules.account_rules import account_rules
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.discovery import Discovery
@@ -119,7 +121,9 @@ async def build(
     keeper = RunLogKeeper(bus, database, clock, retention_seconds=settings.log_retention)
     keeper_lease = _duty(bus, member_id, "run_logs", settings.lease_ttl, keeper)
     tasks = TaskViews(database, clock)
-    templates = TemplateViews(database)
+    rules = account_rules(settings.tier_limits, settings.initial_credits, required=settings.require_accounts)
+    accounts = AccountViews(database, rules)
+    templates = TemplateViews(database, accounts)
     services = ApiServices(
         settings=settings,
         version=_version(),
@@ -131,6 +135,7 @@ async def build(
         projection=projection,
         tasks=tasks,
         templates=templates,
+        accounts=accounts,
         planner=Planner(
             tasks, templates, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
         ),

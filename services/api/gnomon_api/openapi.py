@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from gnomon_api.account_views import AccountView
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
@@ -36,10 +37,13 @@ __all__ = ["OPERATIONS", "openapi"]
 
 _REF: Final = "#/components/schemas/{name}"
 _PATCH: Final = "TaskPatch"
+_VERSIONED: Final = (Task, TaskDetail, Pool, Template, AccountView)
+"""What is answered with its version as `ETag`."""
 _BODY_REQUIRED: Final = (
     *("create_task", "patch_task", "put_task", "backfill_task"),
     *("preview_schedule", "decide_catch_up", "patch_pool"),
     *("create_template", "patch_template", "put_template"),
+    *("put_account", "patch_account", "credit_account"),
 )
 """Operations whose body may not be left out."""
 _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -144,11 +148,7 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
             "schema": {"type": "string"},
             "example": kind.stream,
         }
-    headers = (
-        ["ETag"]
-        if kind in (Task, TaskDetail, Pool, Template) or (isinstance(kind, OneOf) and Task in kind.kinds)
-        else []
-    )
+    headers = ["ETag"] if kind in _VERSIONED or (isinstance(kind, OneOf) and Task in kind.kinds) else []
     if status in (201, 202):
         headers.append("Location")
     if headers:
@@ -191,6 +191,13 @@ def _schema(kind: Any, refs: Mapping[Any, Any]) -> Any:
     return kind if isinstance(kind, dict) else refs[kind]
 
 
+_PATH_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "execution_id": {"pattern": EXECUTION_ID_PATTERN},
+    "user": {"minLength": 1, "maxLength": USER_ID_MAX_CHARS},
+}
+"""Parts of paths that are no plain ids."""
+
+
 def _path_params(path: str) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [
@@ -198,10 +205,7 @@ def _path_params(path: str) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {
-                "type": "string",
-                "pattern": EXECUTION_ID_PATTERN if name == "execution_id" else ID_PATTERN,
-            },
+            "schema": {"type": "string", **_PATH_RULES.get(name, {"pattern": ID_PATTERN})},
         }
         for name in names
     ]

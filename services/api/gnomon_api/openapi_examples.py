@@ -246,6 +246,16 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "no_limit": {"max_in_flight": None},
         "pause": {"paused": True},
     },
+    "put_account": {
+        "tier_and_a_limit": {"tier": "pro", "limits": {"max_concurrent": 4}},
+        "the_tiers_limits_again": {"tier_limits": True},
+    },
+    "patch_account": {"of_ones_own": {"calendar_reminders": True}},
+    "credit_account": {
+        "topup": {"amount": 50, "reference": "invoice 2026-114"},
+        "grant": {"amount": 5, "kind": "grant", "note": "for the trouble"},
+        "taken_back": {"amount": -5, "kind": "adjustment", "note": "booked twice"},
+    },
     "create_template": {"daily_weather": _SAMPLES["command.template.create"]},
     "patch_template": {"for_pro_users": {"required_subscription_level": "pro"}},
     "put_template": {"not_to_be_used": {"is_active": False}},
@@ -267,6 +277,50 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 """Bodies by operation, each with a name."""
 
 _TEMPLATE: Final[dict[str, Any]] = msgspec.json.decode(encode(_SAMPLES["outcome.template"]))["template"]
+_ACCOUNT: Final = {
+    "user_id": "u1",
+    "account_id": "dTE",
+    "tier": "pro",
+    "limits": {"max_concurrent": 4},
+    "effective_limits": {
+        "max_tasks": None,
+        "runs_per_day": None,
+        "min_interval_seconds": None,
+        "max_concurrent": 4,
+    },
+    "calendar_reminders": False,
+    "balance": 137.5,
+    "credited": 150.0,
+    "consumed": 12.5,
+    "version": 3,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_ENTRIES: Final = {
+    "items": [
+        {
+            "at": _AT,
+            "amount": -12.5,
+            "kind": "consumption",
+            "execution_id": "nightly-report.20261121T090000Z",
+            "command_id": None,
+            "note": None,
+            "reference": None,
+            "seq": 52,
+        },
+        {
+            "at": _AT,
+            "amount": 50.0,
+            "kind": "topup",
+            "execution_id": None,
+            "command_id": "c22",
+            "note": None,
+            "reference": "invoice 2026-114",
+            "seq": 46,
+        },
+    ],
+    "next_cursor": None,
+}
 _POOL: Final = {"pool": "mail", "max_in_flight": 20, "paused": False, "version": 2, "updated_at": _AT}
 _POOL_WORK: Final = {"executors": 2, "capacity": 40, "waiting": 7, "pending": 0, "in_flight": 20}
 _SHARD: Final = {
@@ -362,6 +416,26 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
             *("backfill_task", "cancel_backfill"),
         )
     },
+    **{(f"{verb}_account", 200): _ACCOUNT for verb in ("read_own", "read", "put", "patch", "credit")},
+    **{(f"{verb}_account", 202): _PENDING for verb in ("put", "patch", "credit")},
+    ("list_accounts", 200): {"items": [_ACCOUNT], "next_cursor": None},
+    **{(f"read_{whose}entries", 200): _ENTRIES for whose in ("own_", "")},
+    ("account_history", 200): {
+        "items": [
+            {
+                "version": 2,
+                "at": _AT,
+                "what": "updated",
+                "user_id": "root",
+                "command_id": "c21",
+                "trace_id": None,
+                "changes": [{"field": "limits.max_concurrent", "old": "tier", "new": 4}],
+                "status_reason": None,
+                "seq": 45,
+            }
+        ],
+        "next_cursor": None,
+    },
     **{(f"{verb}_template", 200): _TEMPLATE for verb in ("create", "patch", "put")},
     ("create_template", 201): _TEMPLATE,
     ("read_template", 200): {**_TEMPLATE, "available": True},
@@ -376,6 +450,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "command_id": "c8",
                 "trace_id": None,
                 "changes": [{"field": "required_subscription_level", "old": "free", "new": "basic"}],
+                "status_reason": None,
                 "seq": 45,
             }
         ],

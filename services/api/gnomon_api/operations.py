@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gnomon_api.account_views import AccountPage, AccountView, CreditEntryPage
 from gnomon_api.analytics import PlatformAnalytics, TaskAnalytics
 from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
@@ -32,6 +33,7 @@ from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_api.template_views import TEMPLATE_LISTS, TemplatePage, TemplateView
 from gnomon_core.timing import Preview
+from gnomon_schemas.accounts import CreditAccount, UpdateAccount
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
@@ -222,7 +224,10 @@ _WRITE: Final = (*_BODY, Code.INVALID_ID, Code.UNAVAILABLE, Code.UNREADABLE_STAT
 _BY_TEMPLATE: Final = (
     *(Code.TEMPLATE_NOT_FOUND, Code.TEMPLATE_INACTIVE, Code.SUBSCRIPTION_REQUIRED, Code.FORBIDDEN),
 )
-_SPEC: Final = (Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED)
+_SPEC: Final = (
+    *(Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED),
+    *(Code.ACCOUNT_LIMIT, Code.ACCOUNT_REQUIRED),
+)
 _OF_TASK: Final = (Code.NOT_FOUND, Code.INVALID_STATE)
 _CHANGE: Final = (*_WRITE, *_OF_TASK, Code.VERSION_MISMATCH)
 _GONE: Final = (
@@ -233,6 +238,10 @@ _ONCE: Final = (Code.IDEMPOTENCY_MISMATCH,)
 _KEY: Final = ("Idempotency-Key",)
 _MATCH: Final = ("If-Match",)
 _PENDING: Final = {202: CommandView}
+_PAGE: Final = [
+    _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+    _query("cursor", "`next_cursor` of the page before."),
+]
 _DRY_RUN: Final = _query(
     "dry_run",
     "Store nothing, and tell what would be.",
@@ -249,6 +258,16 @@ def _act(body: Any) -> Operation:
     """A command whose body is its payload."""
     return Operation(
         "tasks", {200: Task, **_PENDING}, body, headers=_KEY + _MATCH, problems=(*_CHANGE, *_ONCE)
+    )
+
+
+def _set_account() -> Operation:
+    return Operation(
+        "accounts",
+        {200: AccountView, **_PENDING},
+        UpdateAccount,
+        headers=_MATCH,
+        problems=(*_BODY, Code.FORBIDDEN, Code.VERSION_MISMATCH, Code.UNAVAILABLE),
     )
 
 
@@ -337,6 +356,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             Code.LIMIT,
             Code.UNSUPPORTED,
             Code.VERSION_MISMATCH,
+            Code.ACCOUNT_REQUIRED,
         ),
     ),
     "list_task_executions": Operation(
@@ -465,6 +485,25 @@ OPERATIONS: Final[dict[str, Operation]] = {
         problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.UNAVAILABLE, Code.UNREADABLE_STATE, Code.NOT_FOUND),
     ),
     "list_pools": Operation("pools", {200: PoolPage}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)),
+    "read_own_account": Operation("accounts", {200: AccountView}, problems=_READ),
+    "read_own_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ),
+    "list_accounts": Operation(
+        "accounts", {200: AccountPage}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+    ),
+    "read_account": Operation("accounts", {200: AccountView}, problems=_READ_ONE),
+    "put_account": _set_account(),
+    "patch_account": _set_account(),
+    "credit_account": Operation(
+        "accounts",
+        {200: AccountView, **_PENDING},
+        CreditAccount,
+        headers=_KEY + _MATCH,
+        problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.VERSION_MISMATCH, Code.UNAVAILABLE),
+    ),
+    "read_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ_ONE),
+    "account_history": Operation(
+        "accounts", {200: HistoryPage}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+    ),
     "list_templates": Operation(
         "templates",
         {200: TemplatePage},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gnomon_api.account_views import AccountViews
 from gnomon_api.analytics_queries import Analytics
 from gnomon_api.cluster import Cluster
 from gnomon_api.commander import Commander
@@ -41,6 +42,7 @@ class ApiServices:
     projection: Projection
     tasks: TaskViews
     templates: TemplateViews
+    accounts: AccountViews
     planner: Planner
     executions: ExecutionViews
     analytics: Analytics

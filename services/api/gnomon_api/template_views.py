@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gnomon_api.account_views import AccountViews
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.object_history import ObjectChanges, ObjectHistory
@@ -101,8 +102,8 @@ _decode: Final = msgspec.json.Decoder(Template).decode
 class TemplateViews:
     """Reads templates. Raises DatabaseAway while Postgres is away."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, accounts: AccountViews) -> None:
+        self._database, self._accounts = database, accounts
         self._history = ObjectHistory(database)
 
     async def page(self, given: Sequence[tuple[str, str]], caller: Caller) -> TemplatePage:
@@ -142,7 +143,7 @@ class TemplateViews:
 
     async def tier_of(self, user_id: str) -> Tier:
         """A user's subscription level."""
-        return Tier.FREE
+        return await self._accounts.tier_of(user_id)
 
     async def _row(self, template_id: str) -> Row | None:
         sql = f"{statement('template_columns')} {statement('template_by_id')}"

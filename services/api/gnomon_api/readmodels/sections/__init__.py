@@ -21,6 +21,7 @@ Sections hear an event in the order of the list.
 from __future__ import annotations
 
 from gnomon_api.readmodels.section import Section
+from gnomon_api.readmodels.sections.accounts import AccountSection
 from gnomon_api.readmodels.sections.commands import CommandSection
 from gnomon_api.readmodels.sections.executions import ExecutionSection
 from gnomon_api.readmodels.sections.history import HistorySection
@@ -46,6 +47,7 @@ def all_sections() -> list[Section]:
         PoolSection(),
         ObjectHistorySection(),
         TemplateSection(),
+        AccountSection(),
         CommandSection(),
         RollupSection(),
     ]

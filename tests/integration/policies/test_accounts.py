@@ -1,0 +1,169 @@
+"""Accounts and credits over HTTP, from the handler's usage to the double entry; limits over both doors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gnomon_api.readmodels import rebuild
+from gnomon_schemas.accounts import account_id_of
+from tests.harness.commands import fresh_id
+from tests.harness.over_http import OverHttp
+from tests.harness.waiting import until_async
+from tests.harness.world import World
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+
+OPENING = 100.0
+"""`GNOMON_INITIAL_CREDITS` by default."""
+
+
+def of(user: str) -> dict[str, str]:
+    """The headers of a request of this user."""
+    return {"X-User-Id": user}
+
+
+async def _task(http: OverHttp, user: str, **spec: Any) -> dict[str, Any]:
+    body = {"name": "n", "task_type": "echo", "config": {}, **spec}
+    answer = await http.client.post("/tasks", json=body, headers=of(user))
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_an_account_is_set_credited_and_shown(running: World, http: OverHttp) -> None:
+    user = fresh_id("u")
+    mine = await http.client.get("/account", headers=of(user))
+    assert (mine.json()["tier"], mine.json()["version"], mine.json()["balance"]) == ("free", 0, OPENING)
+    put = await http.client.put(f"/accounts/{user}", json={"tier": "pro", "limits": {"max_tasks": 9}})
+    assert put.status_code == 200, put.text
+    shown = put.json()
+    assert (shown["tier"], shown["limits"], shown["balance"]) == ("pro", {"max_tasks": 9}, OPENING)
+    assert shown["effective_limits"]["max_tasks"] == 9
+    assert shown == await http.get(f"/accounts/{user}")
+    same = await http.client.put(f"/accounts/{user}", json=shown, headers={"If-Match": '"1"'})
+    assert (same.status_code, same.json()["version"]) == (200, 1), same.text
+    stale = await http.client.patch(f"/accounts/{user}", json={"tier": "free"}, headers={"If-Match": '"7"'})
+    assert (stale.status_code, stale.json()["code"]) == (412, "version_mismatch")
+    key = {"Idempotency-Key": fresh_id("k")}
+    for _ in range(2):
+        given = await http.client.post(
+            f"/accounts/{user}/credits", json={"amount": 12.5, "reference": "r-1"}, headers=key
+        )
+        assert (given.status_code, given.json()["balance"]) == (200, OPENING + 12.5), given.text
+    entries = (await http.client.get("/account/entries", headers=of(user))).json()["items"]
+    assert [(one["kind"], one["amount"], one["reference"]) for one in entries] == [
+        ("topup", 12.5, "r-1"),
+        ("opening", OPENING, None),
+    ]
+    first = await http.get(f"/accounts/{user}/entries", limit=1)
+    second = await http.get(f"/accounts/{user}/entries", limit=1, cursor=first["next_cursor"])
+    assert [*first["items"], *second["items"]] == entries
+    history = (await http.get(f"/accounts/{user}/history"))["items"]
+    assert [one["what"] for one in history] == ["credited", "updated"]
+    listed = await http.get("/accounts", limit=500)
+    assert user in {one["user_id"] for one in listed["items"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "pointer"),
+    [
+        ("PUT", "", {"tier": "gold"}, "#/tier"),
+        ("PUT", "", {"limits": {"max_concurrent": 0}}, "#/limits/max_concurrent"),
+        ("POST", "/credits", {"amount": -1}, "#/amount"),
+        ("GET", "/entries?limit=0", None, "#/limit"),
+        ("GET", "/entries?cursor=x", None, "#/cursor"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_by_its_field(
+    running: World, http: OverHttp, method: str, path: str, body: Any, pointer: str
+) -> None:
+    answer = await http.client.request(method, f"/accounts/{fresh_id('u')}{path}", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), answer.text
+
+
+async def test_br_exe_004_credits_are_consumed_once_and_the_books_agree(
+    running: World, http: OverHttp, postgres_url: str
+) -> None:
+    """Success costs the price, failure what the handler said; the rest is skipped, and a top-up is felt at once."""
+    user = fresh_id("u")
+    good = await _task(http, user, credits_per_run=30)
+    bad = await _task(http, user, credits_per_run=30, task_type="policy_scripted", config={"steps": ["fail"]})
+    for task, status in ((good, "completed"), (bad, "failed"), (good, "completed"), (good, "completed")):
+        run = await http.client.post(f"/tasks/{task['task_id']}/execute?wait=15", json={}, headers=of(user))
+        assert (run.status_code, run.json()["status"]) == (200, status), run.text
+        assert run.json()["credits_consumed"] == (30 if status == "completed" else 0)
+    skipped = await http.client.post(f"/tasks/{good['task_id']}/execute?wait=15", json={}, headers=of(user))
+    assert (skipped.json()["status"], skipped.json()["reason"]) == ("skipped", "credits"), skipped.text
+    await http.post(f"/accounts/{user}/credits", {"amount": 20, "kind": "grant"})
+    again = await http.client.post(f"/tasks/{good['task_id']}/execute?wait=15", json={}, headers=of(user))
+    assert again.json()["status"] == "completed", again.text
+
+    async def all_written() -> bool:
+        return bool((await http.get(f"/accounts/{user}"))["consumed"] == 120)
+
+    await until_async(all_written)
+    account = await http.get(f"/accounts/{user}")
+    assert (account["balance"], account["credited"]) == (0, 120)
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        books = await connection.fetch(
+            "select book, sum(amount)::bigint as sum from credit_entries where user_id = $1 group by book",
+            user,
+        )
+        assert {row["book"]: row["sum"] for row in books} == {
+            "user": 0, "opening": -100_000_000, "grant": -20_000_000, "consumption": 120_000_000
+        }  # fmt: skip
+        crooked = await connection.fetchval(
+            "select count(*) from (select seq from credit_entries group by seq having sum(amount) <> 0) as off"
+        )
+        assert crooked == 0
+        wrong = await connection.fetchval(
+            "select count(*) from credit_balances b where balance <> (select sum(amount) from credit_entries e "
+            "where e.user_id = b.user_id and book = 'user')"
+        )
+        assert wrong == 0
+    finally:
+        await connection.close()
+    assert (await rebuild.verify(postgres_url)).differing == []
+
+
+async def test_limits_are_kept_over_both_doors(running: World, http: OverHttp) -> None:
+    user = fresh_id("u")
+    await http.client.put(
+        f"/accounts/{user}", json={"limits": {"max_tasks": 1, "min_interval_seconds": 3600}}
+    )
+    often = {"kind": "cron", "expression": "*/5 * * * *"}
+    body = {"name": "n", "task_type": "echo", "schedule": often}
+    over_http = await http.client.post("/tasks", json=body, headers=of(user))
+    assert (over_http.status_code, over_http.json()["code"]) == (403, "account_limit"), over_http.text
+    assert over_http.json()["errors"][0]["pointer"] == "#/schedule"
+    over_nats = await running.commands.send("create", fresh_id("t"), body, headers={"Gnomon-User": user})
+    assert over_nats["error"]["code"] == "account_limit"
+    task = await _task(http, user)
+    for schedule in (None, {"kind": "daily", "time": "07:00"}):
+        more = await http.client.post("/tasks", json={**body, "schedule": schedule}, headers=of(user))
+        assert more.json()["code"] == "account_limit", more.text
+    await http.client.delete(f"/tasks/{task['task_id']}", headers=of(user))
+    await _task(http, user, schedule={"kind": "daily", "time": "07:00"})
+
+
+async def test_a_service_sets_the_tier_over_nats_and_templates_open(running: World, http: OverHttp) -> None:
+    """As `subscription_service.subscription.changed` does."""
+    user = fresh_id("u")
+    template = await http.post(
+        "/templates",
+        {"name": "For pros", "task_type": "echo", "required_subscription_level": "pro", "defaults": {}},
+    )
+    make = f"/templates/{template['template_id']}/instantiate"
+    closed = await http.client.post(make, json={}, headers=of(user))
+    assert (closed.status_code, closed.json()["code"]) == (403, "subscription_required"), closed.text
+    await running.commands.ok("update", account_id_of(user), {"tier": "pro"}, kind="account")
+
+    async def open_now() -> bool:
+        return (await http.client.post(make, json={}, headers=of(user))).status_code == 201
+
+    await until_async(open_now)
+    assert (await http.client.get("/account", headers=of(user))).json()["tier"] == "pro"
