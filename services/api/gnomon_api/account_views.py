@@ -8,10 +8,9 @@ from typing import Final
 import msgspec
 
 from gnomon_api.database import Database, DatabaseAway, Row
-from gnomon_api.object_history import ObjectHistory
+from gnomon_api.object_history import ObjectChanges, ObjectHistory
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, shown_instant
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.task_history import HistoryPage
 from gnomon_core.rules.account_rules import AccountRules
 from gnomon_schemas.accounts import Account, AccountLimits, Tier, account_id_of, credits_of
 from gnomon_schemas.problems import Code, FieldError, Refused
@@ -117,7 +116,7 @@ class AccountViews:
             next_cursor=None if last is None else f"{last['seq']}-{last['leg']}",
         )
 
-    async def history(self, user_id: str, given: Sequence[tuple[str, str]]) -> HistoryPage:
+    async def history(self, user_id: str, given: Sequence[tuple[str, str]]) -> ObjectChanges:
         """The changes of an account, the newest first. Raises Refused."""
         return await self._history.page("account", account_id_of(user_id), given)
 

@@ -430,7 +430,6 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "command_id": "c21",
                 "trace_id": None,
                 "changes": [{"field": "limits.max_concurrent", "old": "tier", "new": 4}],
-                "status_reason": None,
                 "seq": 45,
             }
         ],
@@ -450,7 +449,6 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "command_id": "c8",
                 "trace_id": None,
                 "changes": [{"field": "required_subscription_level", "old": "free", "new": "basic"}],
-                "status_reason": None,
                 "seq": 45,
             }
         ],

@@ -502,7 +502,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "read_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ_ONE),
     "account_history": Operation(
-        "accounts", {200: HistoryPage}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+        "accounts", {200: ObjectChanges}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
     ),
     "list_templates": Operation(
         "templates",

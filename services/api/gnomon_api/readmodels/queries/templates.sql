@@ -37,7 +37,7 @@ tags ?| $1::text[];
 
 -- name: object_changes
 -- The changes of a template, calendar or account since it was made, the newest first, up to a sequence.
-select seq, what, version, at, user_id, command_id, trace_id, changes, null::text as status_reason from object_history
+select seq, what, version, at, user_id, command_id, trace_id, changes from object_history
 where kind = $1 and object_id = $2 and seq < $3
   and seq >= coalesce((select max(seq) from object_history where kind = $1 and object_id = $2 and what = 'created'), 0)
 order by seq desc limit $4;
