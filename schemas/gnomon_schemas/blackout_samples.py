@@ -58,6 +58,8 @@ def blackout_samples() -> dict[str, msgspec.Struct | dict[str, Any]]:
             changes=(FieldChange(field="action", old="skip", new="defer"),),
             calendar=_calendar(2),
         ),
-        "calendar.deleted": blackouts.CalendarDeleted(**event, version=3, deleted_at=_AT),
+        "calendar.deleted": blackouts.CalendarDeleted(
+            **event, version=3, deleted_at=_AT, calendar=_calendar(2)
+        ),
         "outcome.calendar": Outcome(ok=True, command_id="c9", seq=46, calendar=_calendar(), created=True),
     }

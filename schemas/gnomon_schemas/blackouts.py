@@ -180,3 +180,5 @@ class CalendarDeleted(_CalendarEvent, frozen=True, kw_only=True, tag="gnomon.cal
     """A calendar was deleted. Slots that it has touched keep their outcome."""
 
     deleted_at: str
+    calendar: Calendar
+    """The calendar as it was last."""

@@ -26,6 +26,7 @@ from gnomon_api.routes.accounts import ACCOUNT_ROUTES
 from gnomon_api.routes.analytics import ANALYTICS_ROUTES
 from gnomon_api.routes.backfills import BACKFILL_ROUTES
 from gnomon_api.routes.calendar_feed import FEED_ROUTES
+from gnomon_api.routes.calendars import CALENDAR_ROUTES
 from gnomon_api.routes.catch_up import CATCH_UP_ROUTES
 from gnomon_api.routes.commands import RefusedOutcome, read_command
 from gnomon_api.routes.events import read_events
@@ -64,6 +65,7 @@ API_ROUTES: Final = [
     *POOL_ROUTES,
     *TEMPLATE_ROUTES,
     *ACCOUNT_ROUTES,
+    *CALENDAR_ROUTES,
     read_command,
     read_events,
 ]

@@ -11,6 +11,7 @@ from gnomon_api.analytics_queries import Analytics
 from gnomon_api.app import build_app
 from gnomon_api.auditing import Auditing
 from gnomon_api.auditor import Auditor, Heartbeat
+from gnomon_api.calendar_views import CalendarViews
 from gnomon_api.cluster import Cluster
 from gnomon_api.cluster_gauges import ClusterGauges
 from gnomon_api.commander import Commander
@@ -136,6 +137,7 @@ async def build(
         tasks=tasks,
         templates=templates,
         accounts=accounts,
+        calendars=CalendarViews(database, clock),
         planner=Planner(
             tasks, templates, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
         ),

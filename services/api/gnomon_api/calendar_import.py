@@ -24,10 +24,12 @@ from gnomon_schemas.limits import CALENDAR_SPANS_MAX, NAME_MAX_CHARS
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.zones import local_instant, zone
 
-__all__ = ["HORIZON_MAX", "Imported", "read_ical"]
+__all__ = ["HORIZON_DAYS", "HORIZON_DAYS_MAX", "Imported", "read_ical"]
 
-HORIZON_MAX: Final = timedelta(days=10 * 366)
-"""So far ahead recurring events may be written out."""
+HORIZON_DAYS: Final = 366
+"""So far ahead recurring events are written out unless told otherwise."""
+HORIZON_DAYS_MAX: Final = 3660
+"""So far ahead they may be."""
 _OCCURRENCES_MAX: Final = 20_000
 """More than so many times are not reckoned out to find the spans among them."""
 _TIMES_A_DAY_MAX: Final = 24

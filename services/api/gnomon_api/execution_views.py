@@ -113,6 +113,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """Why it was given up for good."""
     into: str | None
     """Of a coalesced slot: the run that ran instead."""
+    calendar_id: str | None
+    """The calendar of blackouts that skipped the slot, put it off, or had another run stand for it."""
     revision: int | None
     trace_id: str | None
     recorded_at: str
@@ -197,6 +199,7 @@ def _shown(row: Row, attempts: tuple[Attempt, ...], progress: bytes | None) -> E
         retry_of=row["retry_of"],
         dead_letter=row["dead_letter"],
         into=row["into_run"],
+        calendar_id=row["calendar_id"],
         revision=row["revision"],
         trace_id=row["trace_id"],
         recorded_at=shown_instant(row["recorded_at"]) or "",

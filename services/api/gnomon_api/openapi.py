@@ -14,10 +14,12 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from gnomon_api.account_views import AccountView
+from gnomon_api.calendar_views import CalendarView
 from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
 from gnomon_api.task_details import TaskDetail
+from gnomon_schemas.blackouts import Calendar, CalendarSpec
 from gnomon_schemas.commands import BackfillTask
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import (
@@ -37,13 +39,14 @@ __all__ = ["OPERATIONS", "openapi"]
 
 _REF: Final = "#/components/schemas/{name}"
 _PATCH: Final = "TaskPatch"
-_VERSIONED: Final = (Task, TaskDetail, Pool, Template, AccountView)
+_VERSIONED: Final = (Task, TaskDetail, Pool, Template, Calendar, CalendarView, AccountView)
 """What is answered with its version as `ETag`."""
 _BODY_REQUIRED: Final = (
     *("create_task", "patch_task", "put_task", "backfill_task"),
     *("preview_schedule", "decide_catch_up", "patch_pool"),
     *("create_template", "patch_template", "put_template"),
     *("put_account", "patch_account", "credit_account"),
+    *("create_calendar", "patch_calendar", "put_calendar", "import_calendar", "reimport_calendar"),
 )
 """Operations whose body may not be left out."""
 _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -244,6 +247,9 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     template = found[TemplateSpec.__name__]
     found[patch_name(TemplateSpec)] = patch_of(found, template, TemplateSpec)
     found[TemplateSpec.__name__] = input_of(template, TemplateSpec)
+    calendar = found[CalendarSpec.__name__]
+    found[patch_name(CalendarSpec)] = patch_of(found, calendar, CalendarSpec)
+    found[CalendarSpec.__name__] = input_of(calendar, CalendarSpec)
     # In an event an attempt has begun; an execution may still wait for its first.
     for name in ("Execution", "RunningExecution"):
         found[name]["properties"]["attempt"] |= {

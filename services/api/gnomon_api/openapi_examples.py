@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_api.analytics import HourSums, TaskCount, period_of, platform_analytics, task_analytics
+from gnomon_api.calendar_examples import CALENDAR_BODIES, calendar_answers
 from gnomon_api.planning import DryRun
 from gnomon_core.timing import Course, plan
 from gnomon_schemas.clock_text import instant_ms
@@ -121,6 +122,7 @@ _EXECUTION: Final[dict[str, Any]] = {
     "retry_of": None,
     "dead_letter": None,
     "into": None,
+    "calendar_id": None,
     "revision": 1,
     "trace_id": "0af7651916cd43dd8448eb211c80319c",
     "recorded_at": "2026-11-21T09:00:00.120Z",
@@ -256,6 +258,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "grant": {"amount": 5, "kind": "grant", "note": "for the trouble"},
         "taken_back": {"amount": -5, "kind": "adjustment", "note": "booked twice"},
     },
+    **CALENDAR_BODIES,
     "create_template": {"daily_weather": _SAMPLES["command.template.create"]},
     "patch_template": {"for_pro_users": {"required_subscription_level": "pro"}},
     "put_template": {"not_to_be_used": {"is_active": False}},
@@ -437,6 +440,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     },
     **{(f"{verb}_template", 200): _TEMPLATE for verb in ("create", "patch", "put")},
     ("create_template", 201): _TEMPLATE,
+    **calendar_answers(_PENDING),
     ("read_template", 200): {**_TEMPLATE, "available": True},
     ("list_templates", 200): {"items": [{**_TEMPLATE, "available": True}], "next_cursor": None},
     ("template_history", 200): {

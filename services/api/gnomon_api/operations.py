@@ -12,6 +12,7 @@ from gnomon_api.analytics import PlatformAnalytics, TaskAnalytics
 from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.calendar_feed import FEED_DAYS_DEFAULT, FEED_DAYS_MAX, FEED_FILTERS
+from gnomon_api.calendar_views import CALENDAR_LISTS, CalendarPage, CalendarView
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explanation import Explanation
@@ -23,6 +24,7 @@ from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
 from gnomon_api.repairing import RepairReport
 from gnomon_api.routes.analytics import DAYS_DEFAULT, DAYS_MAX
+from gnomon_api.routes.calendars import CalendarImport, CalendarReimport
 from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
 from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
@@ -34,6 +36,7 @@ from gnomon_api.task_views import TASK_LISTS
 from gnomon_api.template_views import TEMPLATE_LISTS, TemplatePage, TemplateView
 from gnomon_core.timing import Preview
 from gnomon_schemas.accounts import CreditAccount, UpdateAccount
+from gnomon_schemas.blackouts import Calendar, CalendarSpec
 from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeTask, RunTask, UpdatePool
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
@@ -170,6 +173,8 @@ _FILTER_WORDS: Final = {
     "overdue": "Due before now and neither completed nor cancelled.",
     "subscription_level": "Open to this subscription level; the caller's own where it is left out.",
     "category": "What it is grouped by.",
+    "enabled": "Whether it touches anything.",
+    "action": "What becomes of a slot inside.",
     "include_inactive": "Inactive ones too, for admins.",
     "metadata": "Members of its metadata, each as a parameter of its own: `metadata.team=finance`. The value is "
     "compared as text, and as the number, true, false or null that it spells. Several values with commas.",
@@ -271,14 +276,34 @@ def _set_account() -> Operation:
     )
 
 
-def _patch_template() -> Operation:
-    return Operation(
-        "templates",
-        {200: Template, **_PENDING},
-        Patch(TemplateSpec),
+def _of_objects(
+    kind: str, lists: Lists, page: Any, view: Any, answer: Any, spec: Any, *more: Code
+) -> dict[str, Operation]:
+    """What every kind of object that admins keep has; `more`: problems of its writes besides the usual."""
+    tag, writes = f"{kind}s", (*_WRITE, *more, Code.FORBIDDEN)
+    patch = Operation(
+        tag,
+        {200: answer, **_PENDING},
+        Patch(spec),
         headers=_MATCH,
-        problems=(*_WRITE, Code.NOT_FOUND, Code.FORBIDDEN, Code.VERSION_MISMATCH),
+        problems=(*writes, Code.NOT_FOUND, Code.VERSION_MISMATCH),
     )
+    made = {201: answer, 200: answer, **_PENDING}
+    making = (*writes, *_ONCE, Code.ALREADY_EXISTS, Code.DELETED)
+    gone = (*_GONE, Code.FORBIDDEN)
+    return {
+        f"list_{tag}": Operation(
+            tag, {200: page}, params=_list_params(lists), problems=(*_READ, Code.FORBIDDEN)
+        ),
+        f"create_{kind}": Operation(tag, made, spec, headers=_KEY, problems=making),
+        f"read_{kind}": Operation(tag, {200: view}, problems=_READ_ONE),
+        f"patch_{kind}": patch,
+        f"put_{kind}": patch,
+        f"delete_{kind}": Operation(tag, {204: None, **_PENDING}, headers=_MATCH, problems=gone),
+        f"{kind}_history": Operation(
+            tag, {200: ObjectChanges}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+        ),
+    }
 
 
 def _patch() -> Operation:
@@ -504,33 +529,24 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "account_history": Operation(
         "accounts", {200: ObjectChanges}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
     ),
-    "list_templates": Operation(
-        "templates",
-        {200: TemplatePage},
-        params=_list_params(TEMPLATE_LISTS),
-        problems=(*_READ, Code.FORBIDDEN),
+    **_of_objects("template", TEMPLATE_LISTS, TemplatePage, TemplateView, Template, TemplateSpec),
+    **_of_objects(
+        *("calendar", CALENDAR_LISTS, CalendarPage, CalendarView, Calendar, CalendarSpec),
+        Code.INVALID_SCHEDULE,
     ),
-    "create_template": Operation(
-        "templates",
-        {201: Template, 200: Template, **_PENDING},
-        TemplateSpec,
+    "import_calendar": Operation(
+        "calendars",
+        {201: Calendar, 200: Calendar, **_PENDING},
+        CalendarImport,
         headers=_KEY,
         problems=(*_WRITE, *_ONCE, Code.FORBIDDEN, Code.ALREADY_EXISTS, Code.DELETED),
     ),
-    "read_template": Operation("templates", {200: TemplateView}, problems=_READ_ONE),
-    "patch_template": _patch_template(),
-    "put_template": _patch_template(),
-    "delete_template": Operation(
-        "templates", {204: None, **_PENDING}, headers=_MATCH, problems=(*_GONE, Code.FORBIDDEN)
-    ),
-    "template_history": Operation(
-        "templates",
-        {200: ObjectChanges},
-        params=[
-            _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
-            _query("cursor", "`next_cursor` of the page before."),
-        ],
-        problems=(*_READ, Code.FORBIDDEN),
+    "reimport_calendar": Operation(
+        "calendars",
+        {200: Calendar, **_PENDING},
+        CalendarReimport,
+        headers=_KEY + _MATCH,
+        problems=(*_WRITE, *_ONCE, Code.NOT_FOUND, Code.FORBIDDEN, Code.VERSION_MISMATCH),
     ),
     "instantiate_template": Operation(
         "templates",

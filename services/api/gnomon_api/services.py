@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gnomon_api.account_views import AccountViews
 from gnomon_api.analytics_queries import Analytics
+from gnomon_api.calendar_views import CalendarViews
 from gnomon_api.cluster import Cluster
 from gnomon_api.commander import Commander
 from gnomon_api.database import Database
@@ -43,6 +44,7 @@ class ApiServices:
     tasks: TaskViews
     templates: TemplateViews
     accounts: AccountViews
+    calendars: CalendarViews
     planner: Planner
     executions: ExecutionViews
     analytics: Analytics

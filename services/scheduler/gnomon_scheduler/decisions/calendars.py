@@ -110,7 +110,11 @@ def _delete(reg: CalendarObjectRegister, command: Command, around: Surroundings)
         updated_ms=around.now_ms,
         deleted_ms=around.now_ms,
     )
-    event = CalendarDeleted(**_about(gone, command, around), deleted_at=format_instant(around.now_ms))
+    event = CalendarDeleted(
+        **_about(gone, command, around),
+        deleted_at=format_instant(around.now_ms),
+        calendar=view_calendar(reg),
+    )
     return ObjectDecision(gone, event)
 
 

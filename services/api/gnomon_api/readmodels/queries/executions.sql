@@ -3,7 +3,7 @@
 select execution_id, task_id, run, user_id, task_type, status, reason, trigger, trigger_data, scheduled_for, due_at,
        started_at, completed_at, duration_ms, attempt, attempts, result, result_truncated, error, credits_consumed,
        tokens_used, api_calls_made, executor, retry_of, dead_letter, into_run, revision, trace_id, recorded_at,
-       due_published_at
+       due_published_at, calendar_id
 from executions;
 
 -- name: execution_by_id

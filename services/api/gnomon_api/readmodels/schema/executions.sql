@@ -33,7 +33,8 @@ create table executions (
     trace_id         text,
     recorded_at      timestamptz not null,    -- of its first event: the order of lists
     seq              bigint      not null,
-    due_published_at timestamptz              -- when the broker stored the due of the first attempt
+    due_published_at timestamptz,             -- when the broker stored the due of the first attempt
+    calendar_id      text                     -- of blackouts, that touched the slot
 ) partition by range (completed_at);
 -- What is in flight. Rows change here.
 create table executions_active partition of executions default with (fillfactor = 70);

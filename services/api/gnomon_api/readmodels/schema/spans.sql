@@ -10,6 +10,7 @@ create table slot_spans (
     to_at       timestamptz,
     slots       bigint      not null,
     into_run    text,
-    occurred_at timestamptz not null
+    occurred_at timestamptz not null,
+    calendar_id text                    -- of blackouts, that touched the slots
 );
 create index slot_spans_by_task on slot_spans (task_id, from_at);

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from gnomon_api.readmodels.section import Section
 from gnomon_api.readmodels.sections.accounts import AccountSection
+from gnomon_api.readmodels.sections.calendars import CalendarSection
 from gnomon_api.readmodels.sections.commands import CommandSection
 from gnomon_api.readmodels.sections.executions import ExecutionSection
 from gnomon_api.readmodels.sections.history import HistorySection
@@ -48,6 +49,7 @@ def all_sections() -> list[Section]:
         ObjectHistorySection(),
         TemplateSection(),
         AccountSection(),
+        CalendarSection(),
         CommandSection(),
         RollupSection(),
     ]

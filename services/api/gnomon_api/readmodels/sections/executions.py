@@ -91,6 +91,7 @@ class ExecutionRow(msgspec.Struct, gc=False):
     revision: int | None = None
     trace_id: str | None = None
     due_published_at: datetime | None = None
+    calendar_id: str | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
 
     @property
@@ -221,6 +222,7 @@ class ExecutionSection(Section):
         row = self._execution(stored, event, ExecutionStatus.QUEUED)
         if row.active:
             row.reason = maybe_text(event.reason)
+            row.calendar_id = event.calendar_id or None
             row.trigger_data = row.trigger_data or carried_json(event.trigger_data)
             row.config_overrides = row.config_overrides or carried_json(event.config_overrides)
 
@@ -315,6 +317,7 @@ class ExecutionSection(Section):
         row.status = ev.event_name(event)
         row.reason = maybe_text(event.reason)
         row.into_run = event.into if isinstance(event, ev.Coalesced) else None
+        row.calendar_id = event.calendar_id or row.calendar_id
         row.completed_at = as_instant(event.occurred_at)
         self.tell(stored, Ended(event, row, began))
 

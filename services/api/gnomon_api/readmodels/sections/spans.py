@@ -31,6 +31,7 @@ class SpanRow(NamedTuple):
     slots: int
     into_run: str | None
     occurred_at: datetime
+    calendar_id: str | None
 
 
 _SPANS = TableWrite("slot_spans", SpanRow._fields)
@@ -69,5 +70,6 @@ class SpanSection(Section):
                 event.count,
                 event.into if isinstance(event, ev.Coalesced) else None,
                 as_instant(event.occurred_at),
+                event.calendar_id or None,
             )
         )
