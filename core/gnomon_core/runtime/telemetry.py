@@ -87,6 +87,8 @@ class LogEvent(StrEnum):
     """All registers of some partitions are in memory. registers, seconds."""
     REGISTER_UNREADABLE = "register.unreadable"
     """A register does not decode: its task is set aside, the shard goes on. subject, seq, error."""
+    EXPLAINED_IN_PART = "api.explained_in_part"
+    """NATS is away: an explanation is made of what the read models know. task_id."""
     CALENDAR_UNREADABLE = "calendar.unreadable"
     """What is kept of a part of the calendar does not decode, or is no rules: a leader keeps its own instead, and
     re-plans nothing. subject or name, error."""

@@ -24,7 +24,7 @@ from gnomon_core.timing.calendars import (
 )
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
-from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan
+from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan, touched_slots
 from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
 from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT
@@ -85,4 +85,5 @@ __all__ = [
     "stretches",
     "text_of",
     "timetable",
+    "touched_slots",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "PlanWindow",
     "TouchedSlot",
     "plan",
+    "touched_slots",
 ]
 
 WINDOW_SECONDS: Final = 7 * 86_400
@@ -118,7 +119,7 @@ def plan(before: Course, after: Course, *, now: int) -> Plan:
     had, has = set(old), set(new)
     appear = [slot for slot in new if slot not in had]
     disappear = [slot for slot in old if slot not in has]
-    touched = _touched(after.schedule, now, now + TRANSITIONS_SECONDS) if after.fires else []
+    touched = touched_slots(after.schedule, now, now + TRANSITIONS_SECONDS) if after.fires else []
     return Plan(
         description=ON_DEMAND if after.schedule is None else describe(after.schedule),
         fires=_shown(after.schedule, islice(_course(after, now, LAST_INSTANT), PREVIEW_COUNT)),
@@ -173,8 +174,9 @@ def _peak(slots: list[int]) -> int:
     return max(Counter(slot // 60 for slot in slots).values(), default=0)
 
 
-def _touched(schedule: Schedule | None, after: int, until: int) -> list[TouchedSlot]:
-    """The slots in (after, until] that a change of a clock touches, in order, those that it takes away too."""
+def touched_slots(schedule: Schedule | None, after: int, until: int) -> list[TouchedSlot]:
+    """The slots in (after, until] that a change of a clock touches, in order, those that it takes away too. Instants in
+    seconds since 1970."""
     if schedule is None:
         return []
     whole = timetable(msgspec.structs.replace(schedule, exclude=None))

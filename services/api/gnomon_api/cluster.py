@@ -146,6 +146,10 @@ class Cluster(Service):
         """All task types by name."""
         return [self._type_view(one.announcement) for _, one in sorted(self.known_types.items())]
 
+    def runs(self, pool: str, task_type: str) -> bool:
+        """Whether a live executor of a pool runs a type, or it needs none."""
+        return is_workless(task_type) or task_type in self._members.types_live(pool)
+
     async def schedulers(self) -> SchedulerView:
         """Shards and schedulers, as the schedulers tell within a moment. Raises BusError."""
         told = await self._ask_schedulers()

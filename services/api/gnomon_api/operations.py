@@ -15,7 +15,7 @@ from gnomon_api.calendar_feed import FEED_DAYS_DEFAULT, FEED_DAYS_MAX, FEED_FILT
 from gnomon_api.calendar_views import CALENDAR_LISTS, CalendarPage, CalendarView
 from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
-from gnomon_api.explanation import Explanation
+from gnomon_api.explaining import Explanation
 from gnomon_api.forecasting import ForecastReport
 from gnomon_api.object_history import ObjectChanges
 from gnomon_api.openapi_examples import RUN_LOG_STREAM

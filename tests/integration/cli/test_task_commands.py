@@ -368,3 +368,32 @@ async def test_without_a_gnomon_it_says_how_to_start_one(tmp_path: Path) -> None
     said = await gnomon("task", "list", cwd=tmp_path)
     assert said.code == 1
     assert "gnomon up" in said.err
+
+
+async def test_explain_tells_what_ran_what_did_not_what_is_to_come_and_what_is_no_slot(shell: Shell) -> None:
+    """A slot of every second sleeps for a while: those that come meanwhile are skipped."""
+    flags = ("--type", "sleep", "--config", '{"seconds": 1.5}', "--every", "1s", "--overlap", "skip")
+    assert (await shell("task", "create", "--id", "why", "--name", "Why", *flags)).code == 0
+
+    async def told(name: str) -> list[Any]:
+        said = await shell("events", "--json", name, "task_id=why")
+        return [json.loads(line) for line in said.out.splitlines()]
+
+    async def both() -> bool:
+        return bool(await told("executed") and await told("skipped"))
+
+    await until_async(both, 30)
+    ran, skipped = (await told("executed"))[0], (await told("skipped"))[0]
+    said = await shell("task", "explain", ran["execution_id"])
+    assert said.out.splitlines()[0].endswith("completed")
+    whats = [step["what"] for step in (await shell.json("task", "explain", ran["execution_id"]))["steps"]]
+    assert whats == [*["schedule", "slot", "policy", "lease", "due", "started", "executed", "projection"]]
+    said = await shell("task", "explain", "why", "--at", skipped["scheduled_for"])
+    assert "It was skipped: an earlier execution of the task was still in flight (run 20" in said.out
+    assert "overlap is skip" in said.out
+    assert (await shell("task", "pause", "why", "--note", "enough")).code == 0
+    said = await shell("task", "explain", "why", "--at", "2099-01-01T00:00:00Z")
+    assert "falls into a pause that has not ended" in said.out
+    assert "missed beyond 1 h" in said.out
+    said = await shell("task", "explain", "why", "--at", "2099-01-01T00:00:00.500Z")
+    assert "slots are whole seconds" in said.out

@@ -6,17 +6,21 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
-from gnomon_api.explanation import Change, Explanation, Facts, Span, explain, verdicts
+from gnomon_api.explaining import Change, Explanation, Facts, Revision, Span, explain, verdicts
+from gnomon_api.explaining.facts import PoolNow, ReadModels, ShardNow
 from gnomon_api.readmodels.fold import fold_chain
 from gnomon_core.ledger import ENDLESS_MS, InForce
 from gnomon_core.runtime.messages import Stored
-from gnomon_core.timing import keep
+from gnomon_core.timing import Touch, keep
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import decode_event
-from gnomon_schemas.schedules import Daily, Interval, Once
-from gnomon_schemas.tasks import TaskStatus
+from gnomon_schemas.exclusions import ExcludedDays
+from gnomon_schemas.schedules import Daily, Dst, Interval, Once
+from gnomon_schemas.tasks import RateLimit, TaskStatus
 from tests.harness.zone_rules import made_rules
 from tests.integration.api.stories import START_MS, Story, a_task
 
@@ -55,13 +59,14 @@ def test_a_slot_that_ran_tells_schedule_start_and_result_with_their_sequences() 
     story.executed(a_task("T"), RUN)
     found = told(story.stored)
     assert (found.slot, found.verdict) == (format_instant(SLOT_MS), "completed")
-    assert [what for what in whats(found) if what[0] != "due"] == [
+    assert [what for what in whats(found) if what[1] is not None] == [
         ("schedule", 1),
         ("started", 7),
         ("executed", 8),
     ]
     assert found.steps[0].detail == "every minute (version 1 of the task, by u1)"
     assert "attempt 1 on x1" in found.steps[-2].detail
+    assert [what for what, _ in whats(found)] == ["schedule", "slot", "lease", "due", "started", "executed"]
     assert found.steps[-1].detail == "completed after 1 s, attempt 1 on x1"
 
 
@@ -77,7 +82,7 @@ def test_every_attempt_take_over_and_error_of_a_failed_run_is_told() -> None:
     assert found.verdict == "failed"
     assert "at attempt 2, after 1 executor had gone" in found.reason
     assert "Boom: it broke" in found.reason
-    steps = [step for step in found.steps if step.what not in ("schedule", "due")]
+    steps = [step for step in found.steps if step.what not in ("schedule", "slot", "lease", "due")]
     assert [step.what for step in steps] == [
         "queued",
         "started",
@@ -94,7 +99,7 @@ def test_every_attempt_take_over_and_error_of_a_failed_run_is_told() -> None:
 @pytest.mark.parametrize(
     ("tell", "verdict", "words"),
     [
-        (("queued",), "queued", "an earlier execution has not ended"),
+        (("queued",), "queued", "an earlier execution of the task has not ended"),
         (("started",), "running", "attempt 1 on x1"),
         (("started", "retrying"), "retrying", "Attempt 1 failed (Boom: it broke); the next is due at 20"),
         (("skipped",), "skipped", "overlap is skip"),
@@ -123,10 +128,10 @@ def test_a_run_on_demand_has_no_slot() -> None:
     [
         ("skipped", "paused", None, "the task was paused"),
         ("missed", "grace_exceeded", None, "within its grace (1 h now)"),
-        ("missed", "catch_up_skip", None, "policy is to skip"),
+        ("missed", "catch_up_skip", None, "catch-up policy"),
         ("missed", "expired", None, "nobody had claimed it in time (1 h"),
         ("coalesced", "catch_up", "20260921T140000Z", "run 20260921T140000Z stood in"),
-        ("skipped", "blackout", None, "the rule 'blackout'"),
+        ("skipped", "blackout", None, "a calendar said that nothing runs"),
     ],
 )
 def test_a_slot_of_a_span_is_told_by_the_span(
@@ -157,9 +162,9 @@ def test_a_coming_slot_is_planned_and_tells_its_jitter() -> None:
     )
     found = asked(SLOT_MS + MINUTE, task=a_task("T", schedule=schedule))
     assert found.verdict == "planned"
-    due_ms = instant_ms(found.steps[-1].at or "")
-    assert SLOT_MS + MINUTE < due_ms < SLOT_MS + MINUTE + 30_000
-    assert found.steps[-1].what == "due"
+    (due,) = (step for step in found.steps if step.what == "due")
+    assert SLOT_MS + MINUTE < instant_ms(due.at or "") < SLOT_MS + MINUTE + 30_000
+    assert due.detail.endswith("later, by jitter")
 
 
 def test_a_due_slot_of_which_nothing_is_stored_is_pending() -> None:
@@ -169,7 +174,8 @@ def test_a_due_slot_of_which_nothing_is_stored_is_pending() -> None:
 
 
 def test_an_instant_that_is_no_slot_names_its_neighbours() -> None:
-    found = asked(SLOT_MS + 1500)
+    assert "a fraction of one" in asked(SLOT_MS + 1500).reason
+    found = asked(SLOT_MS + 1000)
     assert (found.slot, found.verdict) == (None, "no_slot")
     assert "every minute" in found.reason
     assert [(step.what, step.at) for step in found.steps[1:]] == [
@@ -236,6 +242,206 @@ def test_a_task_without_schedule_and_runs_says_so() -> None:
     assert found.verdict == "no_slot"
     assert "on demand only" in found.reason
     assert "no schedule then" in asked(SLOT_MS, task=a_task("T", schedule=None)).reason
+
+
+def test_a_slot_that_ran_tells_its_decision_lease_due_and_projection() -> None:
+    """With the times and sequences that the events know, and of what is no event where it is to be found."""
+    story, task = Story(first_seq=7, at_ms=SLOT_MS + 250), a_task("T")
+    story.started(task, RUN, published_ms=SLOT_MS + 40)
+    story.executed(task, RUN)
+    chain = [(one.seq, decode_event(one.data)) for one in story.stored]
+    found = asked(
+        SLOT_MS,
+        chain=chain,
+        execution=fold_chain(story.stored),
+        revisions=(Revision(START_MS, 4, task.schedule),),
+        shard=ShardNow(5, 3, "s-1"),
+        read_models=ReadModels(8, format_instant(NOW_MS)),
+    )
+    assert [(step.what, step.at, step.seq) for step in found.steps] == [
+        ("schedule", format_instant(START_MS), 1),
+        ("slot", format_instant(SLOT_MS), None),
+        ("policy", format_instant(SLOT_MS + 40), None),
+        ("lease", None, None),
+        ("due", format_instant(SLOT_MS + 40), None),
+        ("started", format_instant(SLOT_MS + 250), 7),
+        ("executed", format_instant(SLOT_MS + 1250), 8),
+        ("projection", format_instant(NOW_MS), 8),
+    ]
+    told = {step.what: step.detail for step in found.steps}
+    assert told["schedule"] == "every minute (revision 4, version 1 of the task, by u1)"
+    assert told["policy"] == "nothing was in its way: handed out by itself, as less than 60 s late"
+    assert told["lease"] == "epoch 3 of the leaders of shard 5 (s-1 leads now)"
+    assert told["due"].startswith(
+        "sequence 1 of TASK_DUE, pool default, priority medium; published 40 ms after"
+    )
+    assert told["started"] == "attempt 1 on x1, 250 ms after due, 210 ms of it in the queue"
+    assert told["projection"] == "the read models have it: they are at sequence 8"
+    newer = asked(SLOT_MS, chain=chain, execution=fold_chain(story.stored), shard=ShardNow(5, 9, "s-2"))
+    assert "s-2 leads with epoch 9 now" in newer.steps[2].detail + newer.steps[3].detail
+
+
+def test_a_slot_that_was_late_and_ran_all_the_same_names_the_policy() -> None:
+    story, task = Story(at_ms=SLOT_MS + 90_250), a_task("T")
+    story.started(task, RUN, published_ms=SLOT_MS + 90_000)
+    (policy,) = (step for step in told(story.stored).steps if step.what == "policy")
+    assert policy.detail == "late by 90 s: the catch-up policy (latest now) let it run"
+
+
+FREE = PoolNow("default", paused=False, max_in_flight=None, runnable=True)
+BLACKOUT_ENDS = (SLOT_MS + 60 * MINUTE) // 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "words"),
+    [
+        ({"pool": FREE}, None, "It is still to come: it is due at"),
+        ({"pool": FREE._replace(paused=True)}, "pool", "But pool 'default' is paused"),
+        (
+            {"pool": FREE._replace(runnable=False)},
+            "executors",
+            "But no live executor of pool 'default' runs type 'echo'",
+        ),
+        ({"pool": FREE._replace(max_in_flight=3)}, "pool", "But at most 3 of pool 'default'"),
+        (
+            {"in_flight": ("r1",)},
+            "in_flight",
+            "But run r1 has not ended: if that is still so then, it is skipped",
+        ),
+        ({"in_flight": ("r1", "r2")}, "in_flight", "run r1 and 1 more has not ended"),
+        (
+            {"touch": Touch("xmas", BlackoutAction.SKIP, BLACKOUT_ENDS)},
+            "blackout",
+            "calendar 'xmas' will skip it",
+        ),
+        (
+            {"touch": Touch("xmas", BlackoutAction.DEFER, BLACKOUT_ENDS)},
+            "blackout",
+            "will put it off: it runs when",
+        ),
+        ({"touch": Touch("xmas", BlackoutAction.FIRST_AFTER, BLACKOUT_ENDS)}, "blackout", "for all of them"),
+        (
+            {"touch": Touch("xmas", BlackoutAction.SKIP, BLACKOUT_ENDS), "pool": FREE._replace(paused=True)},
+            "blackout",
+            "But calendar 'xmas' will skip it",
+        ),
+        ({"task": a_task("T", concurrency_key="k")}, "key", "at most 1 with key 'k'"),
+        (
+            {"task": a_task("T", rate_limit=RateLimit(count=5, per_seconds=60))},
+            "key",
+            "at most 5 start in 60 s",
+        ),
+    ],
+)
+def test_a_coming_slot_tells_the_policies_and_what_would_be_in_its_way(
+    given: dict[str, Any], what: str | None, words: str
+) -> None:
+    found = asked(SLOT_MS + MINUTE, **given)
+    assert (found.verdict, words in found.reason) == ("planned", True), found.reason
+    assert [step.what for step in found.steps[:4]] == ["schedule", "slot", "due", "policy"]
+    assert found.steps[3].detail.startswith("fires by itself while less than 60 s late")
+    assert "overlap is skip" in found.steps[3].detail
+    assert (found.steps[4].what if what else None) == what
+
+
+def test_what_is_due_and_not_recorded_names_what_may_be_in_its_way() -> None:
+    found = asked(SLOT_MS, pool=FREE._replace(runnable=False))
+    assert found.verdict == "pending"
+    assert "nothing is recorded about it yet: no live executor of pool 'default'" in found.reason
+
+
+def test_a_pause_that_ends_before_a_coming_slot_lets_it_fire() -> None:
+    pause = changed(4, SLOT_MS - 5000, paused=(False, True))
+    for until_ms, words in (
+        (SLOT_MS + MINUTE, "The pause ends before it"),
+        (SLOT_MS + MINUTE + 1, "a pause that has not"),
+    ):
+        task = a_task("T", paused=True, paused_until=format_instant(until_ms))
+        assert words in asked(SLOT_MS + MINUTE, pause, task=task).reason
+
+
+BERLIN = Daily(time="02:30", timezone="Europe/Berlin")
+SKIPPING = msgspec.structs.replace(BERLIN, dst=Dst(gap="skip"))
+CREATED_2025 = instant_ms("2025-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at", "words"),
+    [
+        (
+            Daily(time="09:00", timezone="UTC", start_at="2026-09-25T00:00:00.000Z"),
+            "2026-09-24T09:00:00Z",
+            "begins at",
+        ),
+        (
+            Daily(time="09:00", timezone="UTC", end_at="2026-09-23T00:00:00.000Z"),
+            "2026-09-24T09:00:00Z",
+            "ended at",
+        ),
+        (
+            Daily(time="09:00", timezone="UTC", exclude=("thu", "2026-09-25")),
+            "2026-09-24T09:00:00Z",
+            "excluded by the schedule (thu)",
+        ),
+        (
+            Daily(time="09:00", timezone="UTC", exclude=("thu", "2026-09-25")),
+            "2026-09-25T09:00:00Z",
+            "(2026-09-25)",
+        ),
+        (
+            Daily(time="09:00", timezone="UTC", exclude=(ExcludedDays(from_="2026-09-20", to="2026-10-01"),)),
+            "2026-09-25T09:00:00Z",
+            "(2026-09-20 up to but not 2026-10-01)",
+        ),
+        (
+            Daily(time="09:00", timezone="Europe/Berlin", exclude=(ExcludedDays(holidays="DE"),)),
+            "2025-12-25T08:00:00Z",
+            "(holidays of DE)",
+        ),
+        (
+            Daily(time="09:00", timezone="UTC", exclude=("thu",)),
+            "2026-09-24T10:00:00Z",
+            "is no slot of the schedule",
+        ),
+        # 02:30 by the clock of before the change, which is 03:30 by that of after it.
+        (BERLIN, "2026-03-29T02:30:00+01:00", "the slot was at 2026-03-29T01:00:00.000Z instead"),
+        (
+            SKIPPING,
+            "2026-03-29T02:30:00+01:00",
+            "dst.gap is skip, so there was no slot",
+        ),
+        (SKIPPING, "2026-03-28T02:31:00+01:00", "is no slot of the schedule"),
+    ],
+)
+def test_a_time_that_is_no_slot_says_why_not(schedule: Any, at: str, words: str) -> None:
+    at_ms = instant_ms(at)
+    found = explain(
+        Facts(
+            task=a_task("T", schedule=schedule),
+            history=(created(CREATED_2025),),
+            now_ms=instant_ms("2026-09-30T00:00:00Z"),
+            at_ms=at_ms,
+        )
+    )
+    assert (found.slot, found.verdict) == (None, "no_slot")
+    assert words in found.reason, found.reason
+
+
+def test_a_slot_beyond_the_runs_that_are_left_is_none() -> None:
+    schedule = Interval(every_seconds=60, anchor="2026-09-21T00:00:00.000Z", timezone="UTC", max_runs=9)
+    task = a_task("T", schedule=schedule, runs_left=2)
+    assert asked(SLOT_MS + 2 * MINUTE, task=task).verdict == "planned"
+    beyond = asked(SLOT_MS + 3 * MINUTE, task=task)
+    assert (beyond.verdict, "ends after 9 runs, of which 2 are left" in beyond.reason) == ("no_slot", True)
+
+
+def test_a_large_schedule_is_found_with_its_revision() -> None:
+    """The history keeps it by its size alone, the audit whole."""
+    change = changed(5, NOW_MS, schedule=({"omitted_bytes": 99_000}, None))
+    minutes = Interval(every_seconds=60, anchor="2026-09-21T00:00:00.000Z", timezone="UTC")
+    found = asked(SLOT_MS, change, revisions=(Revision(START_MS, 1, minutes), Revision(NOW_MS, 2, None)))
+    assert found.verdict == "pending"
+    assert found.steps[0].detail.startswith("every minute (revision 1, version 1")
 
 
 def test_verdicts_are_all_listed() -> None:

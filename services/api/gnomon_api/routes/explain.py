@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 from litestar import get
 from litestar.params import FromPath
 
-from gnomon_api.explanation import explain
-from gnomon_api.explanation_facts import ExplanationFacts
+from gnomon_api.explaining import explain
+from gnomon_api.explaining.reading import ExplanationFacts
 from gnomon_api.http_io import (
     HttpRequest,
     HttpResponse,
@@ -34,7 +34,7 @@ async def explain_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResp
     at_ms, run = instant_param(request, "at"), request.query_params.get("run")
     if at_ms is not None and run is not None:
         _refuse("run", "excludes at: ask for an instant or for a run")
-    facts = ExplanationFacts(api.database, api.tasks, api.bus, api.clock, api.settings.partitions)
+    facts = ExplanationFacts(api.database, api.tasks, api.bus, api.clock, api.cluster)
     if at_ms is not None:
         found = await facts.of_instant(task_id, at_ms, who)
     elif run is not None:

@@ -20,3 +20,21 @@ select seq, version, what, at, user_id, command_id, changes from task_history wh
 -- The events of an execution that the stream has purged: by their subjects, from the day of the first one on.
 select seq, stored_at, subject, payload from event_archive
 where stored_at >= $1::timestamptz and subject = any($2::text[]) order by seq;
+
+-- name: revisions_of_task
+-- From when on which revision of a task's schedule counts, in order.
+select at, revision, schedule from slot_marks where task_id = $1 and revision is not null order by seq;
+
+-- name: read_models_at
+-- How far the read models are.
+select sequence, event_time from projector_position;
+
+-- name: runs_in_flight
+-- Runs of a task that have not ended, the oldest first; backfills have a lane of their own.
+select run from executions
+where task_id = $1 and status in ('queued', 'running', 'retrying') and trigger <> 'backfill'
+order by recorded_at, execution_id limit 100;
+
+-- name: pool_now
+-- What is set of a pool.
+select paused, max_in_flight from pools where pool = $1;
