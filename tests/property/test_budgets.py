@@ -404,5 +404,5 @@ class OverspendingBudgets(Budgets):
 @pytest.mark.parametrize("machine", [Budgets, LimitedBudgets, OverspendingBudgets])
 def test_never_more_is_spent_than_was_given(machine: type[Budgets]) -> None:
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        machine, settings=settings(max_examples=30, stateful_step_count=40, deadline=None)
     )
