@@ -47,6 +47,7 @@ _SPEAKING: Final = {
     "events": ("gnomon_cli.event_commands", "events_command"),
     "logs": ("gnomon_cli.logs_command", "logs_command"),
     "pool": ("gnomon_cli.pool_commands", "pool_command"),
+    "account": ("gnomon_cli.account_commands", "account_command"),
     "template": ("gnomon_cli.template_commands", "template_command"),
     "backfill": ("gnomon_cli.backfill_command", "backfill_command"),
     "audit": ("gnomon_cli.audit_command", "audit_command"),

@@ -1,4 +1,4 @@
-"""What shards and the shard of an account say to each other about what a user may use: ADR 0018.
+"""What shards and the shard of an account say to each other about what a user may use: ADR 0020.
 
 The messages go over core NATS and may be lost, late or repeated. They speak of totals, never of single executions.
 Amounts are in micros, millionths of a credit.

@@ -28,6 +28,7 @@ from gnomon.ids import new_id
 from gnomon.live_stream import LiveStream, checked_run
 from gnomon_schemas import headers as h
 from gnomon_schemas import subjects
+from gnomon_schemas.accounts import Account, AccountLimits, CreditAccount, CreditKind, Tier, account_id_of
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.commands import (
@@ -186,6 +187,39 @@ class Client:
         given = {"template_id": template_id, "config": config, "name": name, "schedule": schedule, **fields}
         body = {field: value for field, value in given.items() if value is not _UNSET}
         return _task_of(await self._command("create", task_id or new_id(), body, command_id))
+
+    async def set_account(
+        self,
+        user_id: str,
+        *,
+        tier: Tier | None = None,
+        limits: AccountLimits | None = None,
+        calendar_reminders: bool | None = None,
+        if_match: int | None = None,
+        command_id: str | None = None,
+    ) -> Account:
+        """Set a user's tier and limits; what is left out stays as it is. Makes the account where there is none. For
+        services and admins. Raises GnomonError, NotAnswered."""
+        given = {"tier": tier, "limits": limits, "calendar_reminders": calendar_reminders}
+        body = {name: value for name, value in given.items() if value is not None}
+        account = account_id_of(user_id)
+        return _account_of(await self._command("update", account, body, command_id, if_match, kind="account"))
+
+    async def credit_account(
+        self,
+        user_id: str,
+        amount: float,
+        *,
+        kind: CreditKind = "topup",
+        note: str | None = None,
+        reference: str | None = None,
+        command_id: str | None = None,
+    ) -> Account:
+        """Give a user credits, once per `command_id`; an `adjustment` may take some back. What was skipped for want of
+        credits runs again from then on. As `set_account`."""
+        body = CreditAccount(amount=amount, kind=kind, note=note, reference=reference)
+        account = account_id_of(user_id)
+        return _account_of(await self._command("credit", account, body, command_id, kind="account"))
 
     async def create_template(
         self, template_id: str, spec: TemplateSpec | Mapping[str, Any], *, command_id: str | None = None
@@ -461,6 +495,12 @@ def _task_of(outcome: Outcome) -> Task:
     if outcome.task is None:
         raise _incomplete(outcome, "the task")
     return outcome.task
+
+
+def _account_of(outcome: Outcome) -> Account:
+    if outcome.account is None:
+        raise _incomplete(outcome, "the account")
+    return outcome.account
 
 
 def _template_of(outcome: Outcome) -> Template:

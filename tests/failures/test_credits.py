@@ -1,4 +1,4 @@
-"""Credits while leaders die, of the account's shard and of the shards that spend. See ADR 0018.
+"""Credits while leaders die, of the account's shard and of the shards that spend. See ADR 0020.
 
 Never is more spent than was given, whatever is killed when; each execution is counted once; and in the end what is
 left can be spent.

@@ -1,4 +1,4 @@
-"""The budget desk: keeps the budgets of the accounts that live in a shard. See ADR 0018; what is decided is in
+"""The budget desk: keeps the budgets of the accounts that live in a shard. See ADR 0020; what is decided is in
 `decisions.budgets`.
 
 In a turn it takes the statements that came, gives what is free, and hands in the registers that have changed as units;

@@ -1,4 +1,4 @@
-"""The lines between purses and budgets: core NATS, at most once. What is lost is said again; see ADR 0018.
+"""The lines between purses and budgets: core NATS, at most once. What is lost is said again; see ADR 0020.
 
 Over them a shard also answers how many tasks a user has in it.
 """

@@ -1,4 +1,4 @@
-"""What is kept in `TASKS` of what users may use and have used: ADR 0018. Amounts are micros, days UTC since 1970."""
+"""What is kept in `TASKS` of what users may use and have used: ADR 0020. Amounts are micros, days UTC since 1970."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""User doors: which executions of a shard may be let go, as far as their users' credits and limits go. ADR 0018.
+"""User doors: which executions of a shard may be let go, as far as their users' credits and limits go. ADR 0020.
 
 Of a task that costs nothing, of a user without limits, nothing is known here. Of every other user the shard has a
 *purse* (`decisions.purses`), and what lacks leave waits at the user's *door* until the account's shard has answered:

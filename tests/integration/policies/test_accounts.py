@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 from typing import Any
 
 import asyncpg
@@ -167,3 +171,30 @@ async def test_a_service_sets_the_tier_over_nats_and_templates_open(running: Wor
 
     await until_async(open_now)
     assert (await http.client.get("/account", headers=of(user))).json()["tier"] == "pro"
+
+
+async def test_accounts_from_the_command_line(running: World, http: OverHttp) -> None:
+    user = fresh_id("u")
+    url = str(http.client.base_url).removesuffix("/api/v1/").removesuffix("/api/v1")
+
+    async def gnomon(*arguments: str) -> str:
+        said = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "gnomon_cli", "account", *arguments, "--url", url],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
+        )
+        assert said.returncode == 0, said.stderr.decode()
+        return said.stdout.decode()
+
+    assert f"{user} pro, version 1" in await gnomon("set", user, "--tier", "pro", "--max-tasks", "7")
+    told = await gnomon("credit", user, "20.5", "--reference", "invoice 7")
+    assert "120.5 left of 120.5 given, 0 consumed" in told
+    assert "limits: max_tasks 7" in await gnomon("show", user)
+    entries = await gnomon("entries", user)
+    assert "+20.5" in entries
+    assert "invoice 7" in entries
+    assert "limits.max_tasks" in await gnomon("history", user)
+    assert user in await gnomon("list", "--limit", "500")
+    assert "limits: none" in await gnomon("set", user, "--tier-limits")

@@ -1,4 +1,4 @@
-"""Credits and limits of users, between two shards with a leader each. ADR 0018."""
+"""Credits and limits of users, between two shards with a leader each. ADR 0020."""
 
 from __future__ import annotations
 

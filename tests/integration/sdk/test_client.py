@@ -12,6 +12,7 @@ from nats.aio.client import Client as Nats
 
 from gnomon import Client, GnomonError, NotAnswered, cron, interval, new_id
 from gnomon.client import RESEND_AFTER_SECONDS
+from gnomon_schemas.accounts import AccountLimits, Tier
 from gnomon_schemas.clock_text import instant_ms, slot_run
 from gnomon_schemas.events import Created, Executed
 from gnomon_schemas.problems import Code
@@ -79,6 +80,22 @@ async def test_a_template_is_kept_by_a_service_and_used_by_its_users(client: Cli
         changed = await service.update_template("ping", {"is_active": False}, if_match=1)
         assert (changed.version, changed.is_active) == (2, False)
         assert (await service.delete_template("ping")).ok
+
+
+async def test_an_account_is_kept_by_a_service(client: Client, world: World) -> None:
+    """Credits are given once per command id; a user's own client may not."""
+    async with Client(world.broker.url) as service:
+        account = await service.set_account("ann", tier=Tier.PRO, limits=AccountLimits(max_concurrent=9))
+        assert (account.user_id, account.tier, account.limits.max_concurrent) == ("ann", Tier.PRO, 9)
+        command = new_id()
+        for _ in range(2):
+            credited = await service.credit_account("ann", 12.5, reference="invoice 7", command_id=command)
+            assert credited.credited == account.credited + 12.5
+        reminded = await client.set_account("ann", calendar_reminders=True)
+        assert reminded.calendar_reminders
+        with pytest.raises(GnomonError) as caught:
+            await client.credit_account("ann", 5)
+        assert caught.value.problem.code == Code.FORBIDDEN
 
 
 async def test_every_verb(client: Client) -> None:

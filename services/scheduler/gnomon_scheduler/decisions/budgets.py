@@ -1,4 +1,4 @@
-"""A budget: what every shard may use of one user's credits and limits. Pure; ADR 0018 is the argument.
+"""A budget: what every shard may use of one user's credits and limits. Pure; ADR 0020 is the argument.
 
 What is in the register (`Budget.register`) must be stored before `Budget.answers` are sent. What waits is not in it:
 shards say so again every second.

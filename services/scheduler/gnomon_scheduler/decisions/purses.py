@@ -1,4 +1,4 @@
-"""A purse: what one shard may use of one user's credits and limits. The shard's side of ADR 0018. Pure.
+"""A purse: what one shard may use of one user's credits and limits. The shard's side of ADR 0020. Pure.
 
 `take` and `release` count what executions hold, `fold` what they have used; `state` makes the next statement, and
 `hear` takes what the account's shard grants.

@@ -3,7 +3,7 @@
 Each event that gives or takes credits makes two entries whose sum is zero: one in the user's book, one in the book of
 where they come from or go. So the books always add up to zero, and a user's entries to the user's balance; the sums
 are kept along in `credit_balances`. It counts what the shards count (`task.executed` with an amount, of a user), by the
-same rule; ADR 0018 tells how both come to agree.
+same rule; ADR 0020 tells how both come to agree.
 """
 
 from __future__ import annotations
