@@ -19,11 +19,13 @@ from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import KnownType
 from gnomon_core.rules.workless import WORKLESS_TYPES
 from gnomon_core.runtime.messages import Stored
+from gnomon_scheduler.budget_registers import UsageRegister
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.folding import finish, fold
 from gnomon_scheduler.decisions.own_changes import pause_after_failures
 from gnomon_scheduler.decisions.reminding import remind, told
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
+from gnomon_scheduler.decisions.usage import counts, use
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.memory import Flight, ShardMemory, Slot, TaskState
@@ -79,6 +81,8 @@ class Deciding:
         self._stored: bytes | None = None
         """The task's register as stored last."""
         self._watermark_ms = now_ms
+        self.usage: UsageRegister | None = None
+        """What the task's user has used."""
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -168,9 +172,10 @@ class Deciding:
         end_ms = self.now_ms + round(seconds * 1000)
         while self.now_ms < end_ms:
             self.now_ms = min(end_ms, self.now_ms + 1000)
-            self._turn()
+            self.turn()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Do what is due now."""
         task = self.task
         if task is None:
             return
@@ -314,6 +319,7 @@ class Deciding:
     def redeliver(self, index: int) -> None:
         """An event of the log comes once more."""
         seen = self.log[index]
+        self._use(seen)
         if self.task is not None and seen.run != TASK_RUN:
             fold(self.task, seen.seq, seen.run, seen.event, retry=_ONCE)
 
@@ -328,6 +334,7 @@ class Deciding:
         assert task is not None
         self.memory.schedule(task, self._watermark_ms)
         for seen in self.log:
+            self._use(seen)
             if seen.run != TASK_RUN:
                 fold(task, seen.seq, seen.run, seen.event, retry=_ONCE)
         for run, flight in self.due.items():
@@ -348,8 +355,13 @@ class Deciding:
         self.log.append(Seen(seq, self.now_ms, subject, event, {}))
         return seq
 
+    def _use(self, seen: Seen) -> None:
+        if isinstance(seen.event, Executed) and counts(seen.event, daily=True):
+            self.usage = use(self.usage, seen.seq, seen.event) or self.usage
+
     def _fold(self, seen: Seen) -> None:
         assert self.task is not None
+        self._use(seen)
         folded = fold(self.task, seen.seq, seen.run, seen.event, retry=_ONCE)
         for event in folded.derived:
             self._append(event, getattr(event, "run", TASK_RUN))

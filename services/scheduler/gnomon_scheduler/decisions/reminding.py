@@ -10,7 +10,8 @@ that is opened again owes only what lies ahead.
 
 **Slots of types without work** are recorded by the shard itself: `started` and `executed` on the chain of the slot,
 and the reminder, in one batch. Nobody else writes on that chain, no due is published, and a reader sees an execution
-like any other. Overlap, pools and keys do not matter to what takes no time.
+like any other. Overlap, pools and keys do not matter to what takes no time, nor does it cost credits or count as a run
+of its user's day.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def told(
         completed_at=now,
         executed_at=now,
         duration_ms=0,
-        credits_consumed=reg.spec.credits_per_run,
+        credits_consumed=0,
         tokens_used=0,
         api_calls_made=0,
         executor=None,

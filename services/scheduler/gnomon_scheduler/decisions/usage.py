@@ -8,6 +8,7 @@ from gnomon_scheduler.budget_registers import DAY_MS, UsageRegister
 from gnomon_schemas.accounts import account_id_of, micros_of
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.events import Executed
+from gnomon_schemas.workless import WORKLESS
 
 __all__ = ["counts", "day_of", "use"]
 
@@ -18,8 +19,13 @@ def day_of(at_ms: int) -> int:
 
 
 def counts(event: Executed, *, daily: bool) -> bool:
-    """Whether an event is to be counted: it cost something, or its user's runs of a day are (`daily`)."""
-    return event.user_id is not None and (daily or event.credits_consumed != 0)
+    """Whether an event is to be counted: it cost something, or its user's runs of a day are (`daily`).
+
+    A reminder that was told is no run.
+    """
+    if event.user_id is None:
+        return False
+    return event.credits_consumed != 0 or (daily and event.task_type not in WORKLESS)
 
 
 def use(reg: UsageRegister | None, seq: int, event: Executed) -> UsageRegister | None:
