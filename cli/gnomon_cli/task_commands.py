@@ -118,6 +118,20 @@ def _history(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
     return OK
 
 
+def _misfits(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
+    path = f"/task-types/{path_part(options.type)}/misfits"
+    answer = api.get(path, limit=options.limit, cursor=options.cursor)
+    if not as_json(options, terminal, answer):
+        rows = [row for one in answer.body["items"] for row in task_tables.misfit_rows(one)]
+        if rows:
+            terminal.table(task_tables.MISFIT_COLUMNS, rows)
+        else:
+            terminal.line(f"all {answer.body['checked']:,} tasks looked at fit {options.type}")
+        if cursor := answer.body.get("next_cursor"):
+            terminal.line((f"there are more: --cursor {cursor}", "dim"))
+    return OK
+
+
 def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
     body: dict[str, Any] = {}
     if options.trigger_data is not None:
@@ -262,6 +276,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, ApiClient, Terminal], int]] = {
     "retry": _retry,
     "delete": _delete,
     "next": _next,
+    "misfits": _misfits,
     "catch-up": catch_up,
     "explain": _explain,
 }

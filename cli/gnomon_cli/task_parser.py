@@ -44,6 +44,10 @@ def add_task(commands: Any) -> None:
     upcoming = verb(verbs, "next", "the next times at which a task runs")
     upcoming.add_argument("id", metavar="ID")
     upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
+    misfits = verb(verbs, "misfits", "the tasks whose config does not fit their type any more, and why")
+    misfits.add_argument("type", metavar="TYPE")
+    misfits.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
+    misfits.add_argument("--cursor", help="go on where the last list ended")
     _add_catch_up(verbs)
     explain = verb(verbs, "explain", "why a slot ran or did not")
     explain.add_argument(

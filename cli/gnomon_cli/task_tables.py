@@ -15,11 +15,13 @@ from gnomon_cli.terminal import Terminal
 __all__ = [
     "EXECUTION_COLUMNS",
     "FIRE_COLUMNS",
+    "MISFIT_COLUMNS",
     "STEP_COLUMNS",
     "TASK_COLUMNS",
     "execution_line",
     "execution_row",
     "fire_row",
+    "misfit_rows",
     "next_run",
     "show_history",
     "step_row",
@@ -34,6 +36,7 @@ TASK_COLUMNS = ("id", "name", "type", "schedule", "status", "next run", "last ru
 EXECUTION_COLUMNS = ("run", "trigger", "status", "due", "late", "scheduler + queue", "took", "error")
 FIRE_COLUMNS = ("at (UTC)", "local", "in", "note")
 HISTORY_COLUMNS = ("at (UTC)", "version", "who", "field", "old", "new", "command")
+MISFIT_COLUMNS = ("task", "name", "status", "field", "what is wrong")
 STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
 
 _VALUE_CHARS = 60
@@ -124,6 +127,18 @@ def fire_row(fire: Json) -> tuple[str | Text, ...]:
         shown.relative(fire["at"]).removeprefix("in "),
         notes.get(note, str(note)) if note else "",
     )
+
+
+def misfit_rows(misfit: Json) -> Iterator[tuple[str | Text, ...]]:
+    """Rows under `MISFIT_COLUMNS`, one for each fault of a task's config."""
+    head: tuple[str | Text, ...] = (
+        str(misfit["task_id"]),
+        one_line(str(misfit["name"])),
+        str(misfit["status"]),
+    )
+    for error in misfit["errors"]:
+        yield (*head, str(error["pointer"]).removeprefix("#/"), one_line(str(error["message"])))
+        head = ("", "", "")
 
 
 def show_history(page: Json, terminal: Terminal) -> None:

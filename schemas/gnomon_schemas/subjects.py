@@ -27,6 +27,7 @@ __all__ = [
     "PROJECTOR_KEY",
     "PURGE_FLOOR_KEY",
     "SCHEDULER_STATUS",
+    "STARTING_SET_KEY",
     "STREAMS",
     "TASK_RUN",
     "TYPES_BUCKET",
@@ -90,6 +91,8 @@ ACCOUNTS_BUCKET = "GNOMON_ACCOUNTS"
 
 PROJECTOR_KEY = "projector"
 """Key in `GNOMON_ACCOUNTS`, a bucket without TTL: the projector's `{created, sequence, time}`."""
+STARTING_SET_KEY = "starting_templates"
+"""Key in `GNOMON_ACCOUNTS`: ids of the templates of the starting set that were ever made here, as a JSON list."""
 PURGE_FLOOR_KEY = "purge_floor"
 """Key in `GNOMON_ACCOUNTS`: the janitor's `PurgeFloor`, written before it purges. Missing: nothing was ever purged."""
 SCHEDULER_STATUS = "gnomon.status.scheduler"

@@ -85,6 +85,7 @@ class World:
             "GNOMON_HEALTH_PORT": "0",
             "GNOMON_CANCEL_GRACE": "1s",
             "GNOMON_HTTP_ALLOW": "127.0.0.0/8",
+            "GNOMON_STARTING_TEMPLATES": "false",
             **(settings or {}),
         }
         self.calendars: dict[str, KeptNames] = {}

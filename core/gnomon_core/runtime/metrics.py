@@ -347,6 +347,13 @@ class Metric(Enum):
         "Events archived that could not be read.",
         processes=_API,
     )
+    TYPE_MISFITS = MetricSpec(
+        "gnomon_task_type_misfits",
+        "gauge",
+        "Tasks that may still run and whose config does not fit the schema that their type has now.",
+        ("task_type",),
+        processes=_API,
+    )
     LEDGER_MISSING = MetricSpec(
         "gnomon_ledger_missing",
         "gauge",

@@ -120,6 +120,15 @@ class LogEvent(StrEnum):
     TYPE_UNREADABLE = "type.unreadable"
     """An announced task type does not decode or its schema does not compile. type, error."""
 
+    STARTING_SET_WAITS = "starting_set.waits"
+    """Templates of the starting set are not made yet. error."""
+    STARTING_SET_REFUSED = "starting_set.refused"
+    """A template of the starting set was refused. template, code."""
+    MISFITS_WAIT = "misfits.wait"
+    """Tasks that no longer fit their type are not counted, since Postgres is away. error."""
+    MISFITS_FOUND = "misfits.found"
+    """The schema of a type has changed, and tasks do not fit it. type, tasks."""
+
     LEDGER_UNSOUND = "ledger.unsound"
     """The audit found what must not be. missing, duplicate, misplaced, miscounted."""
     LEDGER_REPAIRED = "ledger.repaired"

@@ -21,6 +21,7 @@ from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.http_server import HttpServer
 from gnomon_api.idempotency import Forgetting, Requests
 from gnomon_api.measures import ApiMeasures
+from gnomon_api.misfits import Misfits, MisfitWatch
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
@@ -29,6 +30,8 @@ from gnomon_api.run_log_keeper import RunLogKeeper
 from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.services import ApiServices
 from gnomon_api.settings import ApiSettings
+from gnomon_api.starting_set import StartingSet
+from gnomon_api.starting_templates import STARTING_TEMPLATES
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
 from gnomon_core.rules.account_rules import account_rules
@@ -125,6 +128,10 @@ async def build(
     rules = account_rules(settings.tier_limits, settings.initial_credits, required=settings.require_accounts)
     accounts = AccountViews(database, rules)
     templates = TemplateViews(database, accounts)
+    misfits = Misfits(database, cluster)
+    misfit_watch = MisfitWatch(misfits, cluster, observing.meter, every_seconds=settings.misfits_every)
+    misfit_lease = _duty(bus, member_id, "misfits", settings.lease_ttl, misfit_watch)
+    starting_set = StartingSet(bus, commander, STARTING_TEMPLATES, within=settings.write_timeout)
     services = ApiServices(
         settings=settings,
         version=_version(),
@@ -138,6 +145,7 @@ async def build(
         templates=templates,
         accounts=accounts,
         calendars=CalendarViews(database, clock),
+        misfits=misfits,
         planner=Planner(
             tasks, templates, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
         ),
@@ -172,6 +180,8 @@ async def build(
             commander,
             lease,
             *([audit_lease] if settings.audit_every else []),
+            *([misfit_lease] if settings.misfits_every else []),
+            *([starting_set] if settings.starting_templates else []),
             keeper_lease,
             hub,
             http,

@@ -554,6 +554,25 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     },
     ("decide_catch_up", 200): {"action": "approve", "held": 4312, "shards": 8, "pending": []},
     ("decide_catch_up", 202): {"action": "approve", "held": 4312, "shards": 7, "pending": [3]},
+    ("list_misfits", 200): {
+        "items": [
+            {
+                "task_id": "nightly-report",
+                "user_id": "u1",
+                "name": "Nightly report",
+                "status": "scheduled",
+                "errors": [
+                    {
+                        "pointer": "#/config/region",
+                        "code": "invalid_config",
+                        "message": "this field is required",
+                    }
+                ],
+            }
+        ],
+        "checked": 214,
+        "next_cursor": None,
+    },
     ("list_pools", 200): {"items": [{**_POOL, **_POOL_WORK}], "next_cursor": None},
     ("patch_pool", 200): _POOL,
     ("read_command", 200): {

@@ -17,6 +17,7 @@ from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explaining import Explanation
 from gnomon_api.forecasting import ForecastReport
+from gnomon_api.misfits import MisfitPage
 from gnomon_api.object_history import ObjectChanges
 from gnomon_api.openapi_examples import RUN_LOG_STREAM
 from gnomon_api.planning import DryRun
@@ -494,6 +495,15 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "preview_schedule": Operation(
         "schedules", {200: Preview}, PreviewInput, problems=(*_BODY, Code.INVALID_SCHEDULE)
+    ),
+    "list_misfits": Operation(
+        "status",
+        {200: MisfitPage},
+        params=[
+            _query("limit", "How many.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT),
+            _query("cursor", "`next_cursor` of the page before."),
+        ],
+        problems=(*_READ_ONE, Code.INVALID),
     ),
     "list_task_types": Operation("status", {200: TypePage}, problems=(Code.UNKNOWN_FIELD,)),
     "read_scheduler": Operation(

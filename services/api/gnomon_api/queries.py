@@ -41,6 +41,7 @@ __all__ = [
     "instant_filter",
     "instant_sort",
     "metadata_filter",
+    "parse_limit",
     "parse_list",
     "shown_instant",
     "text_filter",
@@ -145,6 +146,15 @@ def parse_list(
     if errors:
         raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
     return _build(lists, conditions, sort, cursor, limit)
+
+
+def parse_limit(text: str | None) -> int:
+    """How many items a query string asks for. Raises Refused."""
+    errors: list[FieldError] = []
+    limit = _limit(text, errors)
+    if errors:
+        raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
+    return limit
 
 
 def text_filter(condition: str, allowed: Iterable[str] | None = None) -> Filter:

@@ -15,6 +15,7 @@ from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.idempotency import Requests
 from gnomon_api.measures import ApiMeasures
+from gnomon_api.misfits import Misfits
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.run_log_views import RunLogViews
@@ -45,6 +46,7 @@ class ApiServices:
     templates: TemplateViews
     accounts: AccountViews
     calendars: CalendarViews
+    misfits: Misfits
     planner: Planner
     executions: ExecutionViews
     analytics: Analytics

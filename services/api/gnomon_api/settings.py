@@ -54,6 +54,11 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
     """Events that wait for a slow reader of /events before its connection is cut."""
     log_retention: Annotated[Seconds, Setting(least=60, most=315_360_000)] = 2_592_000.0
     """How long the lines that handlers log are kept."""
+    starting_templates: bool = True
+    """Whether the templates of the starting set are made, each once in the life of a cluster."""
+    misfits_every: Annotated[Seconds, Setting(least=0, most=86400)] = 60.0
+    """How often one api looks whether the schema of a task type has changed, and counts the tasks that do not fit it; 0
+    does not."""
     audit_every: Annotated[Seconds, Setting(least=0, most=86400)] = 60.0
     """How often one api audits the ledger by itself; 0 does not."""
     audit_window: Annotated[Seconds, Setting(least=60, most=31_622_400)] = 3600.0

@@ -32,6 +32,7 @@ def settings_for(nats_url: str, postgres_url: str, **changes: object) -> ApiSett
         "lease_ttl": 2.0,
         "log_level": "warning",
         "write_timeout": 3.0,
+        "starting_templates": False,
         **changes,
     }
     return ApiSettings(**values)  # type: ignore[arg-type]  # values of several types, by name

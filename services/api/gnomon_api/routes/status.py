@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from litestar import get
+from litestar.params import FromPath
 
 from gnomon_api.database import DatabaseAway, DatabaseState
-from gnomon_api.http_io import HttpRequest, HttpResponse, json_response, services
+from gnomon_api.http_io import HttpRequest, HttpResponse, caller, checked_id, json_response, services
+from gnomon_api.queries import parse_limit
 from gnomon_api.routes.commands import no_params
 from gnomon_api.services import ApiServices
 from gnomon_core.runtime.bus_errors import BusError
@@ -21,6 +23,17 @@ async def list_task_types(request: HttpRequest) -> HttpResponse:
     """Every type that executors have announced, with its JSON Schema."""
     no_params(request)
     return json_response({"items": services(request).cluster.task_types(), "next_cursor": None})
+
+
+@get("/task-types/{task_type:str}/misfits")
+async def list_misfits(request: HttpRequest, task_type: FromPath[str]) -> HttpResponse:
+    """The tasks that may still run and whose config does not fit the schema that their type has now, and why. Of other
+    users' only an admin hears. One request looks at 20,000 tasks at the most, so a page may be empty and not the last.
+    """
+    no_params(request, "limit", "cursor")
+    checked_id(task_type, "task_type")
+    limit, cursor = parse_limit(request.query_params.get("limit")), request.query_params.get("cursor")
+    return json_response(await services(request).misfits.page(task_type, limit, cursor, caller(request)))
 
 
 @get("/scheduler")
@@ -93,5 +106,5 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(services(request).meter.render(), media_type="text/plain; version=0.0.4")
 
 
-STATUS_ROUTES = [list_task_types, read_scheduler, read_executors]
+STATUS_ROUTES = [list_task_types, list_misfits, read_scheduler, read_executors]
 HEALTH_ROUTES = [livez, readyz, health, metrics]

@@ -41,3 +41,10 @@ select seq, what, version, at, user_id, command_id, trace_id, changes from objec
 where kind = $1 and object_id = $2 and seq < $3
   and seq >= coalesce((select max(seq) from object_history where kind = $1 and object_id = $2 and what = 'created'), 0)
 order by seq desc limit $4;
+
+-- name: tasks_to_check
+-- Tasks of a type that may still run, of one owner or of all, after a place in the order of their creation.
+select task_id, user_id, name, status, task, created_at from tasks
+where task_type = $1 and deleted_at is null and base_status in ('pending', 'scheduled', 'paused')
+  and ($2::text is null or user_id = $2) and (created_at, task_id) > ($3::timestamptz, $4)
+order by created_at, task_id limit $5;
