@@ -73,6 +73,7 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "GnomonPoolBacklog": {'gnomon_pool_pending{pool="default", priority="medium"}': "1001x100"},
     "GnomonExecutorsFull": {'gnomon_executions_running{instance="e1"}': "96x100"},
     "GnomonExecutionsFail": {'gnomon_executions_total{task_type="echo", status="failed"}': "0+5x100"},
+    "GnomonTypeMisfits": {'gnomon_task_type_misfits{task_type="echo"}': "3x100"},
     "GnomonDeadLetters": {'gnomon_dead_letters_total{reason="retries_exhausted"}': "2x60 3x40"},
     "GnomonTakeovers": {'gnomon_takeovers_total{instance="e1"}': "0+1x100"},
     "GnomonDepositions": {'gnomon_depositions_total{instance="s1"}': "1x50 3x10 5x40"},
