@@ -31,6 +31,7 @@ _PLAIN = {
     "tag": "tags",
 }
 """Flag to field, where the value goes over as it is."""
+_HEARTBEATS: dict[str, dict[str, Any] | None] = {"on": {}, "off": None}
 _INSTANTS = {"due": "due_date", "remind": "reminder_time"}
 """Flag to field, where an instant is given, or how far off it is."""
 
@@ -88,6 +89,8 @@ def _put_fields(body: dict[str, Any], options: argparse.Namespace) -> None:
         body["metadata"] = read_json(options.metadata, "--metadata")
     if options.attempts is not None:
         body["retry"] = {**_object(body.get("retry"), "retry"), "max_attempts": options.attempts}
+    if options.heartbeat is not None:
+        body["heartbeat"] = _HEARTBEATS.get(options.heartbeat, {"url": options.heartbeat})
     if options.catch_up is not None:
         body["catch_up"] = {**_object(body.get("catch_up"), "catch_up"), "policy": options.catch_up}
 

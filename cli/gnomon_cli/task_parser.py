@@ -146,6 +146,11 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     how.add_argument(
         "--lateness-slo", type=seconds, metavar="DURATION", help="tell when a run starts later than that"
     )
+    how.add_argument(
+        "--heartbeat",
+        metavar="URL|on|off",
+        help="a sign of life while its slots succeed: ask this URL, or publish on gnomon.heartbeat.ID alone (on)",
+    )
     how.add_argument("--priority", choices=[str(each) for each in Priority])
     how.add_argument("--pool", help="which executors run it")
     how.add_argument("--tag", action="append", metavar="TAG", help="may be given several times")

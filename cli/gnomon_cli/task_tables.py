@@ -242,6 +242,10 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
         since = task.get("lateness_slo_broken_since")
         kept = "kept" if since is None else f"broken since {shown.instant(since)}"
         yield "lateness", f"at most {shown.duration(objective)}, {kept}"
+    if heartbeat := task.get("heartbeat"):
+        where = heartbeat.get("url") or f"gnomon.heartbeat.{task['task_id']}"
+        every, within = (shown.duration(heartbeat[name]) for name in ("every_seconds", "within_seconds"))
+        yield "heartbeat", f"{where}, every {every} while slots succeed within {within}"
     yield "priority", f"{task['priority']} in pool {resolved.get('pool', task.get('pool'))}"
     if timeout := resolved.get("timeout_seconds"):
         yield "timeout", f"{shown.duration(timeout)} an attempt"

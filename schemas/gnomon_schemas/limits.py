@@ -47,6 +47,7 @@ __all__ = [
     "TEMPLATE_SCHEMA_MAX",
     "TRIGGER_DATA_MAX",
     "UNIQUE_RUNS",
+    "URL_MAX_CHARS",
     "USER_ID_MAX_CHARS",
     "is_id",
     "is_run",
@@ -92,6 +93,8 @@ BACKFILL_SLOTS_MAX = 1000
 """Slots that one backfill may list by name. A span without a list has no such limit."""
 BACKFILL_TOTAL_MAX = 100_000
 """Most slots of one backfill."""
+URL_MAX_CHARS = 2048
+"""Of an address that a task names."""
 REPAIR_SLOTS_MAX = 200
 """Slots that one `repair` may list: each is an event of the batch that repairs them."""
 BACKFILL_CONCURRENCY_MAX = 100

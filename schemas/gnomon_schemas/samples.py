@@ -435,6 +435,11 @@ def samples() -> dict[str, Sample]:
             pool=pools.Pool(pool="mail", max_in_flight=5, paused=False, version=1, updated_at=_AT),
         ),
         "problem": refused,
+        "heartbeat": signals.SignOfLife(
+            task_id="nightly-report",
+            at="2026-11-21T09:01:00.000Z",
+            last_success="nightly-report.20261121T090000Z",
+        ),
         "progress": signals.Progress(
             execution_id=f"{_TASK_ID}.{_RUN}", attempt=1, fraction=0.4, message="2 of 5 files", at=_AT
         ),

@@ -1,10 +1,10 @@
-"""What is said to and by a running handler over core NATS, and stored nowhere: a cancel, and progress."""
+"""What is said over core NATS and stored nowhere: a cancel to a handler, its progress, a task's sign of life."""
 
 from __future__ import annotations
 
 import msgspec
 
-__all__ = ["CancelSignal", "Progress"]
+__all__ = ["CancelSignal", "Progress", "SignOfLife"]
 
 
 class CancelSignal(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,3 +24,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     user_id: str | None = None
     """Whose task it is."""
+
+
+class SignOfLife(msgspec.Struct, frozen=True, kw_only=True):
+    """The heartbeat of a task: its ledger is in order and its slots succeed. Silence is the alarm."""
+
+    task_id: str
+    at: str
+    last_success: str | None
+    """Execution id of its last slot, which succeeded; None: no slot was expected yet."""

@@ -50,6 +50,7 @@ __all__ = [
     "gate_grants",
     "gate_register",
     "gate_statements",
+    "heartbeat",
     "leader_ping",
     "live",
     "live_log",
@@ -232,6 +233,11 @@ def live(kind: str, name: str) -> str:
 def progress(task_id: str, run: str) -> str:
     """Core subject for the progress of a running handler; not stored."""
     return f"gnomon.progress.{task_id}.{run}"
+
+
+def heartbeat(task_id: str) -> str:
+    """Core subject for the sign of life of a task; not stored."""
+    return f"gnomon.heartbeat.{task_id}"
 
 
 def run_log(partition: int, task_id: str, run: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "Resolved",
     "RetryPolicy",
     "Task",
+    "TaskHeartbeat",
     "TaskSpec",
     "TaskStatus",
     "Trigger",
@@ -152,6 +153,18 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     per_seconds: float
 
 
+class TaskHeartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A dead-man's switch of one task: a sign of life goes out while its ledger is in order and its slots succeed, and
+    at no other time. It is published on `gnomon.heartbeat.<task_id>`, and asked of `url` where there is one."""
+
+    url: str | None = None
+    """Asked by GET, `http` or `https`; its answer is not looked at but for being a success."""
+    every_seconds: float = 60.0
+    """As often at the most, 10 to 86400; never more often than the auditor looks (`GNOMON_AUDIT_EVERY`)."""
+    within_seconds: float = 300.0
+    """How long after its time a slot may take to succeed before the sign of life stays away, 0 to 604800."""
+
+
 class TaskSpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
 ):
@@ -192,6 +205,7 @@ class TaskSpec(
     max_consecutive_failures: int | None = None
     lateness_slo_seconds: float | None = None
     notify: tuple[dict[str, Any], ...] = ()
+    heartbeat: TaskHeartbeat | None = None
     paused: bool = False
 
     @property
@@ -292,6 +306,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Share of its executions that succeeded, of those that succeeded, failed or timed out; None: none did either."""
     average_duration_ms: int | None = None
     """Mean duration of its executions that ended with a result; None: there is none."""
+    heartbeat: TaskHeartbeat | None = None
     lateness_slo_broken_since: str | None = None
     """Since when slots start later than `lateness_slo_seconds` allows; None: they do not."""
     created_at: str

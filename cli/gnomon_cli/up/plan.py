@@ -134,8 +134,7 @@ class Plan:
     def executors(self, nats_url: str) -> list[ServiceChild]:
         """As many executors as were asked for, with the user's task modules."""
         env = self._common(nats_url)
-        allowed = [part for part in (self._environ.get("GNOMON_HTTP_ALLOW", ""), _LOOPBACK_NETWORKS) if part]
-        env["GNOMON_HTTP_ALLOW"] = ",".join(allowed)
+        env["GNOMON_HTTP_ALLOW"] = self._http_allow()
         if self._options.tasks:
             env["GNOMON_EXECUTOR_TASKS"] = ",".join(self._options.tasks)
         return self._several("executor", self._options.executors, env)
@@ -143,10 +142,16 @@ class Plan:
     def api(self, nats_url: str, database_url: str, http: HttpAddress) -> ServiceChild:
         """The api."""
         env = self._common(nats_url)
+        env["GNOMON_HTTP_ALLOW"] = self._http_allow()
         env["GNOMON_DATABASE_URL"] = database_url
         env["GNOMON_HTTP_HOST"] = http.host
         env["GNOMON_HTTP_PORT"] = str(http.port)
         return self._child("api", "api", env, (http.reachable_host, http.port))
+
+    def _http_allow(self) -> str:
+        """What tasks may have asked: on a machine of one's own, also what listens there."""
+        allowed = [part for part in (self._environ.get("GNOMON_HTTP_ALLOW", ""), _LOOPBACK_NETWORKS) if part]
+        return ",".join(allowed)
 
     def _several(self, kind: str, count: int, env: Mapping[str, str]) -> list[ServiceChild]:
         children = []

@@ -33,10 +33,11 @@ from gnomon_schemas.limits import (
     SPAN_MAX_SECONDS,
     TAG_MAX_CHARS,
     TAGS_MAX,
+    URL_MAX_CHARS,
     is_id,
 )
 from gnomon_schemas.problems import Code, FieldError
-from gnomon_schemas.tasks import CatchUp, RateLimit, RetryPolicy
+from gnomon_schemas.tasks import CatchUp, RateLimit, RetryPolicy, TaskHeartbeat
 
 __all__ = [
     "CHECKS",
@@ -48,6 +49,11 @@ __all__ = [
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """All but tab and line feed."""
+
+_URL: Final = re.compile(
+    r"https?://(?:[^\s/?#@]+@)?(?:\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?(?:[/?#]\S*)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 Check: TypeAlias = Callable[[Any, str], list[FieldError]]
 """(value, pointer) -> everything wrong with it."""
@@ -184,6 +190,25 @@ def _rate(rate: RateLimit | None, at: str) -> list[FieldError]:
     ]
 
 
+def _heartbeat(heartbeat: TaskHeartbeat | None, at: str) -> list[FieldError]:
+    if heartbeat is None:
+        return []
+    return [
+        *_url(heartbeat.url, f"{at}/url"),
+        *_number(heartbeat.every_seconds, f"{at}/every_seconds", least=10, most=86_400),
+        *_number(heartbeat.within_seconds, f"{at}/within_seconds", least=0, most=SPAN_MAX_SECONDS),
+    ]
+
+
+def _url(url: str | None, at: str) -> list[FieldError]:
+    if url is None:
+        return []
+    if len(url) <= URL_MAX_CHARS and _URL.fullmatch(url) is not None:
+        return []
+    allowed = f"http://… or https://… of up to {URL_MAX_CHARS} characters"
+    return wrong(at, f"is {url[:80]!r}; allowed: {allowed}")
+
+
 def _catch_up(catch_up: CatchUp, at: str) -> list[FieldError]:
     return [
         *_number(catch_up.after_seconds, f"{at}/after_seconds", least=0, most=SPAN_MAX_SECONDS),
@@ -229,6 +254,7 @@ CHECKS: Final[dict[str, Check]] = {
     "rate_limit": _rate,
     "unique_for_seconds": _expires,
     "lateness_slo_seconds": _expires,
+    "heartbeat": _heartbeat,
     **{name: _only(default) for name, default in NOT_YET.items()},
 }
 """Field of a TaskSpec to its check. A field without one is right as soon as its type is."""

@@ -244,6 +244,13 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "send",
     ),
     Channel(
+        "heartbeat",
+        subjects.heartbeat("{task_id}"),
+        "heartbeat",
+        "Sign of life of a task with a `heartbeat`, while its ledger is in order and its slots succeed; not stored.",
+        "send",
+    ),
+    Channel(
         "stored_run_log",
         subjects.run_log(0, "{task_id}", "{run}").replace("0", "{partition}"),
         "run_log_lines",

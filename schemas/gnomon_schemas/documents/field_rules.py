@@ -65,7 +65,7 @@ from gnomon_schemas.schedule_kinds import (
 )
 from gnomon_schemas.signals import Progress
 from gnomon_schemas.subjects import PRIORITIES
-from gnomon_schemas.tasks import Backfill, CatchUp, RateLimit, RetryPolicy, Task, TaskSpec
+from gnomon_schemas.tasks import Backfill, CatchUp, RateLimit, RetryPolicy, Task, TaskHeartbeat, TaskSpec
 from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["EXECUTION_ID_PATTERN", "INSTANT", "RUN_PATTERN", "rule_of", "set_by_system"]
@@ -207,6 +207,11 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "after_seconds": _between(0, limits.SPAN_MAX_SECONDS),
         "grace_seconds": _between(0, limits.SPAN_MAX_SECONDS),
         "limit": _between(1, limits.CATCH_UP_LIMIT_MAX),
+    },
+    TaskHeartbeat: {
+        "url": {"format": "uri", "maxLength": limits.URL_MAX_CHARS},
+        "every_seconds": _between(10, 86_400),
+        "within_seconds": _between(0, limits.SPAN_MAX_SECONDS),
     },
     RateLimit: {
         "count": _between(1, limits.RATE_COUNT_MAX),

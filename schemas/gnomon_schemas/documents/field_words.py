@@ -66,6 +66,7 @@ FIELD_WORDS: Final = {
     "unique_for_seconds": "For so long after a run on demand an equal one is `skipped(unique)`.",
     "max_consecutive_failures": "After how many failures in a row it is paused.",
     "lateness_slo_seconds": "How late a slot may start; told by `lateness_slo_broken` where one does.",
+    "heartbeat": "A sign of life while its slots succeed.",
     "paused": "Whether its slots are skipped until it is resumed.",
     "runs_left": "How many of its schedule's `max_runs` are left; null: it has none.",
     "paused_until": "When it resumes by itself.",

@@ -79,6 +79,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     ),
     Message("task.due", dues.Due, "work"),
     Message("progress", signals.Progress, "signal"),
+    Message("heartbeat", signals.SignOfLife, "signal"),
     Message("run_log_lines", RunLogLines, "signal"),
     Message("cancel_signal", signals.CancelSignal, "signal"),
     Message("due_fence", dues.DueFence, "internal"),

@@ -22,6 +22,7 @@ from typing_extensions import override
 from gnomon_api.auditing import Auditing, AuditReport
 from gnomon_api.database import DatabaseAway
 from gnomon_api.repairing import AUDITOR, Repairing
+from gnomon_api.task_heartbeats import TaskHeartbeats
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.clock import Clock
@@ -73,11 +74,14 @@ class Auditor(Service):
         every_seconds: float,
         window_seconds: float,
         repairing: Repairing | None = None,
+        of_tasks: TaskHeartbeats | None = None,
     ) -> None:
-        """`repairing`: what is missing is repaired by it; None: it is only told."""
+        """`repairing`: what is missing is repaired by it; None: it is only told. `of_tasks`: the signs of life of
+        single tasks."""
         super().__init__("auditor")
         self._auditing, self._heartbeat = auditing, heartbeat
         self._clock, self._meter, self._repairing = clock, meter, repairing
+        self._of_tasks = of_tasks
         self._every, self._window = every_seconds, timedelta(seconds=window_seconds)
 
     @override
@@ -122,6 +126,8 @@ class Auditor(Service):
             report = await self._auditing.audit(until - self._window, until)
             if report.sound:
                 await self._heartbeat.send(report)
+            if self._of_tasks is not None:
+                await self._of_tasks.send(report)
         except (Refused, DatabaseAway, BusError) as error:
             # The read models are behind, Postgres or NATS is away: the next round sees more.
             _log.info(LogEvent.AUDITOR_WAITS, error=f"{type(error).__name__}: {error}")

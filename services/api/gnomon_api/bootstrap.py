@@ -32,6 +32,7 @@ from gnomon_api.services import ApiServices
 from gnomon_api.settings import ApiSettings
 from gnomon_api.starting_set import StartingSet
 from gnomon_api.starting_templates import STARTING_TEMPLATES
+from gnomon_api.task_heartbeats import TaskHeartbeats
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
 from gnomon_core.rules.account_rules import account_rules
@@ -39,6 +40,7 @@ from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.discovery import Discovery
 from gnomon_core.runtime.durability import state_durability
+from gnomon_core.runtime.guarded_http import AddressGuard, parse_networks
 from gnomon_core.runtime.lease import SingletonLease
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, MemberWatch, this_process
@@ -119,6 +121,7 @@ async def build(
         observing.meter,
         every_seconds=settings.audit_every,
         window_seconds=settings.audit_window,
+        of_tasks=TaskHeartbeats(database, bus, clock, AddressGuard(parse_networks(settings.http_allow))),
         repairing=Repairing(commander, within=settings.write_timeout) if settings.audit_repair else None,
     )
     audit_lease = _duty(bus, member_id, "auditor", settings.lease_ttl, auditor)

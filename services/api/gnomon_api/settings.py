@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar
 
+from gnomon_core.runtime.guarded_http import parse_networks
 from gnomon_core.runtime.settings import CommonSettings, Seconds, Setting
 
 __all__ = ["ApiSettings"]
@@ -16,6 +17,14 @@ def _postgres_url(text: str) -> bool:
 
 def _http_url(text: str) -> bool:
     return not text or text.startswith(("http://", "https://"))
+
+
+def _networks(text: str) -> bool:
+    try:
+        parse_networks(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain_subject(text: str) -> bool:
@@ -75,5 +84,9 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
         str, Setting(check=_plain_subject, allowed="a NATS subject without wildcards, or nothing")
     ] = ""
     """The same on NATS; the message is the audit's report. The api must be permitted to publish there."""
+    http_allow: Annotated[
+        str, Setting(check=_networks, allowed="networks with commas, such as 10.0.0.0/8,::1/128")
+    ] = ""
+    """Networks that `http_request` and the heartbeats of tasks may reach besides public addresses."""
     database_pool: Annotated[int, Setting(least=1, most=200)] = 10
     """Most connections to Postgres for reads; the projector has one more of its own."""

@@ -13,6 +13,7 @@ from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
 from gnomon_core.runtime.discovery import Discovery
 from gnomon_core.runtime.durability import state_durability
+from gnomon_core.runtime.guarded_http import parse_networks
 from gnomon_core.runtime.health import Check, HealthServer
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_core.runtime.membership import Membership, this_process
@@ -21,7 +22,6 @@ from gnomon_core.runtime.otel_settings import OtelSettings
 from gnomon_core.runtime.supervisor import BusService, Supervisor
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from gnomon_executor.announcer import Announcer
-from gnomon_executor.builtin.guarded_http import parse_networks
 from gnomon_executor.builtin.http_request import allow_networks
 from gnomon_executor.load import Load
 from gnomon_executor.measures import ExecutorMeasures

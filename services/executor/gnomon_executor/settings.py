@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from gnomon_core.runtime.guarded_http import parse_networks
 from gnomon_core.runtime.settings import CommonSettings, Seconds, Setting
-from gnomon_executor.builtin.guarded_http import parse_networks
 from gnomon_schemas.limits import is_id
 
 __all__ = ["ExecutorSettings"]
@@ -51,4 +51,4 @@ class ExecutorSettings(CommonSettings, frozen=True, kw_only=True):
     http_allow: Annotated[
         str, Setting(check=_networks, allowed="networks with commas, such as 10.0.0.0/8,::1/128")
     ] = ""
-    """Networks that `http_request` may reach besides public addresses."""
+    """Networks that `http_request` and the heartbeats of tasks may reach besides public addresses."""

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from gnomon import DoNotRetry, Retry
 from gnomon.testing import run_handler
-from gnomon_executor.builtin.guarded_http import parse_networks
+from gnomon_core.runtime.guarded_http import parse_networks
 from gnomon_executor.builtin.http_request import BODY_MAX, UnexpectedStatus, allow_networks, http_request
 
 Answer = tuple[int, dict[str, str], bytes]

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from gnomon_executor.builtin.guarded_http import AddressGuard, ForbiddenAddress, parse_networks
+from gnomon_core.runtime.guarded_http import AddressGuard, ForbiddenAddress, parse_networks
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from gnomon import Context, DoNotRetry, Retry, task_type
-from gnomon_executor.builtin.guarded_http import AddressGuard, ForbiddenAddress, GuardedTransport, Network
+from gnomon_core.runtime.guarded_http import AddressGuard, ForbiddenAddress, GuardedTransport, Network
 from gnomon_schemas.limits import DURATION_MAX_SECONDS
 
 __all__ = [

@@ -93,6 +93,7 @@ def view(
         unique_for_seconds=spec.unique_for_seconds,
         max_consecutive_failures=spec.max_consecutive_failures,
         lateness_slo_seconds=spec.lateness_slo_seconds,
+        heartbeat=spec.heartbeat,
         paused=spec.paused,
         notify=spec.notify,
         status=status_of(

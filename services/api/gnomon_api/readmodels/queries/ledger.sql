@@ -45,3 +45,25 @@ from tasks
 where base_status = 'scheduled' and deleted_at is null and schedule is not null
   and ($1::text is null or user_id = $1)
 group by 1, 2;
+
+-- name: tasks_with_heartbeat
+-- Tasks that have a sign of life, and whether they make slots now.
+select task_id, (task->'heartbeat')::text as heartbeat, schedule::text as schedule,
+    (task->>'revision_from')::timestamptz as revision_from, base_status = 'scheduled' as active
+from tasks
+where deleted_at is null and (task->>'heartbeat') is not null and task_id > $1
+order by task_id
+limit $2;
+
+-- name: last_slots
+-- The newest slot of each of some tasks that has ended, and until when slots were passed over in bulk.
+select asked.task_id, last.execution_id, last.scheduled_for, last.status,
+    (select max(to_at) from slot_spans where slot_spans.task_id = asked.task_id) as passed_over_until
+from unnest($1::text[]) as asked (task_id)
+left join lateral (
+    select execution_id, scheduled_for, status from executions
+    where executions.task_id = asked.task_id and trigger = 'schedule'
+      and status not in ('queued', 'running', 'retrying')
+    order by scheduled_for desc
+    limit 1
+) as last on true;

@@ -1,8 +1,8 @@
-"""HTTP to addresses that an executor may reach.
+"""HTTP to addresses that users may have asked.
 
-Whoever may create a task chooses a URL, and the executor sits inside the network: without a check,
-`http_request` would read cloud metadata, databases and admin pages for anybody. So a host is resolved here,
-each of its addresses is checked, and the connection goes to an address that passed, not to the name: a name
+Whoever may create a task chooses a URL, for its work or for its sign of life, and executors and the api sit inside the
+network: without a check they would read cloud metadata, databases and admin pages for anybody. So a host is resolved
+here, each of its addresses is checked, and the connection goes to an address that passed, not to the name: a name
 that answers something else the second time (DNS rebinding) gains nothing. Redirects connect through the same
 door. Public addresses are allowed, and whatever `GNOMON_HTTP_ALLOW` names besides.
 """
@@ -31,13 +31,13 @@ _LOW_32: Final = (1 << 32) - 1
 
 
 class ForbiddenAddress(Exception):
-    """The host has no address that this executor may reach; the message says which setting would allow it."""
+    """The host has no address that may be reached from here; the message says which setting would allow it."""
 
     def __init__(self, host: str, address: Address) -> None:
         kind = _kind(address)
         super().__init__(
-            f"http_request may not reach {host} ({address} is a {kind} address). To allow it, name its network in "
-            f"GNOMON_HTTP_ALLOW of the executors, such as GNOMON_HTTP_ALLOW={address}/{address.max_prefixlen}"
+            f"{host} may not be reached from here ({address} is a {kind} address). To allow it, name its network in "
+            f"GNOMON_HTTP_ALLOW of this process, such as GNOMON_HTTP_ALLOW={address}/{address.max_prefixlen}"
         )
 
 
