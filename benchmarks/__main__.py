@@ -14,6 +14,7 @@ from benchmarks import (
     fires,
     http_requests,
     intervals,
+    lists,
     one_instant,
     projector,
     run_latency,
@@ -32,6 +33,7 @@ QUESTIONS = [
     schedules.QUESTION,
     projector.QUESTION,
     analytics.QUESTION,
+    lists.QUESTION,
     startup.QUESTION,
     arithmetic.QUESTION,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,6 +28,17 @@ from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
 
 __all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "Lateness", "shown_row"]
 
+
+def _implied(_order: str, values: Mapping[str, Any]) -> Sequence[str]:
+    # What is in flight is in a part of the table by itself, and what has ended is not in it.
+    statuses = values.get("status")
+    if statuses is None:
+        return ()
+    if ACTIVE.issuperset(statuses):
+        return ("executions_in_flight",)
+    return ("executions_ended",) if ACTIVE.isdisjoint(statuses) else ()
+
+
 EXECUTION_LISTS: Final = Lists(
     columns="execution_columns",
     key="execution_id",
@@ -51,6 +63,7 @@ EXECUTION_LISTS: Final = Lists(
         "completed_at": instant_sort("completed_at"),
     },
     default_sort="-recorded_at",
+    implied=_implied,
 )
 """What lists of executions take."""
 

@@ -79,6 +79,10 @@ class Sort(NamedTuple):
     value: Callable[[Row], str]
 
 
+def _nothing(_order: str, _values: Mapping[str, Any]) -> Sequence[str]:
+    return ()
+
+
 class Lists(NamedTuple):
     """What can be asked of one kind of list."""
 
@@ -91,6 +95,9 @@ class Lists(NamedTuple):
     default_sort: str
     always: tuple[str, ...] = ()
     """Names of conditions that always hold."""
+    implied: Callable[[str, Mapping[str, Any]], Sequence[str]] = _nothing
+    """(column of the order, values by filter) -> names of conditions that follow from the others. They change no
+    result, and tell the planner what it cannot know."""
 
 
 class ListQuery(NamedTuple):
@@ -135,16 +142,19 @@ def parse_list(
         sort = lists.default_sort
     cursor = _cursor(params.pop("cursor", None), sort, lists, errors)
     conditions: list[tuple[str, Any]] = [(name, None) for name in lists.always]
+    values: dict[str, Any] = {}
     for name, value in (fixed or {}).items():
         conditions.append((lists.filters[name].condition, value))
     for name, text in params.items():
         one = lists.filters["metadata" if name.startswith("metadata.") else name]
         try:
-            conditions.append((one.condition, one.read(name, text)))
+            values[name] = one.read(name, text)
+            conditions.append((one.condition, values[name]))
         except Refused as refused:
             errors += refused.problem.errors
     if errors:
         raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
+    conditions += [(name, None) for name in lists.implied(sort.removeprefix("-"), values)]
     return _build(lists, conditions, sort, cursor, limit)
 
 

@@ -33,6 +33,16 @@ from gnomon_schemas.tasks import Backfill, LastExecution, Priority, Task, TaskSt
 
 __all__ = ["TASK_LISTS", "ItemList", "TaskViews", "next_slot"]
 
+_WITH_SLOTS: Final = frozenset({TaskStatus.SCHEDULED, TaskStatus.RUNNING})
+
+
+def _implied(order: str, values: Mapping[str, Any]) -> Sequence[str]:
+    # Without this Postgres goes through all that have a slot before it comes to those that have none.
+    statuses = values.get("status")
+    no_slots = order == "next_run_time" and statuses is not None and _WITH_SLOTS.isdisjoint(statuses)
+    return ("tasks_without_slots",) if no_slots else ()
+
+
 TASK_LISTS: Final = Lists(
     columns="task_columns",
     key="task_id",
@@ -63,6 +73,7 @@ TASK_LISTS: Final = Lists(
     },
     default_sort="-created_at",
     always=("tasks_present",),
+    implied=_implied,
 )
 """What lists of tasks take."""
 

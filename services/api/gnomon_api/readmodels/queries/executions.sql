@@ -42,6 +42,14 @@ scheduled_for > $1::timestamptz and coalesce(scheduled_for, 'infinity') > $1::ti
 -- Nominal time before an instant.
 scheduled_for < $1::timestamptz and coalesce(scheduled_for, 'infinity') < $1::timestamptz;
 
+-- name: executions_in_flight
+-- Not ended.
+completed_at is null;
+
+-- name: executions_ended
+-- Ended.
+completed_at is not null;
+
 -- name: backfill_progress
 -- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin
 -- with. A slot follows, nothing else: the id of another backfill may begin as this one's does.

@@ -69,6 +69,10 @@ due_date < now() and coalesce(due_date, 'infinity') < now() and base_status not 
 -- Next slot before an instant.
 next_run_time < $1::timestamptz and coalesce(next_run_time, 'infinity') < $1::timestamptz;
 
+-- name: tasks_without_slots
+-- Nothing is planned.
+coalesce(next_run_time, 'infinity') = 'infinity';
+
 -- name: task_counts
 -- How many tasks there are by status, for the dashboard.
 select status, count(*) as tasks from tasks where deleted_at is null group by status order by status;
