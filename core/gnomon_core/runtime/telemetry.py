@@ -141,6 +141,8 @@ class LogEvent(StrEnum):
     """The projector goes on from here. sequence."""
     PROJECTOR_WAITS = "projector.waits"
     """The projector cannot go on just now, and tries again. why."""
+    OLD_REMOVED = "projector.old_removed"
+    """What has been over for longer than it is kept was removed from the read models. what, before, rows."""
     HTTP_LISTENING = "http.listening"
     """The api answers HTTP. url."""
     HTTP_FAILED = "http.failed"

@@ -416,7 +416,10 @@ def _recorded(facts: _Facts) -> defaultdict[str, dict[int, Recorded]]:
     for row in facts.executions:
         task_id, nominal_s, status = row["task_id"], _seconds(row["scheduled_for"]), row["status"]
         outcome = None if status in ACTIVE else _OUTCOME_OF.get(status, "executed")
-        endings = 1 + more[task_id].get(nominal_s, 0)
+        endings = 1 + more[task_id].pop(nominal_s, 0)
+        if (other := recorded[task_id].get(nominal_s)) is not None:
+            # Its execution was removed for its age, and its chain has got another row since.
+            endings += other.endings
         recorded[task_id][nominal_s] = Recorded(outcome, row["revision"], endings)
     return recorded
 

@@ -25,6 +25,7 @@ from gnomon_api.misfits import Misfits, MisfitWatch
 from gnomon_api.planning import Planner
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.projector import Projector
+from gnomon_api.readmodels.retention import Retention
 from gnomon_api.repairing import Repairing
 from gnomon_api.run_log_keeper import RunLogKeeper
 from gnomon_api.run_log_views import RunLogViews
@@ -110,7 +111,13 @@ async def build(
     projection = Projection(bus, created)
     hub = EventHub(bus, reader_limit=settings.sse_buffer, on_readers=measures.readers)
     projector = Projector(
-        bus, settings.database_url, created, on_position=projection.advance, measures=measures
+        bus,
+        settings.database_url,
+        created,
+        on_position=projection.advance,
+        measures=measures,
+        retention=_retention(settings),
+        clock=clock,
     )
     lease = _duty(bus, member_id, "projector", settings.lease_ttl, projector)
     commander = Commander(bus)
@@ -192,6 +199,12 @@ async def build(
         ]
     )
     return Api(supervisor, http, services, projector)
+
+
+def _retention(settings: ApiSettings) -> Retention:
+    """A task that the scheduler still has in memory must not go: what it tells next would find no row."""
+    tasks = settings.task_retention and max(settings.task_retention, settings.finished_ttl)
+    return Retention(executions=settings.execution_retention, tasks=tasks)
 
 
 def _duty(bus: NatsBus, member_id: str, key: str, ttl: float, service: Service) -> SingletonLease:

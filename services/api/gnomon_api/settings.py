@@ -88,5 +88,11 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
         str, Setting(check=_networks, allowed="networks with commas, such as 10.0.0.0/8,::1/128")
     ] = ""
     """Networks that `http_request` and the heartbeats of tasks may reach besides public addresses."""
+    execution_retention: Annotated[Seconds, Setting(least=0, most=3_155_760_000)] = 0.0
+    """How long executions that have ended stay in Postgres: they go by whole months (UTC), once the whole month is
+    older. What the ledger needs of them stays; 0 keeps them for ever."""
+    task_retention: Annotated[Seconds, Setting(least=0, most=3_155_760_000)] = 0.0
+    """How long tasks that are deleted, completed, cancelled or failed stay in Postgres, and at least for
+    GNOMON_FINISHED_TTL; they go when nothing that they ran is left. 0 keeps them for ever."""
     database_pool: Annotated[int, Setting(least=1, most=200)] = 10
     """Most connections to Postgres for reads; the projector has one more of its own."""

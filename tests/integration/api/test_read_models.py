@@ -15,6 +15,7 @@ import pytest_asyncio
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.checksum import checksums
 from gnomon_api.readmodels.migrate import migrate
+from gnomon_api.readmodels.retention import KEPT
 from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import (
@@ -344,7 +345,7 @@ async def test_rows_do_not_depend_on_where_batches_end_and_a_rebuild_gives_the_s
         await project(connection, a_long_story(), batch=batch)
         assert (await rebuilding.verify(postgres_url)).differing == []
         seen.append(await checksums(connection, "public"))
-    assert all(one.rows > 0 for one in seen[0].values())
+    assert all(one.rows > 0 for name, one in seen[0].items() if name not in KEPT)
     assert all(one == seen[0] for one in seen)
 
 

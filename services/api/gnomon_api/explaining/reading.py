@@ -103,6 +103,10 @@ class ExplanationFacts:
             row = await self._database.fetchrow(statement("execution_of_run"), f"{task_id}.{run}")
             if row is not None:
                 return await self._with_chain(task, run, row)
+            at = EPOCH + timedelta(milliseconds=at_ms)
+            if await self._database.fetchrow(statement("kept_slot"), task_id, at) is not None:
+                # Its row was removed for its age; the archive has its events.
+                return await self._with_chain(task, run, {"seq": 0, "recorded_at": at})
         facts = await self._facts(task, at_ms)
         span = await self._database.fetchrow(
             statement("span_over"), task_id, EPOCH + timedelta(milliseconds=at_ms)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from gnomon_api.readmodels.retention import Removal
 from gnomon_api.readmodels.writer import Prepared, ReadModelWriter, Unreadable
 from gnomon_core.runtime.messages import Stored
 
@@ -36,6 +37,7 @@ class WritePipeline:
         self._on_written = on_written
         self._on_failed = on_failed
         self._committing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     async def put(self, batch: Sequence[Stored]) -> None:
         """Fold a batch, wait for the commit of the one before, and begin to commit this one.
@@ -43,12 +45,22 @@ class WritePipeline:
         Raises, as `flush`, what the commit before raised; this batch is then not written. Raises also what
         `ReadModelWriter.prepare` raises.
         """
-        begun = time.monotonic()
-        prepared = await self._writer.prepare(batch)
-        spent = time.monotonic() - begun
-        await self.flush()
-        self._committing = asyncio.create_task(self._commit(prepared, spent), name="read models: commit")
-        self._committing.add_done_callback(self._ended)
+        async with self._turn:
+            begun = time.monotonic()
+            prepared = await self._writer.prepare(batch)
+            spent = time.monotonic() - begun
+            await self.flush()
+            self._committing = asyncio.create_task(self._commit(prepared, spent), name="read models: commit")
+            self._committing.add_done_callback(self._ended)
+
+    async def remove(self, removal: Removal) -> int:
+        """Remove what is old, if anything is, between two batches; how many rows went.
+
+        Raises as `put`, and what `ReadModelWriter.remove` raises.
+        """
+        async with self._turn:
+            await self.flush()
+            return await self._writer.remove(removal) if await self._writer.has_old(removal) else 0
 
     async def flush(self) -> None:
         """Wait until all that was put is committed. Raises what `ReadModelWriter.commit` raises."""

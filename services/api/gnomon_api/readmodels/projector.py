@@ -16,6 +16,8 @@ taken meanwhile, and commands flow on without it.
 
 It looks again every few seconds, so that mending the cause is enough.
 
+Every hour it removes what has been over for longer than it is to be kept (see `retention`), between two batches.
+
 After each commit the position is told: in this process, and to all others under `PROJECTOR_KEY`. The janitor
 purges nothing beyond it.
 """
@@ -26,6 +28,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 
 import asyncpg
@@ -36,6 +39,7 @@ from gnomon_api.database import AWAY
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.readmodels.migrate import MigrationError, migrate
 from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.retention import Retention, due_removals
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import (
     WRITER_SETTINGS,
@@ -48,6 +52,7 @@ from gnomon_api.readmodels.writer import (
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusError
+from gnomon_core.runtime.clock import Clock, SystemClock
 from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.kv import kv_get, kv_put
 from gnomon_core.runtime.messages import Stored
@@ -70,6 +75,7 @@ _LOOK_AGAIN_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 60.0
 _LAST_BATCH_SECONDS = 5.0
+_LOOK_FOR_OLD_SECONDS = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -91,6 +97,8 @@ class Projector(Service):
         *,
         on_position: Callable[[ProjectorPosition], None],
         measures: ApiMeasures,
+        retention: Retention | None = None,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__("projector")
         self._bus = bus
@@ -98,6 +106,7 @@ class Projector(Service):
         self._created = stream_created
         self._on_position = on_position
         self._measures = measures
+        self._retention, self._clock = retention or Retention(), clock or SystemClock()
         self._told: ProjectorPosition | None = None
         self._tell = asyncio.Event()
         self._stop = asyncio.Event()
@@ -196,6 +205,7 @@ class Projector(Service):
 
     async def _watch(self, follower: Follower, connection: Connection) -> None:
         """Wait until the duty ends, a batch fails (raises why), or the connection to Postgres breaks."""
+        look_for_old = time.monotonic()
         failing = asyncio.create_task(follower.failed(), name="projector:follower-failed")
         ending = asyncio.create_task(self._end.wait(), name="projector:end")
         try:
@@ -209,9 +219,22 @@ class Projector(Service):
                     return
                 if connection.is_closed():
                     raise ConnectionError("the connection to Postgres was closed")
+                if time.monotonic() >= look_for_old:
+                    await self._remove_old()
+                    look_for_old = time.monotonic() + _LOOK_FOR_OLD_SECONDS
         finally:
             failing.cancel()
             ending.cancel()
+
+    async def _remove_old(self) -> None:
+        """Remove what has been over for longer than it is kept."""
+        assert self._pipeline is not None, "there is one while it follows"
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        for removal in due_removals(self._retention, now):
+            if gone := await self._pipeline.remove(removal):
+                _log.info(
+                    LogEvent.OLD_REMOVED, what=removal.what, before=removal.before.isoformat(), rows=gone
+                )
 
     async def _begin(self, connection: Connection) -> Position:
         """The position to go on from. Raises ProjectorRefused."""

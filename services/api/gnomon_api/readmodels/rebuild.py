@@ -8,6 +8,8 @@ position whether the tables were replaced or not.
 `verify` compares the copy with the live tables while those are served: it holds the projector's position for as long
 as it folds what was archived meanwhile and adds up the checksums; readers notice nothing.
 
+What was removed since (see `retention`) is removed again, at the positions where it was.
+
 `replace` takes the place of the live tables: it locks the position, so that no projector writes meanwhile,
 folds what was archived since, and swaps the tables in one transaction. A crash before its commit leaves
 everything as it was.
@@ -21,13 +23,14 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 import msgspec
 
 from gnomon_api.readmodels.checksum import Checksum, sums
 from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.retention import Removal, removals_after
 from gnomon_api.readmodels.sections import READ_MODELS
 from gnomon_api.readmodels.statements import schema_sql, statement
 from gnomon_api.readmodels.writer import (
@@ -116,7 +119,13 @@ async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
         unreadable: list[Unreadable] = []
         pipeline = WritePipeline(writer, lambda _batch, unfit, _seconds: unreadable.extend(unfit))
         ending.push_async_callback(pipeline.close)
-        events = await _read_archive(live, begun.sequence, row["sequence"], pipeline.put)
+
+        async def again(removal: Removal) -> None:
+            await pipeline.flush()
+            await writer.remove(removal)
+
+        past = _Past(live, home, begun.sequence, row["sequence"])
+        events = await past.fold(0, pipeline.put, again)
         await pipeline.flush()
         await define(live, schema, "index")
         return Rebuilt(events, writer.position.sequence, tuple(unreadable))
@@ -190,7 +199,11 @@ async def _catch_up(
     async def put(batch: Sequence[Stored]) -> None:
         unreadable.extend(await writer.write(batch))
 
-    events = await _read_archive(connection, begun.sequence, until, put)
+    async def remove_again(removal: Removal) -> None:
+        await writer.remove(removal)
+
+    done = await connection.fetchval(statement("last_retirement"))
+    events = await _Past(connection, home, begun.sequence, until).fold(done, put, remove_again)
     return Rebuilt(events, writer.position.sequence, tuple(unreadable))
 
 
@@ -228,19 +241,41 @@ async def _begin(connection: Connection, created: str) -> Position:
     return Position(*row.values())
 
 
-async def _read_archive(
-    connection: Connection, after: int, until: int, put: Callable[[Sequence[Stored]], Awaitable[None]]
-) -> int:
-    """Put what is archived in (after, until], batch by batch; how many events. Raises RebuildError."""
-    events = 0
-    while after < until:
-        rows = await connection.fetch(statement("read_archive"), after, until, _BATCH)
-        if not rows:
-            raise RebuildError(f"the archive ends at {after} and the read models stand at {until}")
-        batch = [_stored(row) for row in rows]
-        await put(batch)
-        after, events = batch[-1].seq, events + len(batch)
-    return events
+class _Past(NamedTuple):
+    """What the archive holds of (after, until], and what was removed then."""
+
+    connection: Connection
+    home: str
+    after: int
+    until: int
+
+    async def fold(
+        self,
+        removals_done: int,
+        put: Callable[[Sequence[Stored]], Awaitable[None]],
+        remove: Callable[[Removal], Awaitable[None]],
+    ) -> int:
+        """Hand over every event, batch by batch, and every removal where it was made; how many events.
+
+        Raises RebuildError where the archive ends before.
+        """
+        events, after = 0, self.after
+        for one in await removals_after(self.connection, self.home, removals_done, self.until):
+            events += await self._read(after, one.sequence, put)
+            after = one.sequence
+            await remove(one.removal)
+        return events + await self._read(after, self.until, put)
+
+    async def _read(self, after: int, until: int, put: Callable[[Sequence[Stored]], Awaitable[None]]) -> int:
+        events = 0
+        while after < until:
+            rows = await self.connection.fetch(statement("read_archive"), after, until, _BATCH)
+            if not rows:
+                raise RebuildError(f"the archive ends at {after} and the read models stand at {until}")
+            batch = [_stored(row) for row in rows]
+            await put(batch)
+            after, events = batch[-1].seq, events + len(batch)
+        return events
 
 
 def _stored(row: asyncpg.Record) -> Stored:

@@ -23,6 +23,7 @@ import msgspec
 from gnomon_api.readmodels.column_values import json_text
 from gnomon_api.readmodels.fold import Fold
 from gnomon_api.readmodels.partitions import Connection, PartitionKeeper
+from gnomon_api.readmodels.retention import Removal, is_worth_it, remove
 from gnomon_api.readmodels.section import Change, Read
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.table import Mode, Records, TableWrite, batch_sql, by_columns
@@ -164,6 +165,24 @@ class ReadModelWriter:
         except BaseException:
             self._forget()
             raise
+
+    async def remove(self, removal: Removal) -> int:
+        """Remove what is old, at the position; how many rows went. Nothing may be prepared and not committed.
+
+        Raises Deposed; asyncpg's errors and OSError.
+        """
+        async with self._folding:
+            try:
+                async with self._connection.transaction():
+                    if await self._connection.fetchval(statement("hold_exactly"), *self.position[:2]) is None:
+                        raise Deposed(f"the position is not {self.position.sequence} any more")
+                    return await remove(self._connection, removal, self.position.sequence)
+            finally:
+                self._forget()
+
+    async def has_old(self, removal: Removal) -> bool:
+        """Whether there is anything to remove. Raises asyncpg's errors and OSError."""
+        return await is_worth_it(self._connection, removal)
 
     async def _commit_fit(self, prepared: Prepared) -> list[Unreadable]:
         try:

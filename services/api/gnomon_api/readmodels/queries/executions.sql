@@ -64,7 +64,12 @@ group by wanted.task_id, wanted.prefix;
 -- Slots of a span that have been done, or are being done.
 select distinct scheduled_for from executions
 where task_id = $1 and scheduled_for >= $2 and scheduled_for < $3
-  and trigger in ('schedule', 'backfill', 'retry') and status in ('completed', 'queued', 'running', 'retrying');
+  and trigger in ('schedule', 'backfill', 'retry') and status in ('completed', 'queued', 'running', 'retrying')
+union
+select slot
+from kept_slots, unnest(offsets) as at, lateral (select month + at * interval '1 second') as nominal (slot)
+where task_id = $1 and month >= date_trunc('month', $2::timestamptz, 'UTC') and month < $3
+  and slot >= $2 and slot < $3 and status = 'completed';
 
 -- name: calendar_runs
 -- The newest runs of some tasks that have started since an instant, for a calendar.

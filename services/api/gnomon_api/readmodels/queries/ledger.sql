@@ -1,6 +1,11 @@
 -- name: audited_tasks
 -- Tasks that have or had a schedule, a page of them in the order of their ids.
-select task_id, partition from tasks t
+select task_id, partition from (
+    select task_id, user_id, partition from tasks
+    union all
+    select task_id, user_id, partition from retired_tasks r
+    where not exists (select from tasks t where t.task_id = r.task_id)
+) as t
 where task_id > $1 and ($2::text is null or task_id = $2) and ($3::text is null or user_id = $3)
   and exists (select from slot_marks m where m.task_id = t.task_id)
 order by task_id limit $4;
@@ -12,17 +17,28 @@ select task_id, at, state, revision, schedule from slot_marks where task_id = an
 -- name: audited_executions
 -- What is recorded of single slots of some tasks, [from, to).
 select task_id, scheduled_for, status, revision from executions
-where task_id = any($1::text[]) and trigger = 'schedule' and scheduled_for >= $2 and scheduled_for < $3;
+where task_id = any($1::text[]) and trigger = 'schedule' and scheduled_for >= $2 and scheduled_for < $3
+union all
+select task_id, slot, status, nullif(revision, -1)
+from kept_slots, unnest(offsets) as at, lateral (select month + at * interval '1 second') as nominal (slot)
+where task_id = any($1::text[]) and trigger = 'schedule'
+  and month >= date_trunc('month', $2::timestamptz, 'UTC') and month < $3 and slot >= $2 and slot < $3;
 
 -- name: counted_runs
 -- How many slots of some revisions, [first, last], counted as runs of their schedule, and the last of which anything is
 -- recorded.
 select wanted.task_id, wanted.first,
-       count(*) filter (where not (status = 'skipped' and reason in ('overlap', 'limit'))) as counted,
-       max(scheduled_for) as last
-from unnest($1::text[], $2::integer[], $3::integer[]) as wanted (task_id, first, last)
-join executions on executions.task_id = wanted.task_id and trigger = 'schedule'
-  and revision between wanted.first and wanted.last
+       coalesce(sum(slots) filter (where not (status = 'skipped' and reason in ('overlap', 'limit'))), 0)::bigint as counted,
+       max(newest) as last
+from unnest($1::text[], $2::integer[], $3::integer[]) as wanted (task_id, first, last),
+     lateral (
+         select 1 as slots, status, reason, scheduled_for as newest from executions e
+         where e.task_id = wanted.task_id and trigger = 'schedule' and revision between wanted.first and wanted.last
+         union all
+         select k.slots, status, reason, month + (select max(at) from unnest(offsets) as at) * interval '1 second'
+         from kept_slots k
+         where k.task_id = wanted.task_id and trigger = 'schedule' and revision between wanted.first and wanted.last
+     ) as recorded
 group by 1, 2;
 
 -- name: audited_spans

@@ -20,6 +20,7 @@ Sections hear an event in the order of the list.
 
 from __future__ import annotations
 
+from gnomon_api.readmodels.retention import KEPT
 from gnomon_api.readmodels.section import Section
 from gnomon_api.readmodels.sections.accounts import AccountSection
 from gnomon_api.readmodels.sections.calendars import CalendarSection
@@ -55,5 +56,5 @@ def all_sections() -> list[Section]:
     ]
 
 
-READ_MODELS = tuple(dict.fromkeys(one.table for section in all_sections() for one in section.writes))
-"""The tables that are made from events alone."""
+READ_MODELS = (*dict.fromkeys(one.table for section in all_sections() for one in section.writes), *KEPT)
+"""The tables that are made from events, and from removals of what is old."""

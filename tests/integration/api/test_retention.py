@@ -1,0 +1,176 @@
+"""What is old goes, the ledger's side of it stays, and a rebuild comes to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gnomon_api.readmodels import rebuild as rebuilding
+from gnomon_api.readmodels.checksum import checksums
+from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.retention import Removal, Retention, due_removals
+from gnomon_api.readmodels.statements import statement
+from gnomon_api.readmodels.writer import Connection, Deposed, ReadModelWriter
+from gnomon_core.runtime.messages import Stored
+from tests.integration.api.stories import START_MS, Story, a_task
+from tests.integration.api.test_read_models import connection, position_of, project
+
+__all__ = ["connection"]
+
+DAY_MS = 86_400_000
+NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
+SPAN = (datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC))
+
+
+def a_year() -> list[Stored]:
+    """Two tasks with runs in September, October and November; the second is deleted in September."""
+    story = Story()
+    kept, deleted = a_task("K"), a_task("D")
+    for task in (kept, deleted):
+        story.created(task, command_id=f"create-{task.task_id}")
+    for month in range(3):
+        story.now_ms = START_MS + month * 30 * DAY_MS
+        first_ms = story.now_ms // 60_000 * 60_000
+        for number in range(8):
+            run = story.run_of(first_ms + number * 60_000)
+            for task in (kept, deleted) if month == 0 else (kept,):
+                if number == 3:
+                    story.skipped(task, run)
+                    continue
+                story.started(task, run)
+                story.executed(task, run, status="failed" if number == 5 else "completed")
+        story.started(kept, f"r-by-hand-{month}")
+        story.executed(kept, f"r-by-hand-{month}")
+        if month == 0:
+            story.deleted(deleted, command_id="delete-D")
+        if month == 1:
+            # In flight from October on: it stays, however old.
+            story.started(kept, story.run_of(first_ms + 20 * 60_000))
+    return story.stored
+
+
+async def ledger(connection: Connection) -> list[Sequence[Any]]:
+    """All that the audit, `max_runs` and backfills read of single slots."""
+    await connection.execute("set timezone to 'UTC'")
+    asked: list[tuple[str, tuple[Any, ...]]] = [
+        ("audited_tasks", ("", None, None, 10)),
+        ("audited_executions", (["K", "D"], *SPAN)),
+        ("counted_runs", (["K", "D"], [0, 0], [9, 9])),
+        ("slots_with_work", ("K", *SPAN)),
+    ]
+    return [
+        sorted(tuple(row) for row in await connection.fetch(statement(name), *values))
+        for name, values in asked
+    ]
+
+
+async def count(connection: Connection, table: str) -> int:
+    return int(await connection.fetchval(f"select count(*) from {table}"))  # noqa: S608 - a name of this test
+
+
+async def test_a_month_goes_and_the_ledger_reads_as_before(connection: Connection, postgres_url: str) -> None:
+    events = a_year()
+    writer = await project(connection, events, batch=7)
+    before = await ledger(connection)
+    assert [len(rows) for rows in before] == [2, 33, 2, 19]
+    assert await count(connection, "executions") == 36
+
+    october = Removal("executions", datetime(2026, 10, 1, tzinfo=UTC))
+    assert await writer.has_old(october)
+    assert await writer.remove(october) == 17
+    assert not await writer.has_old(october)
+    assert await ledger(connection) == before
+    assert await writer.remove(Removal("executions", NOVEMBER)) == 9
+    assert await ledger(connection) == before
+    (_, slot, *_), *_ = before[1]
+    for at, kept in ((slot, True), (slot + timedelta(seconds=1), False)):
+        assert (await connection.fetchrow(statement("kept_slot"), "D", at) is not None) is kept
+    assert await count(connection, "executions") == 10
+    assert await count(connection, "commands") == 0
+    assert await connection.fetchval("select status from executions where completed_at is null") == "running"
+    assert (await rebuilding.verify(postgres_url)).differing == []
+
+
+async def test_tasks_that_are_over_go_when_nothing_of_them_is_left(
+    connection: Connection, postgres_url: str
+) -> None:
+    writer = await project(connection, a_year())
+    before = await ledger(connection)
+    old = Removal("tasks", NOVEMBER)
+    assert not await writer.has_old(old)  # its executions are still there
+    await writer.remove(Removal("executions", NOVEMBER))
+    assert await writer.has_old(old)
+    assert await writer.remove(old) == 1
+    assert [row["task_id"] for row in await connection.fetch("select task_id from tasks")] == ["K"]
+    assert await count(connection, "task_history") == 1
+    assert await ledger(connection) == before
+    assert (await rebuilding.verify(postgres_url)).differing == []
+
+
+async def test_a_rebuild_removes_at_the_same_positions_and_takes_the_place(
+    connection: Connection, postgres_url: str
+) -> None:
+    """An event of October's last execution comes after October has gone, and so it does in the rebuild."""
+    events = a_year()
+    cut = len(events) - 6
+    writer = await project(connection, events[:cut], batch=5)
+    await writer.remove(Removal("executions", NOVEMBER))
+    await writer.remove(Removal("tasks", NOVEMBER))
+    story = Story(first_seq=events[-1].seq + 1, at_ms=START_MS + 80 * DAY_MS)
+    late = a_task("K")
+    story.executed(late, story.run_of((START_MS + 30 * DAY_MS) // 60_000 * 60_000 + 20 * 60_000))
+    story.executed(late, story.run_of(START_MS // 60_000 * 60_000))  # a second ending of one that has gone
+    story.created(a_task("D", at_ms=story.now_ms))  # the id is used again
+    await project(connection, [*events[cut:], *story.stored], batch=3)
+    live = await checksums(connection, "public")
+    assert live["retirements"].rows == 2
+    assert (await rebuilding.verify(postgres_url)).differing == []
+    await connection.execute("delete from kept_slots")
+    rebuilt = await rebuilding.replace(postgres_url)
+    assert rebuilt.sequence == events[-1].seq + 3
+    assert await checksums(connection, "public") == live
+
+
+async def test_a_removal_comes_between_batches(connection: Connection, postgres_url: str) -> None:
+    events = a_year()
+    reader = await asyncpg.connect(postgres_url)
+    failures: list[BaseException] = []
+    writer = ReadModelWriter(connection, await position_of(connection), reader=reader)
+    pipeline = WritePipeline(writer, lambda *_: None, failures.append)
+    for start in range(0, len(events), 9):
+        await pipeline.put(events[start : start + 9])
+        await pipeline.remove(Removal("executions", NOVEMBER))
+    await pipeline.flush()
+    await reader.close()
+    assert failures == []
+    assert await pipeline.remove(Removal("executions", NOVEMBER)) == 0
+    assert (await rebuilding.verify(postgres_url)).differing == []
+
+
+async def test_a_deposed_projector_removes_nothing(connection: Connection) -> None:
+    events = a_year()
+    old = await project(connection, events[:20])
+    await project(connection, events[20:])
+    before = await checksums(connection, "public")
+    with pytest.raises(Deposed):
+        await old.remove(Removal("executions", NOVEMBER))
+    assert await checksums(connection, "public") == before
+
+
+@pytest.mark.parametrize(
+    ("retention", "due"),
+    [
+        (Retention(), []),
+        (Retention(executions=86_400.0), [("executions", datetime(2026, 11, 1, tzinfo=UTC))]),
+        (Retention(executions=30 * 86_400.0), [("executions", datetime(2026, 10, 1, tzinfo=UTC))]),
+        (Retention(tasks=86_400.0), [("tasks", datetime(2026, 11, 21, tzinfo=UTC))]),
+    ],
+)
+def test_what_is_due(retention: Retention, due: list[tuple[str, datetime]]) -> None:
+    now = datetime(2026, 11, 22, 11, 16, tzinfo=UTC)
+    assert due_removals(retention, now) == due
+    assert due_removals(retention, now + timedelta(hours=1)) == due
