@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from gnomon_schemas import events as ev
+from gnomon_schemas.blackouts import BlackoutAction, Calendar, CalendarCreated, Selector, Span
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
-from gnomon_schemas.codec import decode_event, encode
-from gnomon_schemas.subjects import EVENTS_STREAM, chain, object_register
+from gnomon_schemas.codec import cloud_event_headers, decode_event, encode
+from gnomon_schemas.subjects import EVENTS_STREAM, chain, event
 from gnomon_schemas.tasks import Task, Trigger
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import Story
@@ -319,6 +320,36 @@ async def test_a_run_on_demand_that_was_not_repeated_says_so(running: Running) -
     assert SKIPPED["unique"] in found["reason"]
 
 
+async def a_calendar(
+    running: Running, calendar_id: str, *, tags: tuple[str, ...], spans: tuple[Span, ...]
+) -> None:
+    """A calendar that puts off what lies inside, once the read models have it."""
+    at = format_instant(1_790_000_000_000)
+    calendar = Calendar(
+        calendar_id=calendar_id,
+        name="Quiet",
+        selector=Selector(tags=tags),
+        description=None,
+        action=BlackoutAction.DEFER,
+        timezone="UTC",
+        spans=spans,
+        recurring=(),
+        enabled=True,
+        expanded_until=None,
+        version=1,
+        created_at=at,
+        updated_at=at,
+    )
+    told = CalendarCreated(
+        calendar_id=calendar_id, partition=0, occurred_at=at, changed_by="u1", version=1, calendar=calendar
+    )
+    headers = cloud_event_headers(told, ce_id=f"e-{calendar_id}", source="gnomon/test")
+    ack = await running.api.services.bus.store(
+        event("calendar", "created", 0, calendar_id), encode(told), headers
+    )
+    assert await running.api.services.projection.reached(ack.seq, within=10)
+
+
 async def test_a_coming_slot_tells_what_would_be_in_its_way_by_what_is_set_now(running: Running) -> None:
     """Executor, pool and calendar of blackouts, as the cluster has them at this moment."""
     task = await a_created_task(running, tags=["quiet"], concurrency_key="k")
@@ -332,17 +363,8 @@ async def test_a_coming_slot_tells_what_would_be_in_its_way_by_what_is_set_now(r
     story.started(task, "r-busy")
     await store(running, story)
     slot_ms = instant_ms(coming["slot"])
-    spans = ({"from": format_instant(slot_ms), "to": format_instant(slot_ms + 60_000)},)
-    calendar = {"name": "Quiet", "selector": {"tags": ["quiet"]}, "action": "defer", "spans": spans}
-    register = {
-        "type": "gnomon.state.blackout.v1",
-        "object_id": "xmas",
-        "version": 1,
-        "created_ms": 1,
-        "updated_ms": 1,
-    }
-    subject = object_register("calendar", 0, "xmas")
-    await running.api.services.bus.store(subject, encode({**register, "spec": calendar}), {})
+    spans = (Span(from_=format_instant(slot_ms), to=format_instant(slot_ms + 60_000)),)
+    await a_calendar(running, "xmas", tags=("quiet",), spans=spans)
     found = await explained(running, task, at=coming["slot"])
     whats = [step["what"] for step in found["steps"]]
     assert whats[4:] == ["blackout", "executors", "pool", "in_flight", "pool", "key"]

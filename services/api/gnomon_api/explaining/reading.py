@@ -1,10 +1,10 @@
 """Collects what is known about a slot or a run, for `explain` to judge.
 
-Tasks, history, spans and the execution's place in time come from the read models; the chain's events, each
-with its sequence, from the stream, as do the shard's leader and the calendars of blackouts. What the stream no
-longer holds comes from the archive: that read looks through all events from the execution's day on, which is slow
-on a busy archive, and is only done for executions older than `GNOMON_EVENT_TTL`, or while NATS is away. What only
-NATS knows is left out then.
+Tasks, history, spans, calendars of blackouts and the execution's place in time come from the read models; the
+chain's events, each with its sequence, from the stream, as does the shard's leader. What the stream no longer holds
+comes from the archive: that read looks through all events from the execution's day on, which is slow on a busy
+archive, and is only done for executions older than `GNOMON_EVENT_TTL`, or while NATS is away. What only NATS knows is
+left out then.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from gnomon_api.calendar_pasts import read_past
+from gnomon_api.calendar_views import CalendarViews
 from gnomon_api.cluster import Cluster
 from gnomon_api.database import Database, Row
 from gnomon_api.explaining.facts import Change, Facts, PoolNow, ReadModels, Revision, ShardNow, Span
@@ -31,9 +32,8 @@ from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_core.timing import Blackout, Blackouts, Touch, next_fire
+from gnomon_core.timing import Touch, next_fire
 from gnomon_schemas import events as ev
-from gnomon_schemas.blackouts import CalendarSpec
 from gnomon_schemas.clock_text import EPOCH, format_instant, instant_ms, parse_slot_run, slot_run
 from gnomon_schemas.codec import decode, decode_event
 from gnomon_schemas.problems import Code, Refused
@@ -42,7 +42,6 @@ from gnomon_schemas.subjects import (
     EVENTS_STREAM,
     chain,
     event,
-    object_registers,
     partition_of,
     shard_register,
 )
@@ -65,23 +64,23 @@ class _ShardRegister(msgspec.Struct, frozen=True):
     owner: str
 
 
-class _CalendarRegister(msgspec.Struct, frozen=True):
-    object_id: str
-    spec: CalendarSpec
-    deleted_ms: int | None = None
-
-
 class ExplanationFacts:
     """Reads facts. Raises DatabaseAway while Postgres is away."""
 
     def __init__(
-        self, database: Database, tasks: TaskViews, bus: NatsBus, clock: Clock, cluster: Cluster
+        self,
+        database: Database,
+        tasks: TaskViews,
+        calendars: CalendarViews,
+        bus: NatsBus,
+        clock: Clock,
+        cluster: Cluster,
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._bus = bus
         self._clock = clock
-        self._cluster = cluster
+        self._calendars, self._cluster = calendars, cluster
 
     async def of_latest(self, task_id: str, caller: Caller) -> Facts:
         """Facts of the task's latest execution; of its next slot where it has none yet. Raises Refused."""
@@ -174,28 +173,9 @@ class ExplanationFacts:
         )
         touch: Touch | None = None
         if facts.at_ms is not None:
-            try:
-                touch = (await self._blackouts()).touch(
-                    task.tags, task.task_type, task.user_id, facts.at_ms // 1000
-                )
-            except BusError:
-                _log.info(LogEvent.EXPLAINED_IN_PART, task_id=task.task_id)
+            blackouts = await self._calendars.blackouts()
+            touch = blackouts.touch(task.tags, task.task_type, task.user_id, facts.at_ms // 1000)
         return replace(facts, in_flight=tuple(one["run"] for one in runs), pool=pool, touch=touch)
-
-    async def _blackouts(self) -> Blackouts:
-        """The calendars of blackouts that are in force, by their registers. Raises BusError."""
-        found: list[Blackout] = []
-        for stored in await self._bus.multi_last(EVENTS_STREAM, [object_registers("calendar")]):
-            try:
-                register = decode(stored.data, _CalendarRegister)
-                if register.deleted_ms is None and register.spec.enabled:
-                    made = Blackout(register.object_id, register.spec)
-                    made.next_start(0)  # a zone that this release does not have is told here
-                    found.append(made)
-            except (msgspec.DecodeError, ValueError) as error:
-                # The shards go without it as well.
-                _log.error(LogEvent.CALENDAR_UNREADABLE, subject=stored.subject, error=str(error))
-        return Blackouts(found)
 
     async def _with_span(self, facts: Facts, row: Row) -> Facts:
         """The facts with a span, and its event where that is still to be had."""

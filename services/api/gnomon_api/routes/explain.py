@@ -34,7 +34,7 @@ async def explain_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResp
     at_ms, run = instant_param(request, "at"), request.query_params.get("run")
     if at_ms is not None and run is not None:
         _refuse("run", "excludes at: ask for an instant or for a run")
-    facts = ExplanationFacts(api.database, api.tasks, api.bus, api.clock, api.cluster)
+    facts = ExplanationFacts(api.database, api.tasks, api.calendars, api.bus, api.clock, api.cluster)
     if at_ms is not None:
         found = await facts.of_instant(task_id, at_ms, who)
     elif run is not None:
