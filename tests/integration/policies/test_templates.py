@@ -165,7 +165,7 @@ def _said(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_templates_from_the_terminal(running: World, http: OverHttp, tmp_path: Path) -> None:
-    """Made from a file, listed, shown, used, changed and deleted by `gnomon template`."""
+    """Made from a file, listed, used, changed and deleted by `gnomon template`; the how-to page shows the rest."""
     template, mark = fresh_id("tpl"), fresh_id("m")
     file = tmp_path / "template.json"
     file.write_bytes(msgspec.json.encode({**SPEC, "tags": [mark]}))
@@ -186,12 +186,25 @@ async def test_templates_from_the_terminal(running: World, http: OverHttp, tmp_p
     listed = await gnomon("list", "--tag", mark)
     assert template in listed
     assert "params.location" in listed
-    assert 'default_config: {"params":{"units":"metric"}}' in await gnomon("show", template)
     assert "config.params.location (--config)" in await gnomon("use", template, fails=True)
     place = '{"params": {"location": "Berlin"}}'
     made = msgspec.json.decode(await gnomon("use", template, "--config", place, "--name", "Mine", "--json"))
     assert (made["name"], made["template_id"]) == ("Mine", template)
     assert "version 2" in await gnomon("update", template, "--deactivate")
-    assert "no templates like this" in await gnomon("list", "--tag", mark)
-    assert "is_active" in await gnomon("history", template)
     assert "deleted" in await gnomon("delete", template)
+
+
+async def test_the_tier_of_an_account_opens_its_templates_at_once(running: World, http: OverHttp) -> None:
+    """Asked right after the account was changed, through whichever shard the task is in."""
+    user, mark = fresh_id("u"), fresh_id("m")
+    template = (await _made(http, tags=[mark], required_subscription_level="pro"))["template_id"]
+    acting = {"X-User-Id": user}
+    body = {**PLACE, "template_id": template}
+    for tier, status in (("basic", 403), ("enterprise", 201), ("free", 403)):
+        changed = await http.client.put(f"/accounts/{user}", json={"tier": tier})
+        assert changed.status_code in (200, 201), changed.text
+        for _ in range(3):
+            answer = await http.client.post("/tasks", json=body, headers=acting)
+            assert answer.status_code == status, answer.text
+        listed = (await http.client.get("/templates", params={"tag": mark}, headers=acting)).json()
+        assert [one["template_id"] for one in listed["items"]] == ([template] if status == 201 else [])
