@@ -192,14 +192,14 @@ class Admission:
         """Why an execution cannot go at once: `key`, `fair` or `pool`; `account`, where that is asked first; `credits`
         or `limit`, where it may not go at all. None: it can."""
         spec = task.reg.spec
-        if self._users.concerns(task.reg.user_id, spec):
-            hindrance = self._users.hindrance(task)
+        users = self._users
+        if (spec.credits_per_run or users.bounded) and users.concerns(task.reg.user_id, spec):
+            hindrance = users.hindrance(task)
             if hindrance is not None:
                 return hindrance
-        return self._further_hindrance(task, pool)
+        return self._further_hindrance(task, spec, pool)
 
-    def _further_hindrance(self, task: TaskState, pool: str) -> str | None:
-        spec = task.reg.spec
+    def _further_hindrance(self, task: TaskState, spec: TaskSpec, pool: str) -> str | None:
         if spec.concurrency_key is not None or spec.rate_limit is not None:
             return "key"
         if self._types.alone and spec.task_type in self._types.alone:
@@ -222,9 +222,14 @@ class Admission:
     def take(self, task: TaskState, flight: Flight, pool: str) -> None:
         """An attempt is handed out."""
         flight.pool = pool
-        user = task.reg.user_id
-        if flight.price == NOT_HELD and self._users.concerns(user, task.reg.spec):
-            self._users.take(task, flight)
+        reg, users = task.reg, self._users
+        user = reg.user_id
+        if (
+            flight.price == NOT_HELD
+            and (reg.spec.credits_per_run or users.bounded)
+            and users.concerns(user, reg.spec)
+        ):
+            users.take(task, flight)
         door = self._pools.get(pool)
         if user is not None or door is not None:
             self._count_out(pool, user)
@@ -255,7 +260,7 @@ class Admission:
 
     def _admit_further(self, task: TaskState, flight: Flight, pool: str) -> bool:
         """The same for one that has its user's leave, or needs none."""
-        if self._further_hindrance(task, pool) is None:
+        if self._further_hindrance(task, task.reg.spec, pool) is None:
             self.take(task, flight, pool)
             return True
         key = key_of(task.task_id, task.reg.spec, self._types.alone)
@@ -370,8 +375,9 @@ class Admission:
 
         `over`: and so has its execution, or it begins anew: its price is free too.
         """
-        self._users.stop_waiting(task, flight)
-        if over:
+        if self._users.waiting:
+            self._users.stop_waiting(task, flight)
+        if over and flight.price != NOT_HELD:
             self._users.release(task, flight)
         pool = flight.pool
         if pool is not None:

@@ -31,6 +31,8 @@ __all__ = ["NOT_HELD", "WAIT", "UserDoors"]
 
 NOT_HELD: Final = -1
 """`Flight.price` of an execution that holds nothing of its user's."""
+_ACCOUNTS_LOOKED_AT: Final = 1000
+"""Among more accounts than this some are taken to have limits."""
 WAIT: Final = "account"
 """It is not known yet whether it may go."""
 
@@ -73,6 +75,10 @@ class UserDoors:
         self._partitions, self._epoch = partitions, epoch
         self.heard: deque[BudgetGrants] = deque()
         """What accounts' shards said, to be taken in the next turn."""
+        self.bounded = True
+        """Whether some user may be: else executions that cost nothing are of no concern."""
+        self.waiting = 0
+        """How many executions wait here."""
         self._limits: dict[str, AccountLimits] = {}
         """What holds for a user; worked out when first asked for, and forgotten when some account changes."""
         self._doors: dict[str, _Door] = {}
@@ -115,12 +121,25 @@ class UserDoors:
     def accounts_changed(self) -> None:
         """Something was set of an account, or credits were given: what was refused may be let go now."""
         self._limits.clear()
+        self.bounded = self._some_are_bounded()
         for user, door in self._doors.items():
             version = self._version(user)
             if version != door.version:
                 door.version = version
                 door.purse.ask_again()
                 self._stirred.add(user)
+
+    def _some_are_bounded(self) -> bool:
+        rules = self._rules
+        if rules.required or any(_bounds(limits) for limits in rules.tiers.values()):
+            return True
+        if len(self._accounts) > _ACCOUNTS_LOOKED_AT:
+            return True
+        return any(
+            _bounds(account.limits)
+            for account in self._accounts.values()
+            if isinstance(account, KnownAccount)
+        )
 
     def _version(self, user: str) -> int:
         account = self.account(user)
@@ -133,6 +152,7 @@ class UserDoors:
 
     def begin(self) -> None:
         """Count what a predecessor let go, and tell what it may not have told."""
+        self.accounts_changed()
         for reg in self._memory.usages.untold():
             self._door(reg.user).purse.ask()
             self._stirred.add(reg.user)
@@ -179,6 +199,7 @@ class UserDoors:
         """An execution waits here from now on."""
         user = _user(item.task)
         self._door(user).items[_name(item)] = item
+        self.waiting += 1
         self._stirred.add(user)
 
     def waits(self, task: TaskState, flight: Flight) -> bool:
@@ -190,6 +211,7 @@ class UserDoors:
         """An execution waits no more, where it did."""
         door = self._doors.get(task.reg.user_id or "")
         if door is not None and door.items.pop((task.task_id, flight.run), None) is not None:
+            self.waiting -= 1
             self._stirred.add(_user(task))
 
     def free(self) -> Iterable[Item]:
@@ -204,6 +226,7 @@ class UserDoors:
                 if not door.purse.fits(_price(item.task)):
                     break
                 del door.items[_name(item)]
+                self.waiting -= 1
                 yield item
 
     def refused(self) -> list[tuple[Item, str]]:
@@ -226,6 +249,7 @@ class UserDoors:
                     assert why is not None  # or nothing would be looked at
                     door.purse.run_dry(why, price, now_ms)
                 del door.items[_name(item)]
+                self.waiting -= 1
                 found.append((item, "limit" if why == "busy" else str(why)))
         return found
 
@@ -301,6 +325,11 @@ class UserDoors:
             )
             door = self._doors[user] = _Door(purse, self._version(user))
         return door
+
+
+def _bounds(limits: AccountLimits) -> bool:
+    """Whether limits, of a tier or an account's own, are about executions."""
+    return isinstance(limits.max_concurrent, int) or isinstance(limits.runs_per_day, int)
 
 
 def _user(task: TaskState) -> str:

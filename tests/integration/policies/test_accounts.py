@@ -6,20 +6,26 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import asyncpg
 import pytest
 
 from gnomon_api.readmodels import rebuild
-from gnomon_schemas.accounts import account_id_of
+from gnomon_scheduler.budget_registers import BudgetRegister
+from gnomon_schemas import subjects
+from gnomon_schemas.accounts import account_id_of, micros_of
+from gnomon_schemas.codec import decode
 from tests.harness.commands import fresh_id
+from tests.harness.events import Seen
 from tests.harness.over_http import OverHttp
 from tests.harness.waiting import until_async
-from tests.harness.world import World
+from tests.harness.world import World, tell
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
+_OUTCOMES = ("executed", "skipped")
 OPENING = 100.0
 """`GNOMON_INITIAL_CREDITS` by default."""
 
@@ -198,3 +204,50 @@ async def test_accounts_from_the_command_line(running: World, http: OverHttp) ->
     assert "limits.max_tasks" in await gnomon("history", user)
     assert user in await gnomon("list", "--limit", "500")
     assert "limits: none" in await gnomon("set", user, "--tier-limits")
+
+
+async def test_what_is_spent_is_bounded_and_soon_known(
+    running: World, http: OverHttp, postgres_url: str
+) -> None:
+    """Twice as many runs as can be paid, asked for at once in both shards: none too many goes. It tells the lags."""
+    user, price, paid = fresh_id("u"), 2.0, 50
+    tasks = [running.task_in(partition, fresh_id("t")[:12] + "-") for partition in (0, 1)]
+    for task in tasks:
+        await running.commands.create(
+            task, overlap="allow", credits_per_run=price, headers={"Gnomon-User": user}
+        )
+    begun = time.monotonic()
+    await asyncio.gather(*(running.commands.ok("run", task) for task in tasks * paid))
+
+    def outcomes() -> list[Seen]:
+        return [seen for seen in running.events.all if seen.task_id in tasks and seen.name in _OUTCOMES]
+
+    await running.events.wait_for(lambda: len(outcomes()) == 2 * paid, within=30)
+    all_out = time.monotonic()
+    assert [seen.name for seen in outcomes()].count("executed") == paid == OPENING / price
+
+    async def known() -> bool:
+        account = account_id_of(user)
+        subject = subjects.budget_register(running.partition(account), account)
+        last = await running.bus.last(subjects.EVENTS_STREAM, subject)
+        shares = () if last is None else decode(last.data, BudgetRegister).shares
+        return sum(share.used for share in shares) == micros_of(OPENING)
+
+    async def entered() -> bool:
+        return bool((await http.get(f"/accounts/{user}"))["balance"] == 0)
+
+    await until_async(entered)
+    in_books = time.monotonic()
+    await until_async(known)
+    settled = time.monotonic()
+    await running.commands.ok("credit", account_id_of(user), {"amount": price}, kind="account")
+    given = time.monotonic()
+    await running.commands.ok("run", tasks[0])
+    await running.events.wait_for(lambda: len(outcomes()) == 2 * paid + 1)
+    again = time.monotonic()
+    assert outcomes()[-1].name == "executed"
+    tell(
+        f"{2 * paid} runs asked for, {paid} paid and run, 0 too many, in {all_out - begun:.2f} s; from the last of them "
+        f"to the books {in_books - all_out:.2f} s, to the account's shard {settled - all_out:.2f} s; "
+        f"from a top-up to the end of the next run {again - given:.2f} s"
+    )
