@@ -247,7 +247,7 @@ async def test_what_is_spent_is_bounded_and_soon_known(
     again = time.monotonic()
     assert outcomes()[-1].name == "executed"
     tell(
-        f"{2 * paid} runs asked for, {paid} paid and run, 0 too many, in {all_out - begun:.2f} s; from the last of them "
+        f"{2 * paid} runs asked for, {paid} paid and run, 0 too many, in {all_out - begun:.2f} s; from the last "
         f"to the books {in_books - all_out:.2f} s, to the account's shard {settled - all_out:.2f} s; "
         f"from a top-up to the end of the next run {again - given:.2f} s"
     )
