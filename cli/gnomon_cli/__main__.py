@@ -48,6 +48,7 @@ _SPEAKING: Final = {
     "logs": ("gnomon_cli.logs_command", "logs_command"),
     "pool": ("gnomon_cli.pool_commands", "pool_command"),
     "account": ("gnomon_cli.account_commands", "account_command"),
+    "calendar": ("gnomon_cli.calendar_commands", "calendar_command"),
     "template": ("gnomon_cli.template_commands", "template_command"),
     "backfill": ("gnomon_cli.backfill_command", "backfill_command"),
     "audit": ("gnomon_cli.audit_command", "audit_command"),

@@ -49,6 +49,8 @@ def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
         (f"{report['total']:,} fires", "bold"),
         f" of {report['tasks']:,} tasks from {instant(report['from'])} to {instant(report['to'])}",
     )
+    if report["skipped"] or report["put_off"]:
+        terminal.line(f"blackouts skip {report['skipped']:,} more, and put off {report['put_off']:,}")
     most = max((bucket["fires"] for bucket in report["buckets"]), default=0)
     terminal.table(
         ["from (UTC)", "fires", ""],

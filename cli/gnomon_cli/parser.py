@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from gnomon_cli.account_parser import add_account
+from gnomon_cli.calendar_parser import add_calendar
 from gnomon_cli.errors import USAGE
 from gnomon_cli.ledger_parser import (
     add_analytics,
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_pool(commands)
     add_template(commands)
     add_account(commands)
+    add_calendar(commands)
     add_verify(commands)
     add_forecast(commands)
     add_analytics(commands)

@@ -125,7 +125,7 @@ def fire_row(fire: Json) -> tuple[str | Text, ...]:
         shown.instant(fire["at"]),
         str(fire.get("local") or ""),
         shown.relative(fire["at"]).removeprefix("in "),
-        notes.get(note, str(note)) if note else "",
+        "; ".join(part for part in (notes.get(note, str(note)) if note else "", _blackout(fire)) if part),
     )
 
 
@@ -139,6 +139,19 @@ def misfit_rows(misfit: Json) -> Iterator[tuple[str | Text, ...]]:
     for error in misfit["errors"]:
         yield (*head, str(error["pointer"]).removeprefix("#/"), one_line(str(error["message"])))
         head = ("", "", "")
+
+
+def _blackout(fire: Json) -> str:
+    """What a calendar of blackouts does to a fire."""
+    told = fire.get("blackout")
+    if not isinstance(told, dict):
+        return ""
+    if told["action"] == "skip":
+        return f"skipped by calendar {told['calendar_id']}"
+    until = shown.instant(told["until"])
+    if told["action"] == "defer":
+        return f"put off to {until} by calendar {told['calendar_id']}"
+    return f"one run at {until} for all, by calendar {told['calendar_id']}"
 
 
 def show_history(page: Json, terminal: Terminal) -> None:

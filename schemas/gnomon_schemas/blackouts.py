@@ -141,7 +141,7 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CALENDAR_SYSTEM_FIELDS: frozenset[str] = frozenset(
-    {*Calendar.__struct_fields__} - {*CalendarSpec.__struct_fields__}
+    {*Calendar.__struct_fields__, "in_force", "until", "next_start"} - {*CalendarSpec.__struct_fields__}
 )
 """Fields that only the system sets: ignored on input, so that a read can be sent back."""
 

@@ -4,6 +4,9 @@ Buckets are counted exactly, by `timing.tally`. Minutes are looked at to find th
 twice as much fires as in the average minute. Schedules that go by the clock are counted there to the minute; intervals,
 of which a million differ in their phase and fill every minute alike, at their average.
 
+**Blackouts.** A schedule is added for all its tasks; then it is told which of them calendars touch, and when: what is
+skipped is taken out of its bucket, and what is put off goes to the one in which the blackout ends.
+
 **What jitter would do.** Every task has a tolerance: so many seconds late is still fine. Spread over its tolerance, a
 fire of second `t` may come anywhere in [t, t + tolerance), with equal chance. `with_jitter` of a minute is what would
 be left in it if every task did so: its own fires' shares, and those that are spread into it from the minutes before.
@@ -13,11 +16,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from gnomon_core.timing.blackouts import BlackoutStretch
 from gnomon_core.timing.calendar_slots import CalendarSlots
 from gnomon_core.timing.tally import tally
-from gnomon_core.timing.timetable import ClockTimetable, IntervalTimetable, timetable
+from gnomon_core.timing.timetable import ClockTimetable, IntervalTimetable, count_fires, timetable
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.schedules import Schedule
 
 __all__ = ["HOT_MAX", "Forecast", "HotMinute"]
@@ -65,6 +71,12 @@ class Forecast:
         """Fires in a minute of whatever is counted at its average."""
         self._daily: defaultdict[_Daily, Counter[int]] = defaultdict(Counter)
         """By day (local days since 1970): how many tasks."""
+        self.skipped = 0
+        """Slots that calendars of blackouts skip."""
+        self.put_off = 0
+        """Slots that they put off, or let one run stand for."""
+        self._moved: Counter[int] = Counter()
+        """By bucket: what blackouts take out of it, and put into it."""
         self._single: defaultdict[int, Counter[int]] = defaultdict(Counter)
         """By tolerance: fires in minutes, counted from `start`."""
 
@@ -91,12 +103,43 @@ class Forecast:
         for slot in compiled.between(self.start - 1, self.end - 1):
             minutes[(slot - self.start) // 60] += tasks
 
+    def touch(self, schedule: Schedule, tasks: int, touched: Iterable[BlackoutStretch]) -> None:
+        """Tell of a schedule that was added, for so many of its tasks, when calendars of blackouts touch its slots.
+
+        What is put off counts where the blackout ends; hot minutes are those of nominal times all the same.
+        """
+        stood_for: set[int] = set()
+        for stretch in touched:
+            from_s, to_s = max(stretch.from_s, self.start), min(stretch.to_s, self.end)
+            put_off, until_s = 0, stretch.touch.until_s
+            at = from_s
+            while at < to_s:
+                index = (at - self.start) // self.step
+                beyond = min(to_s, self.start + (index + 1) * self.step)
+                count = count_fires(schedule, at - 1, beyond - 1) * tasks
+                self._moved[index] -= count
+                put_off += count
+                at = beyond
+            if not put_off:
+                continue
+            if stretch.touch.action is BlackoutAction.SKIP:
+                self.skipped += put_off
+                continue
+            self.put_off += put_off
+            if stretch.touch.action is BlackoutAction.FIRST_AFTER:
+                put_off = 0 if until_s in stood_for else tasks
+                stood_for.add(until_s)
+            if until_s < self.end:
+                self._moved[(until_s - self.start) // self.step] += put_off
+
     def buckets(self) -> list[tuple[int, int]]:
         """Each bucket's begin, and how much fires in it."""
         between = [after - before for before, after in zip(self._reached, self._reached[1:], strict=False)]
         return [
-            (at, count + interval + self._flat)
-            for at, count, interval in zip(self._bounds, self._counts, between, strict=False)
+            (at, count + interval + self._flat + self._moved[index])
+            for index, (at, count, interval) in enumerate(
+                zip(self._bounds, self._counts, between, strict=False)
+            )
         ]
 
     def hot(self) -> list[HotMinute]:

@@ -25,7 +25,16 @@ from gnomon_core.timing.calendars import (
 from gnomon_core.timing.fingerprint import calendar_fingerprint, calendar_versions
 from gnomon_core.timing.jitter import emission_ms, jitter_ms
 from gnomon_core.timing.plan import Course, Plan, PlanLoad, PlanWindow, TouchedSlot, plan, touched_slots
-from gnomon_core.timing.preview import Note, Preview, PreviewFire, local_text, note_of, preview
+from gnomon_core.timing.preview import (
+    FireBlackout,
+    Note,
+    Preview,
+    PreviewFire,
+    local_text,
+    marked,
+    note_of,
+    preview,
+)
 from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.timeline import FIRST_INSTANT, LAST_INSTANT
 from gnomon_core.timing.timetable import (
@@ -47,6 +56,7 @@ __all__ = [
     "Blackouts",
     "Course",
     "Difference",
+    "FireBlackout",
     "KeptNames",
     "Note",
     "Plan",
@@ -74,6 +84,7 @@ __all__ = [
     "last_fire",
     "least_gap",
     "local_text",
+    "marked",
     "names_of",
     "next_fire",
     "next_fire_at",

@@ -133,6 +133,21 @@ class Blackouts:
             self._look(at)
         return self._in_force
 
+    def between(self, start: int, end: int) -> Blackouts:
+        """Those that are in force at some time of [start, end)."""
+        return Blackouts(
+            one
+            for one in self._all
+            if one.end(start) is not None or ((begin := one.next_start(start)) is not None and begin < end)
+        )
+
+    @property
+    def tags(self) -> frozenset[str] | None:
+        """A task that one of them touches has one of these tags; None: it may have any."""
+        if any(not one.selector.tags for one in self._all):
+            return None
+        return frozenset(tag for one in self._all for tag in one.selector.tags)
+
     def touch(self, tags: Collection[str], task_type: str, user_id: str | None, at: int) -> Touch | None:
         """What becomes of a task's slot at an instant; None: nothing touches it."""
         for one in self.in_force(at):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -9,17 +10,29 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gnomon_core.timing.blackouts import Blackouts
 from gnomon_core.timing.excluding import ExcludingTimetable
 from gnomon_core.timing.questions import Timetable
 from gnomon_core.timing.timeline import LAST_INSTANT, Note
 from gnomon_core.timing.timetable import ClockTimetable, UnionTimetable, timetable
 from gnomon_core.timing.words import describe
-from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.blackouts import BlackoutAction
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.schedules import Schedule
 
-__all__ = ["Note", "Preview", "PreviewFire", "local_text", "note_of", "preview"]
+__all__ = ["FireBlackout", "Note", "Preview", "PreviewFire", "local_text", "marked", "note_of", "preview"]
 
 PREVIEW_COUNT: Final = 5
+
+
+class FireBlackout(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calendar of blackouts does to a slot, as the calendars are now."""
+
+    calendar_id: str
+    action: BlackoutAction
+    """`skip`: it will not run. `defer`: it runs at `until`. `first_after`: the last slot inside runs then, for all."""
+    until: str
+    """When no calendar that touches the task is in force any more."""
 
 
 class PreviewFire(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +43,8 @@ class PreviewFire(msgspec.Struct, frozen=True, kw_only=True):
     local: str
     """The same instant in the schedule's zone, with its offset: `2026-09-21T11:00:00+02:00`."""
     note: Note | None = None
+    blackout: FireBlackout | None = None
+    """Null: no calendar touches it; or the question is not about a task."""
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +72,23 @@ def preview(schedule: Schedule, *, after: int, count: int | None = None, until: 
             for slot in islice(slots, count)
         ),
     )
+
+
+def marked(
+    found: Preview, blackouts: Blackouts, tags: Collection[str], task_type: str, user_id: str | None
+) -> Preview:
+    """The same with the slots marked that calendars of blackouts touch, as those of a task like this."""
+    if not blackouts:
+        return found
+    fires = []
+    for fire in found.fires:
+        touch = blackouts.touch(tags, task_type, user_id, instant_ms(fire.at) // 1000)
+        if touch is not None:
+            until = format_instant(touch.until_s * 1000)
+            mark = FireBlackout(calendar_id=touch.calendar_id, action=touch.action, until=until)
+            fire = msgspec.structs.replace(fire, blackout=mark)
+        fires.append(fire)
+    return msgspec.structs.replace(found, fires=tuple(fires))
 
 
 def local_text(schedule: Schedule, nominal: int) -> str:

@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gnomon_api.calendar_views import CalendarViews
 from gnomon_api.database import Database
 from gnomon_api.readmodels.statements import statement
 from gnomon_core.ledger.forecast import Forecast
+from gnomon_core.timing import Blackouts, stretches
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.schedules import Schedule
 
@@ -38,7 +40,8 @@ class HotMinuteView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Planned fires. Half-open spans; nominal times, without jitter."""
+    """Planned fires. Half-open spans; nominal times, without jitter; what calendars of blackouts skip or put off is
+    reckoned in, but for the hot minutes."""
 
     from_: str = msgspec.field(name="from")
     to: str
@@ -47,6 +50,10 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     """How many tasks were counted."""
     total: int
+    skipped: int
+    """Slots of the tasks that calendars of blackouts skip: they are in no bucket."""
+    put_off: int
+    """Slots that they put off, or let one run stand for: in the bucket in which the blackout ends, if any."""
     buckets: tuple[ForecastBucket, ...]
     hot: tuple[HotMinuteView, ...]
     """The hottest first, 20 of them at the most."""
@@ -61,11 +68,21 @@ class Planned(NamedTuple):
     """So late each may be; None: what is asked for all."""
 
 
+class _Touchable(NamedTuple):
+    """Tasks that calendars of blackouts may touch."""
+
+    schedule: str
+    task_type: str
+    user_id: str | None
+    tags: str
+    tasks: int
+
+
 class Forecasting:
     """Forecasts from the read models."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, calendars: CalendarViews) -> None:
+        self._database, self._calendars = database, calendars
 
     async def forecast(
         self,
@@ -82,12 +99,32 @@ class Forecasting:
         Of the tasks of a user, or of all. `tolerance_seconds`: how late a task may be that says nothing itself
         (`lateness_slo_seconds`). Raises DatabaseAway.
         """
+        blackouts = (await self._calendars.blackouts()).between(start, start + step * buckets)
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement("planned_schedules"), user_id, timeout=_STATEMENT_SECONDS)
+            tags = blackouts.tags
+            touchable = (
+                await connection.fetch(
+                    statement("touchable_schedules"),
+                    user_id,
+                    tags is None,
+                    sorted(tags or ()),
+                    timeout=_STATEMENT_SECONDS,
+                )
+                if blackouts
+                else []
+            )
         planned = [(row["schedule"], row["tasks"], row["tolerance"]) for row in rows]
+        touched = [_Touchable(**row) for row in touchable]
         # Beside the event loop: a million schedules take seconds.
         return await asyncio.to_thread(
-            _report, Forecast(start, step, buckets), planned, tuple(besides), tolerance_seconds
+            _report,
+            Forecast(start, step, buckets),
+            planned,
+            tuple(besides),
+            tolerance_seconds,
+            blackouts,
+            touched,
         )
 
 
@@ -96,11 +133,18 @@ def _report(
     planned: list[tuple[str, int, float | None]],
     besides: tuple[Planned, ...],
     tolerance_seconds: float,
+    blackouts: Blackouts,
+    touched: list[_Touchable],
 ) -> ForecastReport:
     for text, tasks, own in planned:
         forecast.add(_decode_schedule(text), tasks, tolerance_seconds if own is None else own)
     for schedule, tasks, own in besides:
         forecast.add(schedule, tasks, tolerance_seconds if own is None else own)
+    for one in touched:
+        mine = blackouts.of(msgspec.json.decode(one.tags), one.task_type, one.user_id)
+        if mine:
+            within = stretches(mine, forecast.start - 1, forecast.end - 1)
+            forecast.touch(_decode_schedule(one.schedule), one.tasks, within)
     buckets = forecast.buckets()
     return ForecastReport(
         from_=format_instant(forecast.start * 1000),
@@ -108,6 +152,8 @@ def _report(
         bucket=forecast.step,
         tasks=forecast.tasks,
         total=sum(fires for _, fires in buckets),
+        skipped=forecast.skipped,
+        put_off=forecast.put_off,
         buckets=tuple(ForecastBucket(at=format_instant(at * 1000), fires=fires) for at, fires in buckets),
         hot=tuple(
             HotMinuteView(at=format_instant(one.at * 1000), fires=one.fires, with_jitter=one.with_jitter)

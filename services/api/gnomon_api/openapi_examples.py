@@ -57,6 +57,8 @@ _FORECAST: Final[dict[str, Any]] = {
     "bucket": 3600,
     "tasks": 501,
     "total": 560,
+    "skipped": 0,
+    "put_off": 0,
     "buckets": [
         {"at": _AT, "fires": 530},
         {"at": "2026-11-21T10:00:00.000Z", "fires": 30},
@@ -140,8 +142,18 @@ _WAITING: Final = {
 _PREVIEW: Final = {
     "description": "At 09:00, Monday to Friday, Europe/Berlin",
     "fires": [
-        {"at": "2026-11-23T08:00:00.000Z", "local": "2026-11-23T09:00:00+01:00", "note": None},
-        {"at": "2026-11-24T08:00:00.000Z", "local": "2026-11-24T09:00:00+01:00", "note": None},
+        {
+            "at": "2026-11-23T08:00:00.000Z",
+            "local": "2026-11-23T09:00:00+01:00",
+            "note": None,
+            "blackout": None,
+        },
+        {
+            "at": "2026-11-24T08:00:00.000Z",
+            "local": "2026-11-24T09:00:00+01:00",
+            "note": None,
+            "blackout": None,
+        },
     ],
 }
 _NINE: Final = Cron(expression="0 9 * * 1-5", timezone="Europe/Berlin")

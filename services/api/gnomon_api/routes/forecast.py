@@ -123,7 +123,7 @@ async def _answer(request: HttpRequest, besides: list[Planned] | tuple[Planned, 
     if not errors and buckets > BUCKETS_MAX:
         errors.append(_wrong("bucket", f"makes {buckets} buckets; allowed: {BUCKETS_MAX}"))
     refuse(errors)
-    report = await Forecasting(api.database).forecast(
+    report = await Forecasting(api.database, api.calendars).forecast(
         start,
         bucket,
         buckets,

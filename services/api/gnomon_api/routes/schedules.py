@@ -21,7 +21,7 @@ from gnomon_api.routes.commands import no_params
 from gnomon_core.rules.decoding import parse_body, refuse
 from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
-from gnomon_core.timing import Preview, preview
+from gnomon_core.timing import Preview, marked, preview
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.problems import Code, FieldError
 from gnomon_schemas.tasks import TaskStatus
@@ -43,11 +43,17 @@ class PreviewInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """1 to 500; null: 5, or as many as there are up to `until`, 500 at the most."""
     until: str | None = None
     """RFC 3339, exclusive."""
+    tags: tuple[str, ...] | None = None
+    """Given: the slots are marked that calendars of blackouts touch, as those of a task of the caller's with these
+    tags."""
+    task_type: str | None = None
+    """The type of that task."""
 
 
 @get("/tasks/{task_id:str}/next")
 async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """The next fires of a task, no more than its `max_runs` leave: none while it is paused, or when it has ended."""
+    """The next fires of a task, no more than its `max_runs` leave: none while it is paused, or when it has ended. Those
+    are marked that calendars of blackouts touch, as they are now."""
     no_params(request, "count")
     api = services(request)
     errors: list[FieldError] = []
@@ -59,7 +65,9 @@ async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpRespon
     left = count if task.runs_left is None else min(count, task.runs_left)
     found = preview(task.schedule, after=api.clock.now_ms() // 1000, count=left)
     fires = found.fires if task.status in _FIRING else ()
-    return json_response(Preview(description=found.description, fires=fires))
+    shown = Preview(description=found.description, fires=fires)
+    blackouts = await api.calendars.blackouts()
+    return json_response(marked(shown, blackouts, task.tags, task.task_type, task.user_id))
 
 
 @post("/schedules/preview", status_code=200)
@@ -90,9 +98,12 @@ async def preview_schedule(request: HttpRequest) -> HttpResponse:
     if schedule.max_runs is not None:
         shown = min(shown, schedule.max_runs)
     # `until` is exclusive, and slots are whole seconds.
-    return json_response(
-        preview(schedule, after=after, count=shown, until=None if until is None else until - 1)
-    )
+    found = preview(schedule, after=after, count=shown, until=None if until is None else until - 1)
+    if given.tags is not None or given.task_type is not None:
+        blackouts = await api.calendars.blackouts()
+        user_id = caller(request).user_id
+        found = marked(found, blackouts, given.tags or (), given.task_type or "", user_id)
+    return json_response(found)
 
 
 SCHEDULE_ROUTES = [next_fires, preview_schedule]

@@ -83,3 +83,13 @@ left join lateral (
     order by scheduled_for desc
     limit 1
 ) as last on true;
+
+-- name: touchable_schedules
+-- The schedules that make slots now of tasks that calendars of blackouts may touch: all of them, or those with a tag.
+select schedule::text as schedule, task->>'task_type' as task_type, user_id, (task->'tags')::text as tags,
+       count(*) as tasks
+from tasks
+where base_status = 'scheduled' and deleted_at is null and schedule is not null
+  and ($1::text is null or user_id = $1)
+  and ($2::boolean or task::jsonb->'tags' ?| $3::text[])
+group by 1, 2, 3, 4;
