@@ -64,7 +64,7 @@ def _is_in_order(report: Mapping[str, Any], repair: Mapping[str, Any] | None) ->
 
 
 def _show_repair(done: Mapping[str, Any], terminal: Terminal) -> None:
-    terminal.line(f"{done['repaired']:,} repaired: each has its outcome now, or runs")
+    terminal.line(f"{done['repaired']:,} repaired: by the log of its shard each has its outcome now, or runs")
     if done["pending"]:
         terminal.line((f"{done['pending']:,} still to be decided by their shards", "yellow"))
     for one in done["refused"]:
