@@ -177,7 +177,7 @@ def _resume(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
 
 
 def _cancel(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:
-    return _each(options, api, terminal, "cancel", {})
+    return _each(options, api, terminal, "cancel", {"running": "finish"} if options.finish else {})
 
 
 def _complete(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int:

@@ -35,10 +35,12 @@ def add_task(commands: Any) -> None:
     for name, what in (
         ("resume", "let a paused task run again"),
         ("complete", "call tasks done; what runs goes on"),
-        ("cancel", "end tasks for good; what runs is cancelled"),
         ("delete", "delete tasks; their history stays"),
     ):
         verb(verbs, name, what).add_argument("ids", nargs="+", metavar="ID")
+    cancel = verb(verbs, "cancel", "end tasks for good; what runs is cancelled")
+    cancel.add_argument("ids", nargs="+", metavar="ID")
+    cancel.add_argument("--finish", action="store_true", help="let what runs finish")
     again = verb(verbs, "retry", "run executions that have ended once more")
     again.add_argument("ids", nargs="+", metavar="EXECUTION", help="an execution, as hello.20260921T090000Z")
     upcoming = verb(verbs, "next", "the next times at which a task runs")

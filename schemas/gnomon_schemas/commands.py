@@ -53,9 +53,12 @@ class ResumeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class CancelTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`cancel`: the task ends; everything in flight is cancelled."""
+    """`cancel`: the task ends; everything in flight is cancelled, or what runs may finish."""
 
     reason: str | None = None
+    running: Literal["cancel", "finish"] = "cancel"
+    """What becomes of executions that have been claimed: with `finish` they go on, retries included. What nobody has
+    claimed does not run either way."""
 
 
 class CompleteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

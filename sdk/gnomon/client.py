@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 import nats
@@ -288,13 +288,16 @@ class Client:
         task_id: str,
         *,
         reason: str | None = None,
+        running: Literal["cancel", "finish"] = "cancel",
         if_match: int | None = None,
         command_id: str | None = None,
     ) -> Task:
-        """End the task and cancel everything in flight. Raises GnomonError, NotAnswered."""
-        return _task_of(
-            await self._command("cancel", task_id, CancelTask(reason=reason), command_id, if_match)
-        )
+        """End the task and cancel what is in flight; with `running="finish"` what has begun may finish.
+
+        Raises GnomonError, NotAnswered.
+        """
+        body = CancelTask(reason=reason, running=running)
+        return _task_of(await self._command("cancel", task_id, body, command_id, if_match))
 
     async def complete(
         self,

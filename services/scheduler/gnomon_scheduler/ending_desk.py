@@ -42,7 +42,7 @@ class EndingDesk:
     def wish(self, task: TaskState, item: Cancelling) -> None:
         """End an execution, as the task's register says."""
         self._wishes[task.task_id, item.run] = Wish(
-            task, item.run, item.reason, item.deadline_ms, item.into, item.calendar_id
+            task, item.run, item.reason, item.deadline_ms, item.into, item.calendar_id, item.gentle
         )
 
     def expire(self, task: TaskState, run: str) -> None:

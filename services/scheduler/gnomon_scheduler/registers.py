@@ -101,6 +101,8 @@ class Cancelling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """The run that stands for it: it is `coalesced` then, instead of `skipped`."""
     calendar_id: str | None = None
     """The calendar of blackouts by which it does not run."""
+    gentle: bool = False
+    """Only if nobody has claimed it."""
 
 
 class CatchUpOrder(NamedTuple):

@@ -8,6 +8,7 @@ follows is a batch of its own, at most 50 executions, after reading their chains
 * `retrying`: `executed {cancelled}` expecting it. A pause leaves it alone.
 * `started`: signal the handler each second; past the deadline `executed {cancelled}` on top, which fences the executor
   out. A pause leaves it alone.
+* By a cancel that lets running ones finish: as by a pause.
 * By a blackout: as by a pause; where another run stands for it, it is `coalesced(blackout)` into that one.
 * A terminal event: nothing; folding it ends the wish.
 
@@ -64,6 +65,8 @@ class Wish:
     """The run that stands for it."""
     calendar_id: str | None = None
     """The calendar of blackouts by which it does not run."""
+    gentle: bool = False
+    """Only if nobody has claimed it."""
     next_ms: int = 0
     """Not before this instant is it looked at again."""
 
@@ -99,7 +102,7 @@ def act(wish: Wish, last: Stored | None, now_ms: int, partition: int) -> Step | 
         return Step.DROP if flight is None else Step.WAIT
     if flight is None and last is None:
         return Step.DROP
-    gentle = wish.reason in {"paused", "expired", "blackout"}
+    gentle = wish.gentle or wish.reason in {"paused", "expired", "blackout"}
     if name in {None, "queued"}:
         if flight is None:
             return Step.DROP

@@ -123,6 +123,8 @@ class _Change(NamedTuple):
     """Told with the status, where that changes."""
     reopens: bool = False
     """It had ended and goes on with the schedule that it has."""
+    gentle: bool = False
+    """What has been claimed goes on."""
 
 
 def _change(
@@ -171,11 +173,11 @@ def _change(
             traceparent=command.traceparent or old.traceparent,
         )
     if reschedules:
-        reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around)
+        reg = close(task, reg, waiting_for_jitter, decision, command.command_id, around, gentle=change.gentle)
     reg, recovered = changed_objective(old, reg, now_ms, around.partition)
     decision.reg = reg
     decision.rescheduled = reschedules or bool({"paused_until", "reminder_time"} & set(fields))
-    cancelled = change.ended is TaskStatus.CANCELLED
+    cancelled = change.ended is TaskStatus.CANCELLED and not change.gentle
     told = updated(
         old,
         reg,
@@ -224,9 +226,10 @@ def _check_change(
 def cancel(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
-    """End the task for good, with all that is in flight. Raises Refused."""
+    """End the task for good, with all that is in flight, or all of that but what runs. Raises Refused."""
     payload = parse_body(command.data, CancelTask)
-    return _end(task, waiting_for_jitter, TaskStatus.CANCELLED, payload.reason or "cancel", command, around)
+    reason, gentle = payload.reason or "cancel", payload.running == "finish"
+    return _end(task, waiting_for_jitter, TaskStatus.CANCELLED, reason, command, around, gentle=gentle)
 
 
 def complete(
@@ -244,10 +247,13 @@ def _end(
     reason: str,
     command: Command,
     around: Surroundings,
+    *,
+    gentle: bool = False,
 ) -> Decision:
     reg = task.reg
     pause = _Pause(reg.pause_note, reg.paused_until_ms)
-    return _change(task, waiting_for_jitter, _Change(reg.spec, pause, ended, reason), command, around)
+    change = _Change(reg.spec, pause, ended, reason, gentle=gentle)
+    return _change(task, waiting_for_jitter, change, command, around)
 
 
 def delete(

@@ -39,11 +39,14 @@ def close(
     command_id: str | None,
     around: Surroundings,
     schedule: Schedule | None = None,
+    *,
+    gentle: bool = False,
 ) -> TaskRegister:
     """Give every slot of the old revision up to now its outcome, or write it ahead; the cursor moves to now.
 
     `reg` is the register after the change. Slots that wait for their jitter run later under an update, and are
     withdrawn where the change ends or pauses the task. `command_id` is None for a change that no command asked for.
+    `gentle`: a change that ends the task leaves what has been claimed alone.
     `schedule`: by which the slots of a pause are counted, where it is not the task's as it is read now.
     """
     old, now_ms = task.reg, around.now_ms
@@ -60,9 +63,10 @@ def close(
             run
             for run, flight in task.flights.items()
             if reason != "paused" or (flight.unclaimed and flight.trigger is Trigger.SCHEDULE)
+            if not gentle or flight.unclaimed
         ]
         decision.cancels = [
-            Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command_id)
+            Cancelling(run=run, reason=reason, deadline_ms=deadline_ms, command_id=command_id, gentle=gentle)
             for run in runs
             if is_stronger(reason, task.cancelling.get(run))
         ]
