@@ -16,6 +16,7 @@ __all__ = [
     "CMD_PATTERN",
     "COMMANDS_STREAM",
     "DUE_STREAM",
+    "ECOSYSTEM_STREAM",
     "EVENTS_FILTER",
     "EVENTS_STREAM",
     "LEASES_BUCKET",
@@ -83,6 +84,8 @@ DUE_STREAM = "TASK_DUE"
 """Work queue of executions that are due and unfinished, and one fence per shard."""
 LOGS_STREAM = "TASK_LOGS"
 """What handlers log, until it is in Postgres. A stream of its own, with limits: logs never crowd the event log."""
+ECOSYSTEM_STREAM = "ECOSYSTEM"
+"""What other services tell, where they have no stream of their own for it. Made by the listeners, not at the start."""
 STREAMS = (COMMANDS_STREAM, EVENTS_STREAM, DUE_STREAM, LOGS_STREAM)
 
 LEASES_BUCKET = "GNOMON_LEASES"

@@ -93,7 +93,7 @@ class Metric(Enum):
     LEASES_HELD = MetricSpec(
         "gnomon_leases_held",
         "gauge",
-        "Leases that this process holds: shards, or the duties janitor, projector, auditor and run_logs.",
+        "Leases that this process holds: shards, or the duties janitor, projector, auditor, run_logs and ecosystem.",
         ("duty",),
         processes=("scheduler", "api"),
     )
@@ -376,6 +376,13 @@ class Metric(Enum):
         "gnomon_ledger_audited_timestamp_seconds",
         "gauge",
         "When the last audit was done, in seconds since 1970; 0 on an api that does not have the duty.",
+        processes=_API,
+    )
+    ECOSYSTEM_MESSAGES = MetricSpec(
+        "gnomon_ecosystem_messages_total",
+        "counter",
+        "Messages of other services: acted on, ignored since nothing was to be done, or set aside.",
+        ("subject", "fate"),
         processes=_API,
     )
     HTTP_SECONDS = MetricSpec(

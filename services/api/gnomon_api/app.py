@@ -29,6 +29,7 @@ from gnomon_api.routes.calendar_feed import FEED_ROUTES
 from gnomon_api.routes.calendars import CALENDAR_ROUTES
 from gnomon_api.routes.catch_up import CATCH_UP_ROUTES
 from gnomon_api.routes.commands import RefusedOutcome, read_command
+from gnomon_api.routes.ecosystem import ECOSYSTEM_ROUTES
 from gnomon_api.routes.events import read_events
 from gnomon_api.routes.executions import EXECUTION_ROUTES
 from gnomon_api.routes.explain import EXPLAIN_ROUTES
@@ -58,6 +59,7 @@ API_ROUTES: Final = [
     *FORECAST_ROUTES,
     *HISTORY_ROUTES,
     *LEDGER_ROUTES,
+    *ECOSYSTEM_ROUTES,
     *SCHEDULE_ROUTES,
     *FEED_ROUTES,
     *STATUS_ROUTES,

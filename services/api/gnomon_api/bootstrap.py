@@ -16,6 +16,7 @@ from gnomon_api.cluster import Cluster
 from gnomon_api.cluster_gauges import ClusterGauges
 from gnomon_api.commander import Commander
 from gnomon_api.database import Database
+from gnomon_api.ecosystem import Ecosystem
 from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import ExecutionViews
 from gnomon_api.http_server import HttpServer
@@ -134,6 +135,17 @@ async def build(
     audit_lease = _duty(bus, member_id, "auditor", settings.lease_ttl, auditor)
     keeper = RunLogKeeper(bus, database, clock, retention_seconds=settings.log_retention)
     keeper_lease = _duty(bus, member_id, "run_logs", settings.lease_ttl, keeper)
+    ecosystem = Ecosystem(
+        bus,
+        commander,
+        database,
+        projection,
+        observing.meter,
+        listening=settings.ecosystem,
+        lead_seconds=settings.calendar_lead,
+        replicas=settings.replicas,
+    )
+    ecosystem_lease = _duty(bus, member_id, "ecosystem", settings.lease_ttl, ecosystem)
     tasks = TaskViews(database, clock)
     rules = account_rules(settings.tier_limits, settings.initial_credits, required=settings.require_accounts)
     accounts = AccountViews(database, rules)
@@ -193,6 +205,7 @@ async def build(
             *([misfit_lease] if settings.misfits_every else []),
             *([starting_set] if settings.starting_templates else []),
             keeper_lease,
+            *([ecosystem_lease] if settings.ecosystem != "off" else []),
             hub,
             http,
             Discovery(bus, "api", member_id, _version(), services.required, address=lambda: http.url),

@@ -349,6 +349,16 @@ _SHARD: Final = {
     "next_fire": "2026-11-23T08:00:00.000Z",
 }
 
+_POISON: Final = {
+    "poison_id": "0f7a4c1d9b3e5a6887c2d4e6f8a0b1c3",
+    "name": "ECOSYSTEM:17",
+    "subject": "subscription_service.subscription.changed",
+    "stored_at": _AT,
+    "set_aside_at": _AT,
+    "reason": "it cannot be read: Object missing required field `new_tier`",
+    "payload": '{"user_id": "u1"}',
+    "headers": {},
+}
 _LOG_LINE: Final = {
     "id": "40-1",
     "attempt": 1,
@@ -478,6 +488,8 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("list_task_executions", 200): {"items": [_EXECUTION], "next_cursor": None},
     ("list_executions", 200): {"items": [_EXECUTION], "next_cursor": "WyItcmVjb3JkZWRfYXQiXQ"},
     ("read_execution", 200): _EXECUTION,
+    ("list_poison", 200): {"items": [_POISON], "next_cursor": None},
+    ("retry_poison", 202): _POISON,
     ("read_run_log", 200): {"items": [_LOG_LINE], "next_cursor": None},
     ("cancel_execution", 202): {**_EXECUTION, "status": "running", "completed_at": None, "result": None},
     ("retry_execution", 202): {

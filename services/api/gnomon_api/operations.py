@@ -27,6 +27,7 @@ from gnomon_api.repairing import RepairReport
 from gnomon_api.routes.analytics import DAYS_DEFAULT, DAYS_MAX
 from gnomon_api.routes.calendars import CalendarImport, CalendarReimport
 from gnomon_api.routes.catch_up import CatchUpAnswer, CatchUpInput
+from gnomon_api.routes.ecosystem import PoisonMessage, PoisonPage
 from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
@@ -573,6 +574,11 @@ OPERATIONS: Final[dict[str, Operation]] = {
         headers=_MATCH,
         problems=(*_WRITE, Code.FORBIDDEN, Code.VERSION_MISMATCH),
     ),
+    "list_poison": Operation(
+        "ecosystem", {200: PoisonPage}, problems=(Code.FORBIDDEN, Code.UNKNOWN_FIELD, Code.UNAVAILABLE)
+    ),
+    "retry_poison": Operation("ecosystem", {202: PoisonMessage}, problems=(*_READ_ONE, Code.FORBIDDEN)),
+    "drop_poison": Operation("ecosystem", {204: None}, problems=(*_READ_ONE, Code.FORBIDDEN)),
     "read_command": Operation("commands", {200: CommandView}, problems=_READ_ONE),
     "calendar_feed": Operation(
         "schedules",

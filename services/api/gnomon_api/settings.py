@@ -61,6 +61,12 @@ class ApiSettings(CommonSettings, frozen=True, kw_only=True):
     """The longest `?wait=` of an execution."""
     sse_buffer: Annotated[int, Setting(least=16, most=100_000)] = 2000
     """Events that wait for a slow reader of /events before its connection is cut."""
+    ecosystem: Annotated[str, Setting(choices=("on", "bind", "off"), allowed="on, bind or off")] = "on"
+    """Whether to listen to other services (`account_service.user.deleted` and the like): on streams of theirs, and
+    where there is none on one of ours (`on`); on theirs alone (`bind`), so that none of ours holds a subject that its
+    owner wants a stream for; or not at all (`off`)."""
+    calendar_lead: Annotated[Seconds, Setting(least=0, most=604_800)] = 900.0
+    """How long before a calendar entry begins its reminder comes, for accounts that ask for one."""
     log_retention: Annotated[Seconds, Setting(least=60, most=315_360_000)] = 2_592_000.0
     """How long the lines that handlers log are kept."""
     starting_templates: bool = True
