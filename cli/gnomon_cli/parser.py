@@ -25,6 +25,7 @@ from gnomon_cli.ledger_parser import (
 )
 from gnomon_cli.logs_parser import add_logs
 from gnomon_cli.parser_flags import add_target_flags, add_tasks_flag
+from gnomon_cli.poison_parser import add_poison
 from gnomon_cli.pool_parser import add_pool
 from gnomon_cli.task_parser import add_task
 from gnomon_cli.template_parser import add_template
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_audit(commands)
     add_backfill(commands)
     add_pool(commands)
+    add_poison(commands)
     add_template(commands)
     add_account(commands)
     add_calendar(commands)

@@ -48,6 +48,7 @@ from gnomon_schemas.codec import decode
 from gnomon_schemas.commands import Outcome
 from gnomon_schemas.ecosystem import (
     ECOSYSTEM_SUBJECTS,
+    USER_DELETED,
     CalendarEventCreated,
     SubscriptionChanged,
     UserDeleted,
@@ -58,7 +59,8 @@ from gnomon_schemas.subjects import ECOSYSTEM_STREAM
 __all__ = ["Ecosystem"]
 
 _NS: Final = 1_000_000_000
-_ACK_WAIT_SECONDS: Final = 60.0
+_ACK_WAIT_SECONDS: Final = 6.0
+"""After so long without a sign a message is given to the next listener: that of a process that was killed."""
 _KEPT_SECONDS: Final = 7 * 24 * 3600
 _KEPT_BYTES: Final = 64 * 1024 * 1024
 _FETCH_SECONDS: Final = 5.0
@@ -212,14 +214,18 @@ class Ecosystem(Service):
     async def _take(self, message: Msg, subject: str) -> None:
         """Do what a message asks for, as often as it needs to be tried; then acknowledge it."""
         backoff = Backoff(first=0.5, longest=10.0)
-        while True:
-            try:
-                fate = await self._settled(message, subject)
-                break
-            except (_Later, DatabaseAway, BusError) as error:
-                _log.info(LogEvent.ECOSYSTEM_WAITS, subject=subject, error=f"{type(error).__name__}: {error}")
-                await message.in_progress()
-                await backoff.pause()
+        keeping = asyncio.create_task(_keep(message), name=f"{self.name}:keep:{subject}")
+        try:
+            while True:
+                try:
+                    fate = await self._settled(message, subject)
+                    break
+                except (_Later, DatabaseAway, BusError) as error:
+                    words = f"{type(error).__name__}: {error}"
+                    _log.info(LogEvent.ECOSYSTEM_WAITS, subject=subject, error=words)
+                    await backoff.pause()
+        finally:
+            keeping.cancel()
         await message.ack_sync()
         self._meter.add(Metric.ECOSYSTEM_MESSAGES, subject=subject, fate=fate)
 
@@ -234,7 +240,7 @@ class Ecosystem(Service):
         try:
             match told:
                 case UserDeleted():
-                    await self._cancel_all(name, told, message)
+                    await self._cancel_all(name, told)
                 case SubscriptionChanged():
                     await self._send(plan.tier_of(name, told))
                 case CalendarEventCreated():
@@ -243,7 +249,7 @@ class Ecosystem(Service):
             return await self._set_aside(message, name, headers, str(error))
         return "done"
 
-    async def _cancel_all(self, name: str, told: UserDeleted, message: Msg) -> None:
+    async def _cancel_all(self, name: str, told: UserDeleted) -> None:
         """Cancel every task of a user. Those that were made while this went on are found by a further look."""
         user, refused = plan.user_of(told), list[str]()
         seen: set[str] = set()
@@ -264,10 +270,9 @@ class Ecosystem(Service):
                 seen.update(found)
                 more = len(found) == _AT_ONCE
                 after = found[-1] if found else after
-                await message.in_progress()
             if len(seen) == before:
                 break
-        _log.info(LogEvent.ECOSYSTEM_DONE, subject=message.subject, tasks=len(seen))
+        _log.info(LogEvent.ECOSYSTEM_DONE, subject=USER_DELETED, tasks=len(seen))
         if refused:
             raise Unusable(
                 "; ".join(refused[:10]) + (f"; and {len(refused) - 10} more" if refused[10:] else "")
@@ -334,6 +339,16 @@ class Ecosystem(Service):
         )
         _log.error(LogEvent.ECOSYSTEM_SET_ASIDE, subject=message.subject, message=name, reason=reason)
         return "set_aside"
+
+
+async def _keep(message: Msg) -> None:
+    """Say that a message is being worked on, for as long as it is."""
+    while True:
+        await asyncio.sleep(_ACK_WAIT_SECONDS / 3)
+        try:
+            await message.in_progress()
+        except nats.errors.Error as error:
+            _log.debug(LogEvent.NATS_ERROR, error=repr(error))  # the next one may reach it
 
 
 def _stored_at(message: Msg) -> datetime:

@@ -1,0 +1,166 @@
+"""What other services tell: acted on once, however often it comes and whoever dies; what will never do is set aside."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gnomon_schemas.accounts import account_id_of
+from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.ecosystem import CALENDAR_EVENT_CREATED, SUBSCRIPTION_CHANGED, USER_DELETED
+from gnomon_schemas.subjects import ECOSYSTEM_STREAM, EVENTS_STREAM
+from tests.harness.over_http import OverHttp
+from tests.harness.waiting import until_async
+from tests.harness.world import World
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+
+async def say(world: World, subject: str, told: Any, name: str | None = None) -> None:
+    """Tell something, as the service that owns the subject does; until a stream has it."""
+    data = told if isinstance(told, bytes) else json.dumps(told).encode()
+    headers = {} if name is None else {"Nats-Msg-Id": name}
+
+    async def stored() -> bool:
+        answer = await world.bus.api("STREAM.NAMES", {"subject": subject})
+        return bool(answer.get("streams"))
+
+    await until_async(stored)  # the listener makes one where there is none
+    await world.bus.publish(subject, data, headers)
+
+
+async def create(http: OverHttp, user: str, task_id: str, **spec: Any) -> None:
+    body = {"task_id": task_id, "name": task_id, "task_type": "echo", **spec}
+    answer = await http.client.post("/tasks", json=body, headers={"X-User-Id": user})
+    assert answer.status_code == 201, answer.text
+
+
+async def status(http: OverHttp, task_id: str) -> str:
+    found: str = (await http.get(f"/tasks/{task_id}"))["status"]
+    return found
+
+
+async def poison(http: OverHttp) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await http.get("/ecosystem/poison"))["items"]
+    return found
+
+
+async def test_the_tasks_of_a_user_who_is_deleted_are_cancelled_and_what_runs_finishes(
+    running: World, http: OverHttp
+) -> None:
+    hourly = {"kind": "interval", "every_seconds": 3600}
+    for number in range(25):
+        await create(http, "gone", f"gone-{number}", schedule=hourly)
+    await create(http, "stays", "stays", schedule=hourly)
+    lasting = {"task_type": "policy_scripted", "config": {"steps": ["hang 2"]}, "overlap": "queue"}
+    await create(http, "gone", "gone-busy", **lasting)
+    for _ in range(2):
+        await running.commands.ok("run", "gone-busy")
+    await running.events.one("started", "gone-busy")
+    await say(running, USER_DELETED, {"user_id": "gone", "reason": "asked for it"}, "deleted-1")
+    await running.events.one("status_changed", "gone-busy", new_status="cancelled")
+
+    async def all_cancelled() -> bool:
+        tasks = await http.get("/tasks", user_id="gone", limit=100)
+        return {task["status"] for task in tasks["items"]} == {"cancelled"}
+
+    await until_async(all_cancelled)
+    await running.events.one("executed", "gone-busy", status="completed")
+    assert len(running.events.of("started", "gone-busy")) == 1
+    await running.events.one("skipped", "gone-busy", reason="cancelled")
+    assert await status(http, "stays") == "scheduled"
+    history = await http.get("/tasks/gone-0/history")
+    told = json.dumps(history)
+    assert "account_service" in told
+    version = (await http.get("/tasks/gone-0"))["version"]
+    await say(running, USER_DELETED, {"user_id": "gone"}, "deleted-2")
+    await say(running, USER_DELETED, {"user_id": "nobody-knows"})
+    await _settled(running)
+    assert (await http.get("/tasks/gone-0"))["version"] == version
+    assert await poison(http) == []
+
+
+async def _settled(world: World) -> None:
+    """Wait until every message of our own stream has been acknowledged."""
+
+    async def idle() -> bool:
+        names = (await world.bus.api(f"CONSUMER.NAMES.{ECOSYSTEM_STREAM}"))["consumers"]
+        infos = [await world.bus.api(f"CONSUMER.INFO.{ECOSYSTEM_STREAM}.{name}") for name in names]
+        return all(info["num_pending"] == info["num_ack_pending"] == 0 for info in infos)
+
+    await until_async(idle)
+
+
+async def test_a_subscription_sets_the_tier_of_the_account(running: World, http: OverHttp) -> None:
+    changed = {"user_id": "zoë", "old_tier": "free", "new_tier": "pro", "of_a_later_version": True}
+    await say(running, SUBSCRIPTION_CHANGED, changed)
+    account = f"account.*.*.{account_id_of('zoë')}._"
+
+    async def tier() -> str | None:
+        last = await running.bus.last(EVENTS_STREAM, account)
+        return None if last is None else json.loads(last.data)["account"]["tier"]
+
+    async def is_pro() -> bool:
+        return await tier() == "pro"
+
+    await until_async(is_pro)
+    await say(running, SUBSCRIPTION_CHANGED, {**changed, "new_tier": "basic"})
+    await _settled(running)
+    assert await tier() == "basic"
+
+
+async def test_a_calendar_entry_is_linked_once_where_the_account_asks_for_it(
+    running: World, http: OverHttp
+) -> None:
+    asked = {"calendar_reminders": True}
+    command = running.commands.ok("update", account_id_of("cal"), asked, kind="account")
+    assert (await command)["ok"]
+    start = datetime.now(UTC) + timedelta(hours=3)
+    entry = {"user_id": "cal", "event_id": "e-1", "title": "Dentist", "start_time": start.isoformat()}
+    for name in ("first", "second"):  # told twice, under two names
+        await say(running, CALENDAR_EVENT_CREATED, entry, name)
+    await say(running, CALENDAR_EVENT_CREATED, {**entry, "user_id": "quiet"})
+    past = {**entry, "event_id": "e-0", "start_time": "2020-01-01T00:00:00Z"}
+    await say(running, CALENDAR_EVENT_CREATED, past)
+    await _settled(running)
+    (task,) = (await http.get("/tasks", user_id="cal"))["items"]
+    assert (task["name"], task["task_type"], task["config"]["event_id"]) == (
+        "Dentist",
+        "calendar_event",
+        "e-1",
+    )
+    lead_ms = instant_ms(task["due_date"]) - instant_ms(task["reminder_time"])
+    assert (lead_ms, task["due_date"][:16]) == (900_000, start.isoformat()[:16])
+    assert (await http.get("/tasks", user_id="quiet"))["items"] == []
+    assert await poison(http) == []
+
+
+async def test_what_will_never_do_is_set_aside_and_holds_up_nothing(running: World, http: OverHttp) -> None:
+    await say(running, SUBSCRIPTION_CHANGED, b"\xff not JSON", "garbage")
+    await say(running, SUBSCRIPTION_CHANGED, {"user_id": "u", "new_tier": "platinum"}, "tier")
+    await say(running, USER_DELETED, {"user_id": " "}, "nobody")
+    await say(running, SUBSCRIPTION_CHANGED, {"user_id": "after", "new_tier": "basic"})
+    await _settled(running)
+    after = await running.bus.last(EVENTS_STREAM, f"account.*.*.{account_id_of('after')}._")
+    assert after is not None
+    found = {one["name"]: one for one in await poison(http)}
+    assert found.keys() == {"garbage", "tier", "nobody"}
+    assert "platinum" in found["tier"]["reason"]
+    assert found["tier"]["subject"] == SUBSCRIPTION_CHANGED
+    assert json.loads(found["tier"]["payload"])["user_id"] == "u"
+    assert "user_id" in found["nobody"]["reason"]
+    again = await http.client.post(f"/ecosystem/poison/{found['tier']['poison_id']}/retry")
+    assert again.status_code == 202, again.text
+    dropped = await http.client.delete(f"/ecosystem/poison/{found['nobody']['poison_id']}")
+    assert dropped.status_code == 204, dropped.text
+    assert (await http.client.delete(f"/ecosystem/poison/{found['nobody']['poison_id']}")).status_code == 404
+    assert (await http.client.delete("/ecosystem/poison/x")).status_code == 422
+
+    async def back() -> bool:
+        names = {one["name"] for one in await poison(http)}
+        return len(names) == 2 and "tier" not in names
+
+    await until_async(back)  # it still will never do
