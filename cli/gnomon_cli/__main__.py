@@ -46,6 +46,7 @@ _SPEAKING: Final = {
     "task": ("gnomon_cli.task_commands", "task_command"),
     "events": ("gnomon_cli.event_commands", "events_command"),
     "logs": ("gnomon_cli.logs_command", "logs_command"),
+    "poison": ("gnomon_cli.poison_commands", "poison_command"),
     "pool": ("gnomon_cli.pool_commands", "pool_command"),
     "account": ("gnomon_cli.account_commands", "account_command"),
     "calendar": ("gnomon_cli.calendar_commands", "calendar_command"),

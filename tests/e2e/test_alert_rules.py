@@ -75,6 +75,9 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "GnomonExecutionsFail": {'gnomon_executions_total{task_type="echo", status="failed"}': "0+5x100"},
     "GnomonTypeMisfits": {'gnomon_task_type_misfits{task_type="echo"}': "3x100"},
     "GnomonDeadLetters": {'gnomon_dead_letters_total{reason="retries_exhausted"}': "2x60 3x40"},
+    "GnomonEcosystemPoison": {
+        'gnomon_ecosystem_messages_total{subject="account_service.user.deleted", fate="set_aside"}': "0x60 1x40"
+    },
     "GnomonTakeovers": {'gnomon_takeovers_total{instance="e1"}': "0+1x100"},
     "GnomonDepositions": {'gnomon_depositions_total{instance="s1"}': "1x50 3x10 5x40"},
     "GnomonCommandsWait": {'gnomon_commands_total{verb="create", result="ok"}': "7x100"},

@@ -112,6 +112,8 @@ class Ecosystem(Service):
         """Begin to listen; ready at once, since NATS may not serve yet."""
         if self._listening != "off":
             for subject in ECOSYSTEM_SUBJECTS:
+                # There from the start, so that the first one shows as an increase.
+                self._meter.add(Metric.ECOSYSTEM_MESSAGES, 0, subject=subject, fate="set_aside")
                 _ = self.spawn(self._listen(subject), subject)
 
     # -- the consumers -----------------------------------------------------------------------------
