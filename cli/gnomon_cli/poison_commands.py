@@ -8,9 +8,9 @@ from collections.abc import Callable
 from gnomon_cli.answers import as_json, path_part
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK
+from gnomon_cli.event_lines import one_line
 from gnomon_cli.shown import instant
 from gnomon_cli.target import find_target
-from gnomon_cli.event_lines import one_line
 from gnomon_cli.terminal import Terminal
 
 __all__ = ["poison_command"]
