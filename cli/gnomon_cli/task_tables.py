@@ -235,6 +235,9 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     yield "type", str(task["task_type"])
     yield "config", msgspec.json.encode(task.get("config")).decode()
     yield "schedule", shown.schedule(task.get("schedule"))
+    for label, name in (("due", "due_date"), ("reminder", "reminder_time")):
+        if text := task.get(name):
+            yield label, f"{shown.instant(text)} ({shown.relative(text)})"
     if task.get("next_run_time"):
         yield "next run", f"{shown.instant(task['next_run_time'])} ({shown.relative(task['next_run_time'])})"
     if task.get("runs_left") is not None:

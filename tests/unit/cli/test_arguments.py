@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,23 @@ def test_flags_become_the_change_of_a_task(flags: list[str], expected: dict[str,
 def test_changes_that_contradict_themselves_are_refused(flags: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         _update(*flags)
+
+
+def test_when_something_is_due_and_people_are_reminded_is_an_instant_or_so_far_off() -> None:
+    flags = [
+        "task",
+        "create",
+        "--name",
+        "Milk",
+        "--type",
+        "todo",
+        "--due",
+        "2026-09-21T18:00:00Z",
+        "--remind",
+        "2h",
+    ]
+    before = datetime.now(UTC)
+    body = task_body(build_parser().parse_args(flags))
+    assert body["due_date"] == "2026-09-21T18:00:00Z"
+    away = datetime.fromisoformat(body["reminder_time"]) - before
+    assert timedelta(hours=2) <= away < timedelta(hours=2, minutes=1)
