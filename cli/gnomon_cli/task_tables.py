@@ -223,6 +223,13 @@ def next_run(task: Json) -> str:
     return "no run is planned"
 
 
+def _coming(task: Json) -> Iterator[tuple[str, str]]:
+    """What of a task is at a time that is known."""
+    for label, name in (("due", "due_date"), ("reminder", "reminder_time"), ("next run", "next_run_time")):
+        if text := task.get(name):
+            yield label, f"{shown.instant(text)} ({shown.relative(text)})"
+
+
 def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     """What a person wants to know of one task: label and value, what is not set left out."""
     yield "id", str(task["task_id"])
@@ -235,11 +242,7 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
     yield "type", str(task["task_type"])
     yield "config", msgspec.json.encode(task.get("config")).decode()
     yield "schedule", shown.schedule(task.get("schedule"))
-    for label, name in (("due", "due_date"), ("reminder", "reminder_time")):
-        if text := task.get(name):
-            yield label, f"{shown.instant(text)} ({shown.relative(text)})"
-    if task.get("next_run_time"):
-        yield "next run", f"{shown.instant(task['next_run_time'])} ({shown.relative(task['next_run_time'])})"
+    yield from _coming(task)
     if task.get("runs_left") is not None:
         yield "runs left", f"{task['runs_left']:,}"
     if task.get("last_run_time"):
