@@ -190,6 +190,34 @@ class Story:
             )
         )
 
+    def slo_broken(self, task: Task) -> Stored:
+        """The task's lateness objective is broken from now on."""
+        return self.tell(
+            ev.LatenessSloBroken(
+                **self.common(task),
+                objective_seconds=30.0,
+                lateness_seconds=31.0,
+                execution_id=f"{task.task_id}.x",
+                run="x",
+                scheduled_for=self.now,
+                due_at=self.now,
+                broken_at=self.now,
+                reason="not_started",
+            )
+        )
+
+    def slo_recovered(self, task: Task, broken_at: str) -> Stored:
+        """It is kept again."""
+        return self.tell(
+            ev.LatenessSloRecovered(
+                **self.common(task),
+                objective_seconds=30.0,
+                broken_at=broken_at,
+                recovered_at=self.now,
+                reason="on_time",
+            )
+        )
+
     def replanned(self, task: Task, at_ms: int) -> Stored:
         """`task` as it is after it; its revision began at an instant before now."""
         return self.tell(

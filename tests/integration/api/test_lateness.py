@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import slot_run
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import START_MS, Story, a_task
@@ -69,28 +68,12 @@ async def test_a_task_shows_since_when_its_objective_is_broken(running: Running)
     task, story = a_task("late-objective", lateness_slo_seconds=30.0), Story()
     story.created(task)
     broken_at = story.now
-    common: dict[str, Any] = {"objective_seconds": 30.0, "broken_at": broken_at}
-    story.tell(
-        ev.LatenessSloBroken(
-            **story.common(task),
-            **common,
-            lateness_seconds=31.0,
-            execution_id=f"{task.task_id}.x",
-            run="x",
-            scheduled_for=broken_at,
-            due_at=broken_at,
-            reason="not_started",
-        )
-    )
+    story.slo_broken(task)
     story.updated(msgspec.structs.replace(task, version=2))
     await stored(running, story)
     path = f"{API}/tasks/{task.task_id}"
     assert (await running.http.get(path)).json()["lateness_slo_broken_since"] == broken_at
     later = Story(at_ms=story.now_ms)
-    later.tell(
-        ev.LatenessSloRecovered(
-            **later.common(task), **common, recovered_at=later.now, reason="on_time", execution_id=None
-        )
-    )
+    later.slo_recovered(task, broken_at)
     await stored(running, later)
     assert (await running.http.get(path)).json()["lateness_slo_broken_since"] is None

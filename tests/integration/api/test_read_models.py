@@ -316,7 +316,7 @@ def a_long_story() -> list[Stored]:
                 continue
             if (turn + number) % 7 == 0:
                 story.queued(task, run)
-            story.started(task, run)
+            story.started(task, run, published_ms=story.now_ms - 5 if number % 2 else None)
             if (turn + number) % 3 == 0:
                 story.retrying(task, run)
                 story.started(task, run, 2)
@@ -329,9 +329,14 @@ def a_long_story() -> list[Stored]:
         )
         if turn % 5 == 0:
             story.objects_changed(f"o{turn}")
+        broken_at = story.now
+        story.slo_broken(tasks[turn])
+        if turn % 2:
+            story.slo_recovered(tasks[turn], broken_at)
         story.now_ms += 4 * 3600 * 1000
     story.deleted(tasks[3], command_id="d3")
     story.status_changed(tasks[4], "scheduled", "paused")
+    story.status_changed(tasks[5], "scheduled", "completed", "no_slot_left")
     story.executed(tasks[6], story.run_of(START_MS + 60_000))  # once more: what the audit is there to tell
     return story.stored
 
