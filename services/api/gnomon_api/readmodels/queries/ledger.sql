@@ -64,10 +64,10 @@ group by 1, 2;
 
 -- name: tasks_with_heartbeat
 -- Tasks that have a sign of life, and whether they make slots now.
-select task_id, (task->'heartbeat')::text as heartbeat, schedule::text as schedule,
-    (task->>'revision_from')::timestamptz as revision_from, base_status = 'scheduled' as active
+select task_id, heartbeat::text as heartbeat, schedule::text as schedule, revision_from,
+    base_status = 'scheduled' as active
 from tasks
-where deleted_at is null and (task->>'heartbeat') is not null and task_id > $1
+where deleted_at is null and heartbeat is not null and task_id > $1
 order by task_id
 limit $2;
 

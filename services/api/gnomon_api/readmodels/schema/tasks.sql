@@ -40,7 +40,9 @@ create table tasks (
         to_tsvector('simple', name) || to_tsvector('simple', coalesce(description, ''))
             || jsonb_to_tsvector('simple', tags, '["string"]')
     ) stored,
-    duration_sum_ms      bigint      not null default 0  -- of all its executions that ended with a result
+    duration_sum_ms      bigint      not null default 0,  -- of all its executions that ended with a result
+    heartbeat            json,                  -- its sign of life; null: it has none
+    revision_from        timestamptz            -- from when on the revision counts of its last change
 ) with (fillfactor = 70);
 -- For lists: each order, and each filter with the usual order. What nearly every task has needs no index of its own:
 -- going through the order finds a page of it soon.
@@ -57,8 +59,7 @@ create index tasks_by_priority on tasks (priority, created_at, task_id)
     where deleted_at is null and priority <> 'medium';
 create index tasks_by_template on tasks (template_id, created_at, task_id)
     where deleted_at is null and template_id is not null;
-create index tasks_with_heartbeat on tasks (task_id)
-    where deleted_at is null and (task->>'heartbeat') is not null;
+create index tasks_with_heartbeat on tasks (task_id) where deleted_at is null and heartbeat is not null;
 create index tasks_by_tag on tasks using gin (tags);
 create index tasks_by_metadata on tasks using gin (metadata jsonb_path_ops);
 create index tasks_by_words on tasks using gin (words);

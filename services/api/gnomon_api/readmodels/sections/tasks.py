@@ -58,6 +58,8 @@ class TaskDefinition(msgspec.Struct, gc=False):
     metadata: str
     template_id: str | None
     task: str
+    heartbeat: str | None
+    revision_from: datetime
     due_date: datetime | None
     created_at: datetime
 
@@ -324,6 +326,8 @@ def _definition(task: Task) -> TaskDefinition:
         metadata=indexable_json(task.metadata),
         template_id=task.template_id,
         task=json_text(task),
+        heartbeat=None if task.heartbeat is None else json_text(task.heartbeat),
+        revision_from=as_instant(task.revision_from),
         due_date=maybe_instant(task.due_date),
         created_at=as_instant(task.created_at),
     )
