@@ -208,7 +208,8 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
 
     reason: str
     """`manual`, `overlap`, `backfill`, `retry` or `repair`; `pool`, `key` or `fair` where it waits for its pool, its
-    key, or for others of its user; `blackout` where a calendar puts it off."""
+    key, or for others of its user; `limit` where its user has as much in flight as may be; `blackout` where a calendar
+    puts it off."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
     detail: str | UnsetType = UNSET

@@ -219,6 +219,10 @@ class Admission:
             return "pool"
         return None
 
+    def crowded(self, task: TaskState) -> bool:
+        """Whether as many executions of the task's user are in flight as may be, as far as this shard knows."""
+        return self._users.crowded(task)
+
     def take(self, task: TaskState, flight: Flight, pool: str) -> None:
         """An attempt is handed out."""
         flight.pool = pool

@@ -222,12 +222,19 @@ class SlotDesk:
         that is known to refuse it.
 
         Where it may not wait for its key nothing is said on its chain: it goes, or is skipped, a moment later. So it
-        does where its user's account is asked.
+        does where its user's account is asked, unless as many of the user's executions are in flight as may be.
         """
         if hindrance in {"credits", "limit"}:
             return self._skip(slot, hindrance, account_detail(slot.task, hindrance), now_ms)
-        brief = hindrance == "account" or (hindrance == "key" and slot.task.reg.spec.overlap is Overlap.SKIP)
-        return self._write_ahead(slot, now_ms, gated=False, reason=None if brief else hindrance)
+        patient = slot.task.reg.spec.overlap is not Overlap.SKIP
+        match hindrance:
+            case "account":
+                reason = "limit" if patient and self._admission.crowded(slot.task) else None
+            case "key":
+                reason = "key" if patient else None
+            case _:
+                reason = hindrance
+        return self._write_ahead(slot, now_ms, gated=False, reason=reason)
 
     def _replace_others(self, slot: Slot, now_ms: int) -> Unit:
         """Put the slot's execution in the register, and with it the wish to end what is in its way."""

@@ -180,6 +180,11 @@ class UserDoors:
             return refused
         return None if not door.items and door.purse.fits(price) else WAIT
 
+    def crowded(self, task: TaskState) -> bool:
+        """Whether a user has executions in flight here, and as many as the shard has leave for."""
+        door = self._doors.get(task.reg.user_id or "")
+        return door is not None and door.purse.crowded
+
     def take(self, task: TaskState, flight: Flight) -> None:
         """An execution is let go: it holds its price from now on."""
         user = _user(task)

@@ -187,8 +187,12 @@ async def test_executions_in_flight_are_bounded_over_both_shards(two: Two) -> No
     impatient = await two.task(user, 1, overlap="skip", schedule=EVERY_SECOND)
     await two.world.events.one("skipped", impatient, reason="limit")
     await two.world.commands.ok("cancel", impatient, {})
-    for _ in range(4):
-        work = await two.fake.next()
+    work = await two.fake.next()
+    patient = await two.task(user, work.partition, overlap="queue", schedule=EVERY_SECOND)
+    await two.world.events.one("queued", patient, reason="limit")
+    await two.world.commands.ok("cancel", patient, {})
+    for number in range(4):
+        work = await two.fake.next() if number else work
         await two.fake.claim(work)
         await asyncio.sleep(0.05)
         assert len(await two.world.dues()) == 1

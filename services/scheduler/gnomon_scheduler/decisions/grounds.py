@@ -70,6 +70,10 @@ def waits_for(task: TaskState, reason: str, pool: str) -> str | None:
                 if spec.concurrency_key is None
                 else (f"a unit of key {spec.concurrency_key!r} (of {spec.concurrency_limit})")
             )
+        case "limit":
+            return (
+                f"an execution of its user {task.reg.user_id!r} to end: the account allows no more in flight"
+            )
         case "fair":
             return f"others than its user {task.reg.user_id!r} have their turn in pool {pool!r}"
     return None

@@ -74,6 +74,11 @@ class Purse:
             and (self.starts is None or self.runs + self.using + count <= self.starts)
         )
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are executions in flight, and as many as may be."""
+        return self.units is not None and 0 < self.using >= self.units
+
     def take(self, price: int) -> None:
         """An execution is let go, or was by a predecessor."""
         self.held += price
