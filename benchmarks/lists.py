@@ -25,15 +25,14 @@ from benchmarks.measurement import Mode, Result, percentile, time_figure
 from benchmarks.options import Options
 from benchmarks.running import Question, main
 from benchmarks.stage import Stage
+from benchmarks.usage import per_operation
 from gnomon_api.database import Database
 from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import EXECUTION_LISTS, ExecutionViews
 from gnomon_api.identity import caller_of
 from gnomon_api.queries import Lists, parse_list
-from gnomon_api.readmodels.migrate import migrate
 from gnomon_api.task_views import TASK_LISTS, ItemList, TaskViews
 from gnomon_core.runtime.clock import SystemClock
-from gnomon_core.runtime.embedded import EmbeddedPostgres
 
 __all__ = ["QUESTION"]
 
@@ -140,22 +139,21 @@ async def measure(mode: Mode, options: Options) -> Result:
     grown = 10 if options.full else 1
     tasks = options.count(_TASKS * grown, least=1000)
     executions = options.count(_EXECUTIONS * grown, least=10_000)
-    async with Stage("lists", mode, options, postgres=False) as stage:
-        postgres = EmbeddedPostgres(stage.folder / "postgres", fast=mode == "fast", options=_SERVER)
-        await postgres.start()
-        try:
-            await migrate(postgres.url)
-            connection = await asyncpg.connect(postgres.url)
-            begun = time.perf_counter()
+    async with Stage("lists", mode, options, postgres_settings=_SERVER) as stage:
+        connection = await asyncpg.connect(stage.database_url)
+        begun = time.perf_counter()
+        async with stage.measuring("row made, with its indexes", tasks + executions):
             await fill(connection, tasks, executions)
-            filled = time.perf_counter() - begun
-            size = await connection.fetchval("select pg_size_pretty(pg_database_size(current_database()))")
-            timed = await ask(postgres.url, EventHub(stage.bus))
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / "lists-plans.txt").write_text(await plans(connection, timed), encoding="utf-8")
-            await connection.close()
-        finally:
-            await postgres.stop()
+        filled = time.perf_counter() - begun
+        size = await connection.fetchval("select pg_size_pretty(pg_database_size(current_database()))")
+        before = stage.cpu_now()
+        timed = await ask(stage.database_url, EventHub(stage.bus))
+        # Each page was asked for twice.
+        stage.cpu["page"] = per_operation(before, stage.cpu_now(), 2 * len(timed))
+        stage.operations["page"] = 2 * len(timed)
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "lists-plans.txt").write_text(await plans(connection, timed), encoding="utf-8")
+        await connection.close()
     judged = mode == "fast" and options.full and options.scale >= 1
     figures = []
     for name, kept in (
@@ -177,6 +175,8 @@ async def measure(mode: Mode, options: Options) -> Result:
         mode=mode,
         settings={"tasks": tasks, "executions": executions, "pages": len(timed), "database": size},
         figures=tuple(figures),
+        cpu=stage.cpu,
+        operations=stage.operations,
         notes=(
             f"filled in {filled:,.0f} s",
             *(f"slow: {one.ms:,.0f} ms, {_text(one)}" for one in slowest),

@@ -19,7 +19,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -69,9 +69,18 @@ class _ShardSaid(msgspec.Struct):
 class Stage:
     """Servers, services, and a connection of plain nats-py for the callers."""
 
-    def __init__(self, question: str, mode: Mode, options: Options, *, postgres: bool = True) -> None:
+    def __init__(
+        self,
+        question: str,
+        mode: Mode,
+        options: Options,
+        *,
+        postgres: bool = True,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.question, self.mode, self.options = question, mode, options
         self._postgres_wanted = postgres
+        self._postgres_settings = postgres_settings
         self._exit = contextlib.AsyncExitStack()
         self._pids: dict[str, Callable[[], int]] = {}
         self.services: dict[str, ServiceChild] = {}
@@ -119,7 +128,9 @@ class Stage:
         self._exit.push_async_callback(self.nats.stop)
         self._pids["nats"] = lambda: self.nats.nodes[0].pid
         if self._postgres_wanted:
-            self.postgres = EmbeddedPostgres(self.folder / "postgres", fast=fast)
+            self.postgres = EmbeddedPostgres(
+                self.folder / "postgres", fast=fast, options=self._postgres_settings
+            )
             await self.postgres.start()
             self._exit.push_async_callback(self.postgres.stop)
             self._pids["postgres"] = lambda: self._database.pid

@@ -507,7 +507,8 @@ async def test_execute_waits_for_the_end(running: Running, prefer: bool) -> None
     execution = response.json()
     assert (execution["status"], execution["result"]) == ("completed", {"said": "hello"})
     task = (await running.http.get(f"{API}/tasks/{task_id}")).json()
-    assert (task["run_count"], task["success_count"]) == (1, 1)
+    assert (task["run_count"], task["success_count"], task["success_rate"]) == (1, 1, 1.0)
+    assert task["average_duration_ms"] == execution["duration_ms"]
     assert task["last_execution"]["status"] == "completed"
     assert (task["last_execution"]["result"], task["last_execution"]["error"]) == ({"said": "hello"}, None)
     assert task["running"] == []

@@ -1,0 +1,176 @@
+"""Every filter and every order of the lists, over rows that the projector made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gnomon_api.execution_views import EXECUTION_LISTS
+from gnomon_api.queries import Lists, parse_list
+from gnomon_api.readmodels.writer import Connection
+from gnomon_api.task_views import TASK_LISTS
+from gnomon_schemas.tasks import Priority
+from tests.integration.api.stories import START_MS, Story, a_task
+from tests.integration.api.test_read_models import connection, project
+
+__all__ = ["connection"]
+
+MINUTE_MS = 60_000
+
+TASK_CASES: Sequence[tuple[Mapping[str, str], str]] = (
+    ({}, "abcd"),
+    ({"status": "scheduled"}, "ac"),
+    ({"status": "scheduled,pending,running"}, "abc"),
+    ({"status": "paused"}, "d"),
+    ({"task_type": "mail"}, "b"),
+    ({"task_type": "mail,echo,none"}, "abcd"),
+    ({"user_id": "u2"}, "cd"),
+    ({"user_id": "u2", "status": "paused,scheduled"}, "cd"),
+    ({"tag": "red,blue"}, "abc"),
+    ({"priority": "urgent,low"}, "ad"),
+    ({"q": "weekly -mails"}, "a"),
+    ({"q": "REP"}, "ab"),
+    ({"q": '"report of"'}, "a"),
+    ({"q": "summar"}, "d"),
+    ({"q": "green"}, "d"),
+    ({"template_id": "tpl"}, "c"),
+    ({"metadata.team": "x"}, "ab"),
+    ({"metadata.number": "7,true"}, "cd"),
+    ({"created_after": "2026-09-21T13:33:21Z"}, "cd"),
+    ({"created_before": "2026-09-21T13:33:21Z"}, "ab"),
+    ({"due_after": "2026-10-01T00:00:00Z"}, "b"),
+    ({"due_before": "2026-10-01T00:00:00+01:00"}, "a"),
+    ({"overdue": "true", "sort": "due_date"}, ""),
+    ({"next_run_before": "2026-09-21T13:34:30Z"}, "a"),
+)
+EXECUTION_CASES: Sequence[tuple[Mapping[str, str], str]] = (
+    ({}, "123456"),
+    ({"task_id": "B"}, "56"),
+    ({"task_id": "A,B,C"}, "123456"),
+    ({"status": "completed"}, "1"),
+    ({"status": "queued,running,retrying"}, "456"),
+    ({"status": "failed,running"}, "25"),
+    ({"status": "running", "task_id": "B"}, "5"),
+    ({"user_id": "u2"}, "56"),
+    ({"task_type": "mail"}, "56"),
+    ({"trigger": "manual"}, "4"),
+    ({"trigger": "schedule"}, "12356"),
+    ({"executor": "x3,x9"}, "5"),
+    ({"scheduled_after": "2026-09-21T13:35:00Z"}, "356"),
+    ({"scheduled_before": "2026-09-21T13:36:00Z", "status": "completed,failed"}, "12"),
+)
+
+
+async def told_tasks(connection: Connection) -> None:
+    story = Story()
+    late = START_MS + 3 * MINUTE_MS
+    week = {"team": "x", "number": 1}
+    made = [
+        a_task(
+            "a",
+            name="Weekly report of sales",
+            tags=("red",),
+            priority=Priority.URGENT,
+            metadata=week,
+            due_date="2026-09-30T00:00:00Z",
+        ),
+        a_task(
+            "b",
+            name="Weekly reports as mails",
+            tags=("blue",),
+            task_type="mail",
+            schedule=None,
+            metadata=week,
+            due_date="2026-10-02T00:00:00Z",
+        ),
+        a_task(
+            "c", at_ms=late, user_id="u2", tags=("red", "blue"), metadata={"number": 7}, template_id="tpl"
+        ),
+        a_task(
+            "d",
+            at_ms=late,
+            user_id="u2",
+            tags=("green",),
+            metadata={"number": True},
+            priority=Priority.LOW,
+            description="a summary",
+        ),
+    ]
+    for task in made:
+        story.created(task)
+    story.status_changed(made[3], "scheduled", "paused")
+    gone = a_task("gone", tags=("red",))
+    story.created(gone)
+    story.deleted(gone)
+    await project(connection, story.stored)
+    await connection.execute("update tasks set next_run_time = '2026-09-21T13:34:00Z' where task_id = 'a'")
+
+
+async def told_executions(connection: Connection) -> None:
+    story = Story()
+    first, second = a_task("A"), a_task("B", user_id="u2", task_type="mail")
+    for task in (first, second):
+        story.created(task)
+    slots = [story.run_of(START_MS // MINUTE_MS * MINUTE_MS + number * MINUTE_MS) for number in range(1, 5)]
+    story.started(first, slots[0])
+    story.executed(first, slots[0])
+    story.started(first, slots[1], executor="x2")
+    story.executed(first, slots[1], status="failed")
+    story.skipped(first, slots[2])
+    story.queued(first, "r-4")
+    story.started(second, slots[2], executor="x3")
+    story.started(second, slots[3])
+    story.retrying(second, slots[3])
+    await project(connection, story.stored)
+
+
+async def listed(
+    connection: Connection, lists: Lists, asked: Mapping[str, str], *, limit: int = 2
+) -> list[Mapping[str, Any]]:
+    """All items, page by page."""
+    found: list[Mapping[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        query = parse_list(lists, [*asked.items(), ("limit", str(limit)), *cursor.items()])
+        page = query.page(await connection.fetch(query.sql, *query.values))
+        found += [dict(row) for row in page.rows]
+        if page.next_cursor is None:
+            return found
+        cursor = {"cursor": page.next_cursor}
+
+
+async def test_every_filter_of_tasks_in_every_order(connection: Connection) -> None:
+    await told_tasks(connection)
+    tried = {name.split(".", maxsplit=1)[0] for asked, _ in TASK_CASES for name in asked}
+    assert tried - {"sort"} == set(TASK_LISTS.filters)
+    for asked, expected in TASK_CASES:
+        found = "".join(sorted(row["task_id"] for row in await listed(connection, TASK_LISTS, asked)))
+        if "overdue" not in asked:  # it asks the database's clock, which is not the story's
+            assert found == expected, asked
+    for order in TASK_LISTS.sorts:
+        whole = await listed(connection, TASK_LISTS, {"sort": order})
+        assert whole == sorted(whole, key=lambda row: _key(row, order, "task_id"))
+        back = await listed(connection, TASK_LISTS, {"sort": f"-{order}"})
+        assert back == whole[::-1]
+
+
+async def test_every_filter_of_executions_in_every_order(connection: Connection) -> None:
+    await told_executions(connection)
+    rows = await listed(connection, EXECUTION_LISTS, {"sort": "recorded_at"})
+    numbers = {row["execution_id"]: str(number) for number, row in enumerate(rows, start=1)}
+    assert {name for asked, _ in EXECUTION_CASES for name in asked} == set(EXECUTION_LISTS.filters)
+    for asked, expected in EXECUTION_CASES:
+        found = [numbers[row["execution_id"]] for row in await listed(connection, EXECUTION_LISTS, asked)]
+        assert "".join(sorted(found)) == expected, asked
+    for order in EXECUTION_LISTS.sorts:
+        whole = await listed(connection, EXECUTION_LISTS, {"sort": order})
+        assert whole == sorted(whole, key=lambda row: _key(row, order, "execution_id"))
+        assert await listed(connection, EXECUTION_LISTS, {"sort": f"-{order}"}) == whole[::-1]
+
+
+def _key(row: Mapping[str, Any], order: str, key: str) -> tuple[bool, Any, Any]:
+    """What has none is at the end; what never started is where it was recorded."""
+    value = row[order]
+    if order == "started_at" and value is None:
+        value = row["recorded_at"]
+    return (value is None, value or row["created_at" if key == "task_id" else "recorded_at"], row[key])
