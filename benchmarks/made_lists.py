@@ -46,7 +46,7 @@ create function pg_temp.pick(i bigint, seed integer, n bigint) returns bigint im
     (hashint8extended(i, seed) & 9223372036854775807) % n;
 -- Small numbers often, large ones seldom.
 create function pg_temp.skew(i bigint, seed integer, n bigint) returns bigint immutable language sql return
-    floor(n * power(pg_temp.pick(i, seed, 1000000) / 1000000.0, 3))::bigint;
+    floor(n * power(pg_temp.pick(i, seed, 1000000)::float8 / 1000000, 3))::bigint;
 create function pg_temp.word(k bigint) returns text immutable language sql return
     (array['ba','ko','ri','tu','me','sa','lo','pi','ne','fa','du','ge','ha','jo','ki','la','mo','nu','ro','ve'])
         [k % 20 + 1]
