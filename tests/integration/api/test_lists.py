@@ -36,8 +36,8 @@ TASK_CASES: Sequence[tuple[Mapping[str, str], str]] = (
     ({"template_id": "tpl"}, "c"),
     ({"metadata.team": "x"}, "ab"),
     ({"metadata.number": "7,true"}, "cd"),
-    ({"created_after": "2026-09-21T13:33:21Z"}, "cd"),
-    ({"created_before": "2026-09-21T13:33:21Z"}, "ab"),
+    ({"created_after": "2026-09-21T14:13:21Z"}, "cd"),
+    ({"created_before": "2026-09-21T14:13:21Z"}, "ab"),
     ({"due_after": "2026-10-01T00:00:00Z"}, "b"),
     ({"due_before": "2026-10-01T00:00:00+01:00"}, "a"),
     ({"overdue": "true", "sort": "due_date"}, ""),
@@ -56,8 +56,8 @@ EXECUTION_CASES: Sequence[tuple[Mapping[str, str], str]] = (
     ({"trigger": "manual"}, "4"),
     ({"trigger": "schedule"}, "12356"),
     ({"executor": "x3,x9"}, "5"),
-    ({"scheduled_after": "2026-09-21T13:35:00Z"}, "356"),
-    ({"scheduled_before": "2026-09-21T13:36:00Z", "status": "completed,failed"}, "12"),
+    ({"scheduled_after": "2026-09-21T14:15:00Z"}, "356"),
+    ({"scheduled_before": "2026-09-21T14:16:00Z", "status": "completed,failed"}, "12"),
 )
 
 
