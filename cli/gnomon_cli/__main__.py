@@ -92,6 +92,7 @@ def _up(options: argparse.Namespace) -> int:
         data=options.data,
         http_port=port_of(os.environ) if options.http_port is None else options.http_port,
         nats_port=options.nats_port,
+        mqtt_port=options.mqtt_port,
         schedulers=options.schedulers,
         executors=options.executors,
         tasks=tuple(options.tasks),

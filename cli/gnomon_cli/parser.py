@@ -124,6 +124,12 @@ def _add_up(commands: Any) -> None:
     )
     up.add_argument("--http-port", type=int, metavar="PORT", help="of the api (8080, or a free one)")
     up.add_argument("--nats-port", type=int, metavar="PORT", help="of nats-server (4222, or a free one)")
+    up.add_argument(
+        "--mqtt-port",
+        type=int,
+        metavar="PORT",
+        help="let nats-server listen for MQTT too, for devices (it does not)",
+    )
     up.add_argument("--schedulers", type=int, default=1, metavar="N", help="how many schedulers (1)")
     up.add_argument("--executors", type=int, default=1, metavar="N", help="how many executors (1)")
     add_tasks_flag(up)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gnomon_schemas import commands, dues, events, gates, members, pools, run_logs, signals, tasks
+from gnomon_schemas import commands, devices, dues, events, gates, members, pools, run_logs, signals, tasks
 from gnomon_schemas.account_samples import account_samples
 from gnomon_schemas.blackout_samples import blackout_samples
 from gnomon_schemas.problems import Code, FieldError, problem
@@ -461,6 +461,25 @@ def samples() -> dict[str, Sample]:
                     details=msgspec.Raw(b'{"file":"a.csv"}'),
                 ),
             ),
+        ),
+        "device_note": devices.DeviceNote(
+            event="task.executed",
+            seq=42,
+            task_id=_TASK_ID,
+            at=_AT,
+            execution_id=f"{_TASK_ID}.{_RUN}",
+            status="completed",
+            result=msgspec.Raw(b'{"pages":3}'),
+            scheduled_for=_AT,
+        ),
+        "device_note.reminder": devices.DeviceNote(
+            event="task.reminder_triggered",
+            seq=43,
+            task_id=_TASK_ID,
+            at=_AT,
+            name="Call the dentist",
+            reminder_type="reminder_time",
+            scheduled_for=_AT,
         ),
         "cancel_signal": signals.CancelSignal(reason="cancelled"),
     }

@@ -15,6 +15,7 @@ __all__ = [
     "ALL_REGISTERS",
     "CMD_PATTERN",
     "COMMANDS_STREAM",
+    "DEVICES_KEY",
     "DUE_STREAM",
     "ECOSYSTEM_STREAM",
     "EVENTS_FILTER",
@@ -43,6 +44,7 @@ __all__ = [
     "cancel_signal",
     "chain",
     "command",
+    "device_notes",
     "due",
     "due_fence",
     "due_filter",
@@ -97,6 +99,8 @@ PROJECTOR_KEY = "projector"
 """Key in `GNOMON_ACCOUNTS`, a bucket without TTL: the projector's `{created, sequence, time}`."""
 STARTING_SET_KEY = "starting_templates"
 """Key in `GNOMON_ACCOUNTS`: ids of the templates of the starting set that were ever made here, as a JSON list."""
+DEVICES_KEY = "devices"
+"""Key in `GNOMON_ACCOUNTS`: how far users' devices have been told of the log."""
 PURGE_FLOOR_KEY = "purge_floor"
 """Key in `GNOMON_ACCOUNTS`: the janitor's `PurgeFloor`, written before it purges. Missing: nothing was ever purged."""
 SCHEDULER_STATUS = "gnomon.status.scheduler"
@@ -251,6 +255,12 @@ def run_log(partition: int, task_id: str, run: str) -> str:
 def live_log(task_id: str, run: str) -> str:
     """Core subject on which an execution's lines are heard once they have been stored."""
     return f"gnomon.log.{task_id}.{run}"
+
+
+def device_notes(account_id: str) -> str:
+    """Core subject on which a user's devices hear of results and reminders; the same as the MQTT topic
+    `users/<account_id>/tasks`. The account's id is the user's in base64url."""
+    return f"users.{account_id}.tasks"
 
 
 def cancel_signal(task_id: str, run: str) -> str:

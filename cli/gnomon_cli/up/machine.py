@@ -236,6 +236,7 @@ class Machine:
             port=self._options.nats_port,
             default_port=DEFAULT_NATS_PORT,
             fast=self._options.fast,
+            mqtt_port=self._options.mqtt_port,
         )
         took = await self._keep(NatsChild(server), self._servers)
         self._nats_url = server.url

@@ -41,6 +41,8 @@ class UpOptions:
     data: Path
     http_port: int | None = None
     nats_port: int | None = None
+    mqtt_port: int | None = None
+    """None: nobody listens for MQTT."""
     schedulers: int = 1
     executors: int = 1
     tasks: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ def check_options(options: UpOptions) -> None:
         )
     _check_port("--http-port or GNOMON_HTTP_PORT", options.http_port)
     _check_port("--nats-port", options.nats_port)
+    _check_port("--mqtt-port", options.mqtt_port)
 
 
 def _check_port(flag: str, port: int | None) -> None:

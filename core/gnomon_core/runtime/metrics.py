@@ -93,7 +93,7 @@ class Metric(Enum):
     LEASES_HELD = MetricSpec(
         "gnomon_leases_held",
         "gauge",
-        "Leases that this process holds: shards, or the duties janitor, projector, auditor, run_logs and ecosystem.",
+        "Leases that this process holds: shards, or duties: janitor, projector, auditor, run_logs, ecosystem, devices.",
         ("duty",),
         processes=("scheduler", "api"),
     )

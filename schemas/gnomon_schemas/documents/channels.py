@@ -67,6 +67,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     },
     "pool": Parameter("Which executors run it.", ID_PATTERN, examples=("default",)),
     "priority": Parameter("Lane within the pool, first to last.", enum=subjects.PRIORITIES),
+    "account_id": Parameter("The user's id in base64url, without padding.", examples=("dTE",)),
     "executor": Parameter("Id of the executor.", examples=("e-1",)),
     "kind": Parameter("Kind of process.", enum=("scheduler", "executor", "api")),
     "member": Parameter("Id of the process.", examples=("s-1",)),
@@ -265,6 +266,14 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "What the handler of an execution logs, as it is stored. `SUB gnomon.log.T.*` hears all runs of task `T`.",
         "send",
         live_of="stored_run_log",
+    ),
+    Channel(
+        "device_notes",
+        "users.{account_id}.tasks",
+        "device_note",
+        "Results and reminders of a user's tasks, for the user's devices: the MQTT topic "
+        "`users/{account_id}/tasks` of nats-server. Not stored, and at least once while somebody listens.",
+        "send",
     ),
     Channel(
         "cancel_signal",

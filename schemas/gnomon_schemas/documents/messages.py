@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from gnomon_schemas import budgets, commands, dues, members, signals
+from gnomon_schemas.devices import DeviceNote
 from gnomon_schemas.documents.docstrings import doc_of
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.gates import Grants, Statements
@@ -81,6 +82,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message("progress", signals.Progress, "signal"),
     Message("heartbeat", signals.SignOfLife, "signal"),
     Message("run_log_lines", RunLogLines, "signal"),
+    Message("device_note", DeviceNote, "signal"),
     Message("cancel_signal", signals.CancelSignal, "signal"),
     Message("due_fence", dues.DueFence, "internal"),
     Message("lease", members.Lease, "internal"),

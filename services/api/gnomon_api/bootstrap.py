@@ -16,6 +16,7 @@ from gnomon_api.cluster import Cluster
 from gnomon_api.cluster_gauges import ClusterGauges
 from gnomon_api.commander import Commander
 from gnomon_api.database import Database
+from gnomon_api.device_feed import DeviceFeed
 from gnomon_api.ecosystem import Ecosystem
 from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import ExecutionViews
@@ -121,6 +122,7 @@ async def build(
         clock=clock,
     )
     lease = _duty(bus, member_id, "projector", settings.lease_ttl, projector)
+    devices_lease = _duty(bus, member_id, "devices", settings.lease_ttl, DeviceFeed(bus))
     commander = Commander(bus)
     auditor = Auditor(
         Auditing(database, bus, projection, settings.partitions),
@@ -206,6 +208,7 @@ async def build(
             *([starting_set] if settings.starting_templates else []),
             keeper_lease,
             *([ecosystem_lease] if settings.ecosystem != "off" else []),
+            devices_lease,
             hub,
             http,
             Discovery(bus, "api", member_id, _version(), services.required, address=lambda: http.url),

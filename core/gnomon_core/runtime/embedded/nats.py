@@ -181,7 +181,8 @@ class EmbeddedNats:
     """A nats-server, or a cluster of two or three, on the loopback address.
 
     `folder` keeps everything; `nodes` is 1 to 3; `port` a port asked for (single node only), else
-    `default_port` is wished for; `fast` leaves fsync to the system; `max_payload` is in bytes.
+    `default_port` is wished for; `fast` leaves fsync to the system; `max_payload` is in bytes; `mqtt_port`, of a single
+    node only: where it listens for MQTT, on the loopback address as well.
     Raises `EmbeddedServerError` for values that cannot be.
     """
 
@@ -194,17 +195,21 @@ class EmbeddedNats:
         default_port: int | None = None,
         fast: bool = False,
         max_payload: int = MAX_PAYLOAD,
+        mqtt_port: int | None = None,
     ) -> None:
         if not 1 <= nodes <= _MAX_NODES:
             raise EmbeddedServerError(f"nodes is {nodes}: allowed is 1 to {_MAX_NODES}")
         if port is not None and nodes > 1:
             raise EmbeddedServerError(f"port is {port}: a cluster of {nodes} nodes chooses its ports itself")
+        if mqtt_port is not None and nodes > 1:
+            raise EmbeddedServerError(f"mqtt_port is {mqtt_port}: only a single node listens for MQTT")
         self._folder = folder.absolute()
         self._count = nodes
         self._asked = port
         self._default = default_port
         self._fast = fast
         self._max_payload = max_payload
+        self._mqtt = mqtt_port
         self._nodes: list[NatsNode] = []
 
     @property
@@ -307,6 +312,12 @@ max_payload: {self._max_payload}
 jetstream {{
   store_dir: {_quoted(folder / "store")}
   sync_interval: {sync}
+}}
+"""
+        if self._mqtt is not None:
+            text += f"""\
+mqtt {{
+  listen: "{LOOPBACK}:{self._mqtt}"
 }}
 """
         if routes:
