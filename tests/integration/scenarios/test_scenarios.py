@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.ecosystem import USER_DELETED
 from gnomon_schemas.events import Executed, ReminderTriggered
 from tests.harness.commands import fresh_id
 from tests.harness.live import Live
@@ -17,6 +18,7 @@ from tests.harness.over_http import OverHttp
 from tests.harness.target import Target
 from tests.harness.waiting import until_async
 from tests.harness.world import World, now_ms
+from tests.integration.ecosystem.test_listening import say
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
@@ -92,8 +94,10 @@ class Door:
         """The task as the app shows it, once these fields are so: the read models follow the log."""
 
         async def look() -> dict[str, Any] | None:
-            found: dict[str, Any] = await self.http.get(f"/tasks/{task}")
-            return found if all(found[name] == value for name, value in fields.items()) else None
+            answer = await self.http.client.get(f"/tasks/{task}")
+            found: dict[str, Any] = answer.json()
+            there = answer.status_code == 200 and all(found[name] == value for name, value in fields.items())
+            return found if there else None
 
         return await answer_of(look)
 
@@ -278,6 +282,32 @@ async def test_scenario_6_browsing_templates(door: Door, service: Target) -> Non
     assert (task["name"], task["template_id"], task["status"]) == ("My news", news, "scheduled")
     await door.world.events.one("executed", task["task_id"])
     assert service.calls[0].path == "/news"
+
+
+async def test_scenario_7_a_user_is_deleted(door: Door, service: Target) -> None:
+    """All that was to come is cancelled, what runs may finish, and what is known stays for the audit."""
+    scheduled = (await door.create(name="n", task_type="echo", schedule={"kind": "daily", "time": "07:00"}))[
+        "task_id"
+    ]
+    todo = (await door.create(name="n", task_type="todo", reminder_time="2099-01-01T00:00:00Z"))["task_id"]
+    held = {"url": f"{service.url}/held"}
+    busy = (await door.create(name="n", task_type="http_request", config=held))["task_id"]
+    other = (await Door(door.world, door.http, door.kind).create(name="n", task_type="todo"))["task_id"]
+    execution = await door.run(busy)
+    await service.called(execution)
+    await say(door.world, USER_DELETED, {"user_id": door.user, "reason": "asked for it"})
+    for task in (scheduled, todo, busy):
+        assert (await door.shown(task, status="cancelled"))["next_run_time"] is None
+        (told,) = door.world.events.of("status_changed", task)
+        assert "user deleted" in told.event.reason  # type: ignore[attr-defined]  # a StatusChanged
+    service.open()
+    assert (await door.execution(execution, "completed"))["result"]["status"] == 200
+    refused = await door.world.commands.send("run", scheduled, headers=door.headers)
+    assert refused["error"]["code"] == "invalid_state"
+    assert (await door.http.get(f"/tasks/{other}"))["status"] == "pending"
+    headers = {"X-User-Id": door.user, "Cache-Control": "no-cache"}
+    report = (await door.http.client.get("/tasks/analytics", headers=headers)).json()
+    assert (report["total_executions"], report["total_tasks"]) == (1, 3)
 
 
 async def test_what_is_overdue_and_what_is_to_come_are_in_the_app(door: Door) -> None:
