@@ -16,12 +16,13 @@ from tests.harness.processes import Process
 from tests.harness.read_models import differences, end_everything
 from tests.harness.world import World, now_ms, tell
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900), BOTH]
-
 SECONDS = float(os.environ.get("GNOMON_CHAOS_SECONDS") or 120)
 SEED = os.environ.get("GNOMON_CHAOS_SEED")
 SETTLE_SECONDS = 180
 TASK_TYPES = "tests.integration.policies.task_types"
+
+# Beside the run itself: settling, the audits, and the read models made anew twice.
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(780 + 1.5 * SECONDS), BOTH]
 
 
 async def test_all_policies_while_everything_is_killed(world: World, postgres_url: str) -> None:
