@@ -310,6 +310,10 @@ class UserDoors:
                 self._due_ms = at_ms if self._due_ms is None else min(self._due_ms, at_ms)
             elif not door.items and purse.over(now_ms):
                 del self._doors[user]
+            if door.items and purse.fits(_price(door.in_order[0].task)):
+                # The turn was full.
+                self._stirred.add(user)
+                self._due_ms = 0
         return found
 
     def _state(self, door: _Door, now_ms: int) -> BudgetStatement:
