@@ -126,7 +126,7 @@ async def test_a_command_without_an_id_is_refused(led: Led) -> None:
     ("verb", "kind", "code"),
     [
         ("explode", "task", Code.UNKNOWN_VERB),
-        ("create", "template", Code.UNSUPPORTED),
+        ("create", "playlist", Code.UNSUPPORTED),
         ("create", "nonsense", Code.UNSUPPORTED),
         ("explode", "shard", Code.UNKNOWN_VERB),
         ("approve_catch_up", "shard", Code.NOT_FOUND),
