@@ -55,8 +55,9 @@ select task_id, execution_id, count(*) as times from second_endings where task_i
 select execution_id from executions where execution_id = any($1::text[]);
 
 -- name: planned_schedules
--- The schedules that make slots now, how late a run may begin where its task says so, and how many tasks have both.
-select schedule::text as schedule, (task->>'lateness_slo_seconds')::float8 as tolerance, count(*) as tasks
+-- The schedules that make slots now, how late a run may begin where its task says so, and how many tasks have both. Of
+-- a JSON text that has the character 0 somewhere Postgres takes no member, and would fail for all.
+select schedule::text as schedule, (case when position('\u0000' in task::text) = 0 then task->>'lateness_slo_seconds' end)::float8 as tolerance, count(*) as tasks
 from tasks
 where base_status = 'scheduled' and deleted_at is null and schedule is not null
   and ($1::text is null or user_id = $1)
@@ -86,10 +87,10 @@ left join lateral (
 
 -- name: touchable_schedules
 -- The schedules that make slots now of tasks that calendars of blackouts may touch: all of them, or those with a tag.
-select schedule::text as schedule, task->>'task_type' as task_type, user_id, (task->'tags')::text as tags,
+select schedule::text as schedule, task_type, user_id, tags::text as tags,
        count(*) as tasks
 from tasks
 where base_status = 'scheduled' and deleted_at is null and schedule is not null
   and ($1::text is null or user_id = $1)
-  and ($2::boolean or task::jsonb->'tags' ?| $3::text[])
+  and ($2::boolean or tags ?| $3::text[])
 group by 1, 2, 3, 4;
