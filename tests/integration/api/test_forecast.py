@@ -10,6 +10,7 @@ from gnomon_schemas.schedules import Cron
 from tests.integration.api.conftest import Running
 from tests.integration.api.stories import Story, a_task
 from tests.integration.api.test_explain import store
+from tests.integration.api.test_http_tasks import API, create
 
 FORECAST = "/api/v1/forecast"
 FROM, TO = "2030-03-04T00:00:00.000Z", "2030-03-05T00:00:00.000Z"
@@ -110,3 +111,13 @@ async def test_a_bad_schedule_to_add_is_told_by_its_place(running: Running) -> N
         "#/add/0/schedule/expression",
         "#/add/1/schedule",
     ]
+
+
+@pytest.mark.parametrize("path", ["forecast", "pools", "tasks"])
+async def test_a_task_with_a_character_that_the_database_cannot_hold_stops_no_list(
+    running: Running, path: str
+) -> None:
+    """Postgres refuses to look into such a JSON text: then it must not be asked to, for nobody's answer."""
+    await create(running, config={"odd": "\x00"}, schedule={"kind": "interval", "hours": 1})
+    response = await running.http.get(f"{API}/{path}")
+    assert response.status_code == 200, response.text
