@@ -63,6 +63,7 @@ EXECUTION_LISTS: Final = Lists(
         "completed_at": instant_sort("completed_at"),
     },
     default_sort="-recorded_at",
+    found_first=frozenset({"executions_with_executor"}),
     implied=_implied,
 )
 """What lists of executions take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gnomon_api.execution_views import EXECUTION_LISTS
 from gnomon_api.queries import parse_list
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_schemas.problems import Refused
@@ -39,6 +40,13 @@ def test_a_few_values_are_a_page_of_each_merged() -> None:
     assert "status = $3::text and task_type = any($1::text[]) and priority = $2::text" in first
     assert first.replace("$3", "$4") == second
     assert query.values == (["a", "b"], "high", "paused", "running")
+
+
+def test_what_one_executor_ran_is_found_before_it_is_put_in_an_unusual_order() -> None:
+    usual = parse_list(EXECUTION_LISTS, [("executor", "e1"), ("sort", "recorded_at")])
+    assert "offset 0" not in usual.sql
+    other = parse_list(EXECUTION_LISTS, [("executor", "e1"), ("sort", "-completed_at")])
+    assert "where executor = $1::text offset 0) as found order by coalesce(completed_at" in other.sql
 
 
 def test_many_values_are_looked_for_together() -> None:
