@@ -104,13 +104,11 @@ async def test_hostile_ids_are_refused_before_anything_is_published(running: Run
             ("POST", "/pause"),
             ("POST", "/execute"),
         ):
+            if task_id == "analytics" and not path:
+                continue  # the address of the report, which is no task's
             url = f"{API}/tasks/{quote(task_id, safe='')}{path}"
             response = await running.http.request(verb, url, json={} if verb != "GET" else None)
-            if task_id == "analytics" and not path:
-                # The address of the report, which can only be read.
-                assert response.status_code == (200 if verb == "GET" else 405)
-            else:
-                is_problem(response, 422, "invalid_id")
+            is_problem(response, 422, "invalid_id")
     assert len(running.responder.heard) == before
 
 
