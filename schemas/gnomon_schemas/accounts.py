@@ -25,10 +25,12 @@ __all__ = [
     "ACCOUNT_ID_PATTERN",
     "ACCOUNT_VERBS",
     "AMOUNT_MAX",
+    "CREDITED_MAX_MICROS",
     "LIMIT_MAX",
     "LIMIT_NAMES",
     "MICROS",
     "NOTE_MAX_CHARS",
+    "PRICE_MAX",
     "UNLIMITED",
     "Account",
     "AccountCreated",
@@ -42,6 +44,7 @@ __all__ = [
     "Tier",
     "UpdateAccount",
     "account_id_of",
+    "consumed_micros",
     "credits_of",
     "effective_limits",
     "micros_of",
@@ -54,6 +57,10 @@ MICROS: Final = 1_000_000
 """Micros in one credit."""
 AMOUNT_MAX: Final = 1_000_000_000.0
 """Most credits that one command may give or take."""
+PRICE_MAX: Final = 1_000_000.0
+"""Most credits that one execution costs. Millions of these may be added up in the 64 bits of a column."""
+CREDITED_MAX_MICROS: Final = 9_000_000_000 * MICROS
+"""Most micros that an account may have been given in all: what messages can still tell to a millionth."""
 NOTE_MAX_CHARS: Final = 1024
 """Longest note or reference of a credit."""
 
@@ -237,8 +244,17 @@ def user_of_account(account_id: str) -> str:
 
 
 def micros_of(amount: float) -> int:
-    """Credits in whole micros, rounded to the nearest."""
-    return round(amount * MICROS)
+    """Credits in whole micros, rounded to the nearest; what no account may be given is cut to the most that one may."""
+    most = CREDITED_MAX_MICROS / MICROS
+    return round(max(-most, min(amount, most)) * MICROS)
+
+
+def consumed_micros(amount: float) -> int:
+    """The micros that an execution costs, of what its task or its result says: at most `PRICE_MAX` credits.
+
+    Tasks and results of before that bound may say more. Shards and the books count them alike.
+    """
+    return micros_of(min(amount, PRICE_MAX))
 
 
 def credits_of(micros: int) -> float:

@@ -11,6 +11,7 @@ there fails here. An exception of the handler comes out as it is, `Retry` and `D
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ class FakeContext:
         credits: float = 0,  # noqa: A002 - the word of the contract
     ) -> None:
         """Add up. Raises ValueError for a negative number."""
-        if not (tokens >= 0 and api_calls >= 0 and credits >= 0):
+        if not (tokens >= 0 and api_calls >= 0 and 0 <= credits < math.inf):
             raise ValueError(
                 f"tokens={tokens!r}, api_calls={api_calls!r}, credits={credits!r}: 0 or more each"
             )

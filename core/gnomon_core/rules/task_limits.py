@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from gnomon_core.rules.json_schema import pointer
+from gnomon_schemas.accounts import PRICE_MAX
 from gnomon_schemas.clock_text import parse_instant
 from gnomon_schemas.limits import (
     ATTEMPTS_MAX,
@@ -136,7 +137,7 @@ def _number(
 
 
 def _credits(value: float, at: str) -> list[FieldError]:
-    return _number(value, at, least=0)
+    return _number(value, at, least=0, most=PRICE_MAX)
 
 
 def _timeout(value: float | None, at: str) -> list[FieldError]:

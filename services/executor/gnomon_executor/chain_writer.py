@@ -19,6 +19,7 @@ from gnomon_executor.chain import ChainEnd, chain_end
 from gnomon_executor.conclusion import Conclusion
 from gnomon_schemas import headers as h
 from gnomon_schemas import subjects
+from gnomon_schemas.accounts import PRICE_MAX
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import cloud_event_headers, encode
 from gnomon_schemas.events import Executed, ExecutionEvent, Missed, Retrying, SlotOutcome, Started, event_name
@@ -114,7 +115,8 @@ class ChainWriter:
         due, usage = attempt.due, conclusion.usage
         now = format_instant(now_ms)
         # Credits are taken for success; what a handler counted by itself was consumed either way.
-        consumed = usage.credits + (due.credits_per_run if conclusion.status == "completed" else 0)
+        price = due.credits_per_run if conclusion.status == "completed" else 0
+        consumed = min(usage.credits + price, PRICE_MAX)
         event = Executed(
             task_id=due.task_id,
             user_id=due.user_id,

@@ -7,6 +7,7 @@ same class serves the handler loop, the threads and the worker processes.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
@@ -230,7 +231,7 @@ class AttemptContext:
 
     def add_usage(self, *, tokens: int = 0, api_calls: int = 0, credits: float = 0) -> None:  # noqa: A002 - the contract's word
         """See `gnomon.Context`."""
-        if not (tokens >= 0 and api_calls >= 0 and credits >= 0):
+        if not (tokens >= 0 and api_calls >= 0 and 0 <= credits < math.inf):
             raise ValueError(
                 f"tokens={tokens!r}, api_calls={api_calls!r}, credits={credits!r}: 0 or more each"
             )

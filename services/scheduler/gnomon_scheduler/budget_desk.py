@@ -9,7 +9,8 @@ nothing. A user who wants to spend and has no account gets one here.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Outgoing
@@ -25,7 +26,11 @@ from gnomon_schemas.accounts import Tier
 from gnomon_schemas.budgets import BudgetGrant, BudgetGrants, BudgetStatement, BudgetStatements
 from gnomon_schemas.codec import encode
 
-__all__ = ["BudgetDesk"]
+__all__ = ["BudgetDesk", "in_messages"]
+
+_USERS_A_MESSAGE = 200
+"""A word about one user is some 300 bytes, and up to 3 KB where ids are long; a message has room for 1 MiB."""
+_Word = TypeVar("_Word", BudgetStatement, BudgetGrant)
 
 
 class BudgetDesk:
@@ -132,11 +137,18 @@ class BudgetDesk:
             [
                 (
                     subjects.budget_grants(shard),
-                    encode(BudgetGrants(partition=partition, grants=tuple(grants))),
+                    encode(BudgetGrants(partition=partition, grants=tuple(some))),
                 )
                 for shard, grants in answers.items()
+                for some in in_messages(grants)
             ]
         )
+
+
+def in_messages(words: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
+    """Statements or grants, as many at a time as fit into one message: after a take-over there may be thousands."""
+    for start in range(0, len(words), _USERS_A_MESSAGE):
+        yield words[start : start + _USERS_A_MESSAGE]
 
 
 def _number(limit: object) -> int | None:

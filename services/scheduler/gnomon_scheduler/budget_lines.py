@@ -17,7 +17,7 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.book import Book
-from gnomon_scheduler.budget_desk import BudgetDesk
+from gnomon_scheduler.budget_desk import BudgetDesk, in_messages
 from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
@@ -79,9 +79,10 @@ class BudgetLines(Service):
                 [
                     (
                         subjects.budget_statements(partition),
-                        encode(BudgetStatements(shard=shard, epoch=epoch, statements=tuple(statements))),
+                        encode(BudgetStatements(shard=shard, epoch=epoch, statements=tuple(some))),
                     )
                     for partition, statements in said.items()
+                    for some in in_messages(statements)
                 ]
             )
 

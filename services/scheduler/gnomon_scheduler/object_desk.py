@@ -71,11 +71,12 @@ class ObjectDesk:
             )
         decision = kind.decide(shelf.get(command.kind, command.object_id), command, around)
         reg = with_ring(decision.reg, RingEntry(command_id(command)))
-        shelf.put(command.kind, reg)
         register = Outgoing(
             subjects.object_register(command.kind, around.partition, reg.object_id), encode(reg), rollup=True
         )
         note = self._book.object_note(command.kind, decision.event, traceparent=command.traceparent)
+        # Last: of a command that fails on the way nothing may stay in memory.
+        shelf.put(command.kind, reg)
         unit = Unit(
             others=[Note(register, lambda seq: shelf.stored(command.kind, reg.object_id, seq))],
             notes=[note],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
@@ -21,7 +22,7 @@ from gnomon_scheduler.decisions.purses import Purse
 from gnomon_scheduler.decisions.queue import Item
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.object_registers import KnownAccount, KnownObject
-from gnomon_schemas.accounts import AccountLimits, Tier, account_id_of, micros_of
+from gnomon_schemas.accounts import AccountLimits, Tier, account_id_of, consumed_micros
 from gnomon_schemas.budgets import BudgetGrants, BudgetStatement
 from gnomon_schemas.events import Executed
 from gnomon_schemas.subjects import partition_of
@@ -40,7 +41,7 @@ WAIT: Final = "account"
 class _Door:
     """What waits for one user's leave here, and the purse."""
 
-    __slots__ = ("asked", "heard", "items", "purse", "version")
+    __slots__ = ("asked", "due_ms", "heard", "items", "purse", "version")
 
     def __init__(self, purse: Purse, version: int) -> None:
         self.purse = purse
@@ -49,6 +50,8 @@ class _Door:
         self.items: dict[tuple[str, str], Item] = {}
         self.asked: frozenset[tuple[str, str]] = frozenset()
         """Those of the newest statement."""
+        self.due_ms: int | None = None
+        """When something is to be said of the user if nothing else happens; None: never."""
         self.heard = False
         """It was answered, and those that are refused are to be told."""
 
@@ -83,7 +86,8 @@ class UserDoors:
         """What holds for a user; worked out when first asked for, and forgotten when some account changes."""
         self._doors: dict[str, _Door] = {}
         self._stirred: set[str] = set()
-        self._due_ms: int | None = None
+        self._due: list[tuple[int, str]] = []
+        """Heap of when something is to be said of which user: an item counts while the door says the same."""
         self._numbers = count(1)
 
     # -- what is known of users --------------------------------------------------------------------
@@ -274,7 +278,9 @@ class UserDoors:
     @property
     def next_ms(self) -> int | None:
         """When there is something to say, or to do; None: never by itself."""
-        return 0 if self.heard else self._due_ms
+        if self.heard:
+            return 0
+        return self._due[0][0] if self._due else None
 
     def hear(self) -> bool:
         """Take what accounts' shards have said; whether something is to be stored by it."""
@@ -291,10 +297,13 @@ class UserDoors:
 
     def statements(self, now_ms: int) -> list[tuple[int, BudgetStatement]]:
         """What is to be said now, with the partition of the account that it is said to."""
-        users: Iterable[str] = self._stirred
-        if self._due_ms is not None and self._due_ms <= now_ms:
-            users, self._due_ms = tuple(self._doors), None
-        self._stirred = set()
+        users, self._stirred = self._stirred, set()
+        while self._due and self._due[0][0] <= now_ms:
+            at_ms, user = heappop(self._due)
+            door = self._doors.get(user)
+            if door is not None and door.due_ms == at_ms:
+                door.due_ms = None
+                users.add(user)
         found = []
         for user in users:
             door = self._doors.get(user)
@@ -306,14 +315,19 @@ class UserDoors:
             if at_ms is not None and at_ms <= now_ms:
                 found.append((partition_of(purse.account, self._partitions), self._state(door, now_ms)))
                 at_ms = purse.next_ms(len(door.items))
-            if at_ms is not None:
-                self._due_ms = at_ms if self._due_ms is None else min(self._due_ms, at_ms)
-            elif not door.items and purse.over(now_ms):
+            if at_ms is None:
+                # One that refuses by itself for a while has nothing to say, and goes once that is over.
+                at_ms = purse.dry_until_ms(now_ms)
+            if at_ms is None and not door.items and purse.over(now_ms):
                 del self._doors[user]
+                continue
             if door.items and purse.fits(_price(door.in_order[0].task)):
                 # The turn was full.
                 self._stirred.add(user)
-                self._due_ms = 0
+                at_ms = 0
+            if at_ms is not None and at_ms != door.due_ms:
+                heappush(self._due, (at_ms, user))
+            door.due_ms = at_ms
         return found
 
     def _state(self, door: _Door, now_ms: int) -> BudgetStatement:
@@ -348,7 +362,7 @@ def _user(task: TaskState) -> str:
 
 
 def _price(task: TaskState) -> int:
-    return micros_of(task.reg.spec.credits_per_run)
+    return consumed_micros(task.reg.spec.credits_per_run)
 
 
 def _name(item: Item) -> tuple[str, str]:

@@ -58,6 +58,8 @@ def test_usage_adds_up_and_is_never_negative() -> None:
         context.add_usage(tokens=-1)
     with pytest.raises(ValueError, match="nan"):
         context.add_usage(credits=float("nan"))
+    with pytest.raises(ValueError, match="inf"):
+        context.add_usage(credits=float("inf"))
 
 
 async def test_a_cancel_wakes_coroutines_and_threads() -> None:

@@ -112,6 +112,7 @@ def test_an_unknown_field_is_named_with_what_is_allowed() -> None:
         ({"metadata": {"a": "x" * 70_000}}, Code.TOO_LARGE, "#/metadata"),
         ({"tags": ["a", ""]}, Code.INVALID, "#/tags/1"),
         ({"credits_per_run": -1}, Code.INVALID, "#/credits_per_run"),
+        ({"credits_per_run": 1e308}, Code.INVALID, "#/credits_per_run"),
         ({"timeout_seconds": 86_401}, Code.INVALID, "#/timeout_seconds"),
         ({"total_timeout_seconds": -5}, Code.INVALID, "#/total_timeout_seconds"),
         ({"due_date": "2027-01-01T00:00:00"}, Code.INVALID, "#/due_date"),

@@ -20,6 +20,7 @@ from gnomon_schemas.accounts import (
     AccountUpdated,
     Tier,
     account_id_of,
+    micros_of,
 )
 from gnomon_schemas.problems import Code, Refused
 
@@ -204,3 +205,26 @@ def test_tier_limits_hold_where_the_account_has_none_of_its_own() -> None:
     assert rules.limits(Tier.FREE).max_tasks == 3
     assert rules.limits(Tier.FREE, AccountLimits(max_tasks=None)).max_tasks is None
     assert rules.limits(Tier.PRO).max_concurrent is None
+
+
+def test_a_user_does_not_let_themselves_in_where_everybody_needs_an_account() -> None:
+    required = AROUND._replace(rules=AccountRules(opening=100_000_000, required=True))
+    with pytest.raises(Refused) as refused:
+        decided(None, "update", {"calendar_reminders": True}, required, user="u1", admin=False)
+    assert refused.value.problem.code == Code.ACCOUNT_REQUIRED
+    reg, _ = decided(None, "update", {"calendar_reminders": True}, required, user="u1")
+    assert reg.calendar_reminders
+    again, _ = decided(reg, "update", {"calendar_reminders": False}, required, user="u1", admin=False)
+    assert not again.calendar_reminders
+    reg, _ = decided(None, "update", {"calendar_reminders": True}, user="u1", admin=False)
+    assert reg.calendar_reminders
+
+
+def test_credits_add_up_to_no_more_than_can_be_told_exactly() -> None:
+    reg, _ = decided(None, "create", {})
+    for _ in range(8):
+        reg, event = decided(reg, "credit", {"amount": 1e9})
+        assert micros_of(event.account.credited) == reg.credited
+    with pytest.raises(Refused, match="9,000,000,000") as refused:
+        decided(reg, "credit", {"amount": 1e9})
+    assert refused.value.problem.errors[0].pointer == "#/amount"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gnomon_scheduler.budget_registers import UsageRegister
 from gnomon_scheduler.memory import ShardMemory
 from gnomon_scheduler.usages import Usages
-from gnomon_schemas.accounts import account_id_of
+from gnomon_schemas.accounts import PRICE_MAX, account_id_of, micros_of
 from gnomon_schemas.codec import decode
 from gnomon_schemas.events import Executed
 from gnomon_schemas.subjects import usage_register
@@ -92,3 +92,12 @@ def test_an_older_register_is_ignored() -> None:
     assert usages.note_told("u1", 5)
     assert not usages.note_told("u1", 5)
     assert usages.untold() == []
+
+
+def test_what_a_handler_makes_up_is_counted_up_to_the_most_that_an_execution_costs() -> None:
+    usages = Usages(0)
+    for seq in (1, 2):
+        usages.fold(seq, executed(1.7e308), never)
+    reg = usages.of("u1")
+    assert reg is not None
+    assert reg.used == 2 * micros_of(PRICE_MAX)

@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_schemas import events as ev
+from gnomon_schemas.accounts import consumed_micros
 from gnomon_schemas.tasks import Trigger
 
 __all__ = [
@@ -81,7 +82,7 @@ class RunSums(msgspec.Struct, gc=False):
         else:
             self.cancelled += 1
         self.duration_ms += _bounded(event.duration_ms)
-        self.micro_credits += _bounded(round(event.credits_consumed * MICRO))
+        self.micro_credits += _bounded(consumed_micros(event.credits_consumed))
         self.tokens_used += _bounded(event.tokens_used)
         self.api_calls_made += _bounded(event.api_calls_made)
 

@@ -12,9 +12,11 @@ from gnomon_core.rules.versions import check_version
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.objects import ObjectDecision, check_admin, check_verb
 from gnomon_scheduler.decisions.telling import command_id
+from gnomon_scheduler.decisions.user_limits import check_account
 from gnomon_scheduler.object_registers import AccountRegister
 from gnomon_schemas.accounts import (
     ACCOUNT_VERBS,
+    CREDITED_MAX_MICROS,
     LIMIT_NAMES,
     Account,
     AccountCreated,
@@ -30,7 +32,7 @@ from gnomon_schemas.accounts import (
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import FieldChange
 from gnomon_schemas.limits import USER_ID_MAX_CHARS
-from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = ["decide_account", "open_account", "view_account"]
 
@@ -131,6 +133,9 @@ def _update(
     own_business = payload.tier is UNSET and payload.limits is UNSET and payload.tier_limits is UNSET
     if not (own_business and command.user == user):
         check_admin(command)
+    elif before is None and not command.admin:
+        # Who is let in where everybody needs an account is not the user's own business.
+        check_account(user, around)
     reg = before or _opened(user, around)
     given: dict[str, Any] = {
         name: value
@@ -180,6 +185,16 @@ def _credit(
     payload = parse_credit(command.data)
     reg = before or _opened(user, around)
     micros = micros_of(payload.amount)
+    if not -CREDITED_MAX_MICROS <= reg.credited + micros <= CREDITED_MAX_MICROS:
+        in_all, most = credits_of(reg.credited + micros), credits_of(CREDITED_MAX_MICROS)
+        message = (
+            f"makes {in_all:,.0f} with those of before; allowed are up to {most:,.0f} in all, either way"
+        )
+        raise Refused(
+            Code.INVALID,
+            f"#/amount: {message}",
+            FieldError(pointer="#/amount", code=Code.INVALID, message=message),
+        )
     reg = msgspec.structs.replace(
         reg,
         credited=reg.credited + micros,

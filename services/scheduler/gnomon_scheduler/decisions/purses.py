@@ -126,6 +126,10 @@ class Purse:
             return None
         return why if price >= least else None
 
+    def dry_until_ms(self, now_ms: int) -> int | None:
+        """Until when the shard refuses by itself, whatever the price; None: it does not."""
+        return self._dry[2] if self._dry is not None and self._dry[2] > now_ms else None
+
     def run_dry(self, why: Shortage, price: int, now_ms: int) -> None:
         """An execution at this price was refused."""
         if self._dry is not None and self._dry[0] == why:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gnomon_scheduler.budget_registers import DAY_MS, UsageRegister
-from gnomon_schemas.accounts import account_id_of, micros_of
+from gnomon_schemas.accounts import account_id_of, consumed_micros
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.events import Executed
 from gnomon_schemas.workless import WORKLESS
@@ -42,5 +42,5 @@ def use(reg: UsageRegister | None, seq: int, event: Executed) -> UsageRegister |
     elif started == day:
         runs += 1
     return msgspec.structs.replace(
-        reg, folded=seq, used=reg.used + micros_of(event.credits_consumed), day=day, runs=runs
+        reg, folded=seq, used=reg.used + consumed_micros(event.credits_consumed), day=day, runs=runs
     )

@@ -19,7 +19,7 @@ from gnomon_api.readmodels.column_values import as_instant, json_text, maybe_tex
 from gnomon_api.readmodels.section import Change, Handler, Section
 from gnomon_api.readmodels.table import Mode, TableWrite
 from gnomon_core.runtime.messages import Stored
-from gnomon_schemas.accounts import AccountCredited, AccountEvent, micros_of
+from gnomon_schemas.accounts import AccountCredited, AccountEvent, consumed_micros, micros_of
 from gnomon_schemas.events import Executed
 
 __all__ = ["AccountSection"]
@@ -135,7 +135,7 @@ class AccountSection(Section):
                 as_instant(event.executed_at),
                 _USER,
                 plain_text(event.user_id),
-                -micros_of(event.credits_consumed),
+                -consumed_micros(event.credits_consumed),
                 _CONSUMPTION,
                 plain_text(event.execution_id),
                 None,
