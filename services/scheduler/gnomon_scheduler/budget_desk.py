@@ -9,8 +9,7 @@ nothing. A user who wants to spend and has no account gets one here.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Outgoing
@@ -19,6 +18,7 @@ from gnomon_scheduler.budget_registers import BudgetRegister
 from gnomon_scheduler.decisions.accounts import open_account
 from gnomon_scheduler.decisions.budgets import Budget, Standing
 from gnomon_scheduler.decisions.command import Surroundings
+from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.object_registers import AccountRegister
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
@@ -26,11 +26,7 @@ from gnomon_schemas.accounts import Tier
 from gnomon_schemas.budgets import BudgetGrant, BudgetGrants, BudgetStatement, BudgetStatements
 from gnomon_schemas.codec import encode
 
-__all__ = ["BudgetDesk", "in_messages"]
-
-_USERS_A_MESSAGE = 200
-"""A word about one user is some 300 bytes, and up to 3 KB where ids are long; a message has room for 1 MiB."""
-_Word = TypeVar("_Word", BudgetStatement, BudgetGrant)
+__all__ = ["BudgetDesk"]
 
 
 class BudgetDesk:
@@ -135,20 +131,11 @@ class BudgetDesk:
         partition = self._book.partition
         await self._bus.send_all(
             [
-                (
-                    subjects.budget_grants(shard),
-                    encode(BudgetGrants(partition=partition, grants=tuple(some))),
-                )
+                (subjects.budget_grants(shard), data)
                 for shard, grants in answers.items()
-                for some in in_messages(grants)
+                for data in in_messages(grants, lambda some: BudgetGrants(partition=partition, grants=some))
             ]
         )
-
-
-def in_messages(words: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
-    """Statements or grants, as many at a time as fit into one message: after a take-over there may be thousands."""
-    for start in range(0, len(words), _USERS_A_MESSAGE):
-        yield words[start : start + _USERS_A_MESSAGE]
 
 
 def _number(limit: object) -> int | None:

@@ -17,7 +17,8 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.book import Book
-from gnomon_scheduler.budget_desk import BudgetDesk, in_messages
+from gnomon_scheduler.budget_desk import BudgetDesk
+from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
@@ -77,12 +78,11 @@ class BudgetLines(Service):
             shard, epoch = self._book.partition, self._book.epoch
             await self._bus.send_all(
                 [
-                    (
-                        subjects.budget_statements(partition),
-                        encode(BudgetStatements(shard=shard, epoch=epoch, statements=tuple(some))),
-                    )
+                    (subjects.budget_statements(partition), data)
                     for partition, statements in said.items()
-                    for some in in_messages(statements)
+                    for data in in_messages(
+                        statements, lambda some: BudgetStatements(shard=shard, epoch=epoch, statements=some)
+                    )
                 ]
             )
 

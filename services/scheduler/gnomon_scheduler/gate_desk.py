@@ -14,6 +14,7 @@ from gnomon_core.runtime.messages import Outgoing
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.gates import Gate
 from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import encode
@@ -111,8 +112,9 @@ class GateDesk:
         partition = self._book.partition
         await self._bus.send_all(
             [
-                (subjects.gate_grants(shard), encode(Grants(partition=partition, grants=tuple(grants))))
+                (subjects.gate_grants(shard), data)
                 for shard, grants in answers.items()
+                for data in in_messages(grants, lambda some: Grants(partition=partition, grants=some))
             ]
         )
 

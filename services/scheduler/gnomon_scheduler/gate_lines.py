@@ -16,8 +16,9 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.gate_desk import GateDesk
+from gnomon_scheduler.long_messages import in_messages
 from gnomon_schemas import subjects
-from gnomon_schemas.codec import decode, encode
+from gnomon_schemas.codec import decode
 from gnomon_schemas.gates import Grants, Statement, Statements
 
 __all__ = ["GateLines"]
@@ -60,11 +61,11 @@ class GateLines(Service):
             shard, epoch = self._book.partition, self._book.epoch
             await self._bus.send_all(
                 [
-                    (
-                        subjects.gate_statements(partition),
-                        encode(Statements(shard=shard, epoch=epoch, statements=tuple(statements))),
-                    )
+                    (subjects.gate_statements(partition), data)
                     for partition, statements in said.items()
+                    for data in in_messages(
+                        statements, lambda some: Statements(shard=shard, epoch=epoch, statements=some)
+                    )
                 ]
             )
 

@@ -299,10 +299,10 @@ class UserDoors:
         """What is to be said now, with the partition of the account that it is said to."""
         users, self._stirred = self._stirred, set()
         while self._due and self._due[0][0] <= now_ms:
-            at_ms, user = heappop(self._due)
-            door = self._doors.get(user)
-            if door is not None and door.due_ms == at_ms:
-                door.due_ms = None
+            due_ms, user = heappop(self._due)
+            known = self._doors.get(user)
+            if known is not None and known.due_ms == due_ms:
+                known.due_ms = None
                 users.add(user)
         found = []
         for user in users:

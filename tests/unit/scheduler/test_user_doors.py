@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 
 from gnomon_core.rules.account_rules import OPEN_TO_ALL
-from gnomon_scheduler.budget_desk import in_messages
 from gnomon_scheduler.decisions.purses import GIVE_BACK_MS, Purse
 from gnomon_scheduler.decisions.queue import Item
+from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import TaskRegister
 from gnomon_scheduler.user_doors import WAIT, UserDoors
 from gnomon_schemas.accounts import PRICE_MAX, account_id_of, micros_of
 from gnomon_schemas.budgets import BudgetGrant, BudgetGrants, BudgetStatement, BudgetStatements
-from gnomon_schemas.codec import encode
 from gnomon_schemas.tasks import TaskSpec, Trigger
 
 PRICE = micros_of(1)
@@ -90,7 +89,7 @@ def test_a_price_that_no_column_holds_stops_no_shard(price: float) -> None:
 def test_only_those_users_are_looked_at_of_whom_there_is_something_to_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock, looked = Clock(), []
+    clock = Clock()
     doors = make_doors(clock)
     for number in range(100):
         task, flight = wait(doors, f"u{number}")
@@ -102,7 +101,13 @@ def test_only_those_users_are_looked_at_of_whom_there_is_something_to_say(
         assert doors.statements(clock.now_ms) == []
         clock.now_ms += 10
     asked = Purse.next_ms
-    monkeypatch.setattr(Purse, "next_ms", lambda purse, wanting: looked.append(1) or asked(purse, wanting))
+    looked: list[str] = []
+
+    def look(purse: Purse, wanting: int) -> int | None:
+        looked.append(purse.user)
+        return asked(purse, wanting)
+
+    monkeypatch.setattr(Purse, "next_ms", look)
     begun_ms = clock.now_ms
     said = []
     while (at_ms := doors.next_ms) is not None and at_ms < begun_ms + GIVE_BACK_MS * 3:
@@ -145,9 +150,8 @@ def test_words_about_many_users_fit_into_messages(user: str) -> None:
         account=account_id_of(user), user=user, n=big, used=big, spend=big, units=big, using=big, day=20_000,
         starts=big, idle=True, units_wanted=big, starts_wanted=big, micros_wanted=big, ahead=big, ahead_micros=big,
     )  # fmt: skip
-    messages = [
-        encode(BudgetStatements(shard=1, epoch=1, statements=tuple(some)))
-        for some in in_messages([word] * 5000)
-    ]
+    messages = list(
+        in_messages([word] * 5000, lambda some: BudgetStatements(shard=1, epoch=1, statements=some))
+    )
     assert max(len(message) for message in messages) < 1024 * 1024
     assert sum(message.count(b'"user"') for message in messages) == 5000
