@@ -127,8 +127,7 @@ class CommandDesk:
         owners = {
             ("account", account_id_of(user))
             for received in islice(self.commands, _COMMANDS_A_TURN)
-            if (user := _owner_of(received.command)) is not None
-            and _template_of(received.command) is not None
+            if (user := received.command.user) is not None and _template_of(received.command) is not None
         }
         await self._catalogue.look_up(templates | owners)
         await self._count_tasks()
@@ -140,7 +139,7 @@ class CommandDesk:
             for received in islice(self.commands, _COMMANDS_A_TURN)
             if (command := received.command).kind == "task"
             and command.verb == "create"
-            and (user := _owner_of(command)) is not None
+            and (user := command.user) is not None
             and self._users.limits(user).max_tasks is not None
         }
         self._elsewhere = await self._counts.elsewhere(bounded) if bounded else {}
@@ -449,12 +448,6 @@ def _template_of(command: Command) -> str | None:
         return None
     name = named_template(command.data)
     return name if name is not None and is_id(name) else None
-
-
-def _owner_of(command: Command) -> str | None:
-    """The user that a command is from; None: none, or one whose id is refused, and fits into no request either."""
-    user = command.user
-    return user if user is not None and len(user) <= USER_ID_MAX_CHARS else None
 
 
 def _shortened(found: Problem) -> Problem:
