@@ -17,6 +17,7 @@ was cut.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -84,7 +85,8 @@ class CalendarFeed:
             statement("calendar_runs"), ids, now - timedelta(days=days), _RUNS_MAX + 1
         )
         cut = Cut(len(tasks) > _TASKS_MAX, len(runs) > _RUNS_MAX)
-        return bytes(feed_of(tasks[:_TASKS_MAX], runs[:_RUNS_MAX], now, days, cut).to_ical())
+        # Apart from the loop: a full feed is a second's work or more.
+        return await asyncio.to_thread(_text_of, tasks[:_TASKS_MAX], runs[:_RUNS_MAX], now, days, cut)
 
     async def _all_tasks(self, filters: list[tuple[str, str]], caller: Caller) -> list[Task]:
         found: list[Task] = []
@@ -97,6 +99,10 @@ class CalendarFeed:
             if cursor is None:
                 break
         return found
+
+
+def _text_of(tasks: Sequence[Task], runs: Sequence[Row], now: datetime, days: int, cut: Cut) -> bytes:
+    return bytes(feed_of(tasks, runs, now, days, cut).to_ical())
 
 
 def feed_of(

@@ -71,7 +71,6 @@ _CATCH_UP_SECONDS: Final = 10.0
 _AT_ONCE: Final = 20
 """Tasks of one user that are cancelled at a time."""
 _NOT_FOUND: Final = 404
-_PAYLOAD_KEPT: Final = 256 * 1024
 _PASSES: Final = frozenset({Code.UNAVAILABLE})
 """Refusals that another try may not meet."""
 _ENDED: Final = frozenset({Code.INVALID_STATE, Code.NOT_FOUND, Code.DELETED})
@@ -315,6 +314,8 @@ class Ecosystem(Service):
         try:
             outcome = await self._commander.send(command, within=_COMMAND_SECONDS)
         except Refused as error:
+            if error.problem.code not in _PASSES:  # too large: it will never do, and others wait behind it
+                raise Unusable(f"{wanted.kind}.{wanted.verb}: {error.problem.detail}") from None
             raise _Later(error.problem.detail) from None
         if outcome is None:
             raise _Later(f"nobody has decided command {wanted.command_id} within {_COMMAND_SECONDS:g} s")
@@ -335,7 +336,7 @@ class Ecosystem(Service):
             name.replace("\0", "\ufffd"),
             message.subject,
             _stored_at(message),
-            message.data[:_PAYLOAD_KEPT],
+            message.data,
             msgspec.json.encode(plain).decode(),
             reason.replace("\0", "\ufffd"),
         )

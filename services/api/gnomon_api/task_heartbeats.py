@@ -37,7 +37,7 @@ from gnomon_schemas.signals import SignOfLife
 from gnomon_schemas.subjects import heartbeat
 from gnomon_schemas.tasks import ExecutionStatus, TaskHeartbeat
 
-__all__ = ["LastSlot", "TaskHeartbeats", "succeeds"]
+__all__ = ["LastSlot", "TaskHeartbeats", "ask", "succeeds"]
 
 _log = structlog.get_logger(__name__)
 _TASKS_A_PAGE: Final = 500
@@ -149,12 +149,17 @@ class TaskHeartbeats:
         if one.heartbeat.url is None:
             return
         try:
-            response = await client.get(one.heartbeat.url)
-            response.raise_for_status()
+            await ask(one.heartbeat.url, client)
         except _FAILURES as error:
             _log.warning(
                 LogEvent.HEARTBEAT_FAILED, task_id=one.task_id, error=f"{type(error).__name__}: {error}"
             )
+
+
+async def ask(url: str, client: httpx.AsyncClient) -> None:
+    """Ask for an address; its status alone counts, so that a body without an end is not read. Raises `_FAILURES`."""
+    async with asyncio.timeout(_ANSWER_SECONDS), client.stream("GET", url) as response:
+        response.raise_for_status()
 
 
 def _unsound(report: AuditReport) -> set[str] | None:

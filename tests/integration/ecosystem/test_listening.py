@@ -11,6 +11,7 @@ import pytest
 from gnomon_schemas.accounts import account_id_of
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.ecosystem import CALENDAR_EVENT_CREATED, SUBSCRIPTION_CHANGED, USER_DELETED
+from gnomon_schemas.limits import COMMAND_MAX
 from gnomon_schemas.subjects import ECOSYSTEM_STREAM, EVENTS_STREAM
 from tests.harness.over_http import OverHttp
 from tests.harness.waiting import until_async
@@ -136,6 +137,24 @@ async def test_a_calendar_entry_is_linked_once_where_the_account_asks_for_it(
     assert (lead_ms, task["due_date"][:16]) == (900_000, start.isoformat()[:16])
     assert (await http.get("/tasks", user_id="quiet"))["items"] == []
     assert await poison(http) == []
+
+
+async def test_an_entry_too_large_for_a_command_is_set_aside(running: World, http: OverHttp) -> None:
+    asked = {"calendar_reminders": True}
+    assert (await running.commands.ok("update", account_id_of("big"), asked, kind="account"))["ok"]
+    start = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
+    entry = {"user_id": "big", "event_id": "e", "title": "x" * COMMAND_MAX, "start_time": start}
+    await say(running, CALENDAR_EVENT_CREATED, entry, "big")
+    await _settled(running)
+    (one,) = await poison(http)
+    assert (one["name"], f"allowed: {COMMAND_MAX:,}" in one["reason"]) == ("big", True)
+    assert len(one["payload"]) == 4096
+    again = await http.client.post(f"/ecosystem/poison/{one['poison_id']}/retry")
+    assert again.json()["payload"] == json.dumps(entry)
+    await _settled(running)
+    (one,) = await poison(http)  # it still will never do
+    dropped = await http.client.delete(f"/ecosystem/poison/{one['poison_id']}")
+    assert dropped.status_code == 204, dropped.text
 
 
 async def test_what_will_never_do_is_set_aside_and_holds_up_nothing(running: World, http: OverHttp) -> None:

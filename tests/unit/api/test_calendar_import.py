@@ -128,6 +128,26 @@ def test_what_is_over_or_cancelled_or_has_no_length_is_left_out_and_a_moved_occu
             ical(*["DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY"] * 3),
             "spans before 2027-11-01; allowed: up to 1,000",
         ),
+        # What a rule is searched for without an end, or for centuries.
+        (
+            ical("DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=0"),
+            "INTERVAL is 0; allowed: 1 or more",
+        ),
+        (
+            ical("DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=-1"),
+            "INTERVAL is -1; allowed: 1 or more",
+        ),
+        (
+            ical("DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
+            "too many days",
+        ),
+        (ical(*["DTSTART:00010102T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY"] * 3), "too many days"),
+        (
+            ical("DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nRRULE:FREQ=SECONDLY"),
+            "RRULE more than once",
+        ),
+        (ical("DTSTART:20261124T100000Z\nDTSTART:20261125T100000Z"), "DTSTART more than once"),
+        (ical("DTSTART:20261124T100000Z\nDURATION:PT1H\nRRULE:FREQ=MONTHLY;BYDAY=99MO"), "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_or_comes_to_too_much_is_refused_in_words_and_at_once(
@@ -140,3 +160,10 @@ def test_what_cannot_be_read_or_comes_to_too_much_is_refused_in_words_and_at_onc
     assert error.pointer == "#/ical"
     assert words in error.message
     assert time.process_time() - began < 5
+
+
+def test_a_calendar_of_many_birthdays_and_of_last_working_days_is_read() -> None:
+    days = [f"DTSTART;VALUE=DATE:19{number:02}0401\nRRULE:FREQ=YEARLY" for number in range(10, 90)]
+    days.append("DTSTART;VALUE=DATE:20200131\nRRULE:FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1")
+    days.append("DTSTART;VALUE=DATE:20001225\nRRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=25,26")
+    assert len(read(ical(*days)).spans) == 80 + 12 + 2

@@ -1,10 +1,14 @@
-"""When a task is alive: a table of what is recorded last of its slots."""
+"""When a task is alive: a table of what is recorded last of its slots. And how the address is asked for."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
+import httpx
 import pytest
 
-from gnomon_api.task_heartbeats import LastSlot, succeeds
+from gnomon_api.task_heartbeats import LastSlot, ask, succeeds
 from gnomon_schemas.schedules import Interval
 
 BEGIN = 1_800_000_000
@@ -47,3 +51,18 @@ def test_of_a_task_without_schedule_the_last_slot_alone_counts() -> None:
 
 def test_slots_before_the_present_schedule_are_not_waited_for() -> None:
     assert succeeds(MINUTELY, NOW - 20, last(300), 10, NOW)
+
+
+async def test_an_answer_that_never_ends_is_not_waited_for() -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b"x" * 1024)
+                await writer.drain()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server, httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(5):
+        await ask(f"http://{host}:{port}/", client)

@@ -98,10 +98,11 @@ async def remove(connection: Connection, removal: Removal, sequence: int) -> int
 
 async def _remove_executions(connection: Connection, before: datetime) -> int:
     gone = await connection.fetchval(statement("keep_slots"), before, timeout=_LONGEST_SECONDS)
+    await connection.execute(statement("forget_commands"), before, timeout=_LONGEST_SECONDS)
+    # Last: to drop a part locks the whole table against its readers until the end of the transaction.
     for row in await connection.fetch(statement("old_parts"), before):
         # A name that the database told, quoted by it where it needs to be; an identifier cannot be a parameter.
         await connection.execute(f"drop table {row['name']}", timeout=_LONGEST_SECONDS)
-    await connection.execute(statement("forget_commands"), before, timeout=_LONGEST_SECONDS)
     return int(gone)
 
 

@@ -41,7 +41,7 @@ class PoisonMessage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why it cannot be acted on."""
     payload: str
-    """As text."""
+    """As text; of a long one, in the list, the first 4,096 bytes. All of it is kept, and told again by a retry."""
     headers: dict[str, str]
 
 

@@ -15,8 +15,8 @@ values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (poison_id) do update set reason = excluded.reason, set_aside_at = now();
 
 -- name: poison
--- What was set aside, newest first.
-select poison_id, name, subject, stored_at, payload, headers, reason, set_aside_at from ecosystem_poison
+-- What was set aside, newest first; of each payload the beginning, since many of them are one answer.
+select poison_id, name, subject, stored_at, substr(payload, 1, 4096) as payload, headers, reason, set_aside_at from ecosystem_poison
 order by set_aside_at desc, poison_id limit $1;
 
 -- name: one_poison
