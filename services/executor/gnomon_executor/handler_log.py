@@ -39,8 +39,8 @@ class LogLine(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes that count towards what is kept of an attempt."""
-        return len(self.message) + len(memoryview(self.details))
+        """Bytes that count towards what is kept of an attempt: no details are none."""
+        return len(self.message) + (0 if self.details == NULL else len(memoryview(self.details)))
 
 
 LogSink = Callable[[LogLine], None]
