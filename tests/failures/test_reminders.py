@@ -139,6 +139,24 @@ async def test_a_reminder_that_was_moved_or_taken_away_is_told_as_it_is_now(worl
     assert [event.scheduled_for for event in told(world, stage.task)] == [later]
 
 
+async def test_a_slot_is_told_once_where_its_tasks_reminder_changes_in_the_same_turn(world: World) -> None:
+    """And where the reminder is told in the turn of the slot. Neither plans the slots anew."""
+    stage = Stage(world)
+    await stage.lead()
+    await stage.commands.create(stage.task, task_type="todo", schedule=EVERY_SECOND)
+    for _ in range(3):
+        # The command wakes the leader: slot and command are of one turn.
+        stage.clock.advance(1)
+        later = format_instant(stage.clock.now_ms() + 1200)
+        await stage.commands.ok("update", stage.task, {"reminder_time": later})
+    stage.advance(2)
+    await stage.settle()
+    runs = [seen.run for seen in world.events.of("executed", stage.task)]
+    assert len(runs) >= 5
+    assert len(runs) == len(set(runs)), "no slot was told twice"
+    assert sum(event.reminder_type == "reminder_time" for event in told(world, stage.task)) == 1
+
+
 async def test_a_reminder_is_told_after_everybody_was_away_over_its_time(world: World) -> None:
     """Also of a task that has work of its own, and however late it is."""
     await world.fake_executor()

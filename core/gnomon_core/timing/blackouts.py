@@ -31,6 +31,8 @@ __all__ = ["Blackout", "BlackoutStretch", "Blackouts", "Touch", "stretches"]
 _STEPS_MAX: Final = 500
 """So many spans that run into each other are followed to find where a blackout ends. Where it goes on after that, what
 waits for its end looks again there."""
+_FREE_STEPS_MAX: Final = 2000
+"""The same for all calendars of a task together."""
 _BEYOND: Final = LAST_INSTANT + 1
 _RANKS: Final = {BlackoutAction.SKIP: 0, BlackoutAction.FIRST_AFTER: 1, BlackoutAction.DEFER: 2}
 
@@ -90,7 +92,7 @@ class Blackout:
         """Where the stretch that holds an instant ends; None: it is not in force then."""
         reached = at
         for _ in range(_STEPS_MAX):
-            further = self._part_end(reached)
+            further = self.part_end(reached)
             if further is None:
                 break
             reached = further
@@ -103,7 +105,7 @@ class Blackout:
         found += [start for part in self._recurring if (start := next_fire(part.schedule, after)) is not None]
         return min(found, default=None)
 
-    def _part_end(self, at: int) -> int | None:
+    def part_end(self, at: int) -> int | None:
         """The end of the longest single span that holds an instant."""
         index = bisect_right(self._starts, at) - 1
         found = self._ends[index] if index >= 0 else at
@@ -121,6 +123,8 @@ class Blackouts:
     def __init__(self, blackouts: Iterable[Blackout] = ()) -> None:
         self._all = tuple(sorted(blackouts, key=lambda one: one.rank))
         self._from, self._to = (0, 0) if self._all else (-_BEYOND, _BEYOND)
+        self._free: dict[tuple[Blackout, ...], int] = {}
+        """Where the blackout of those that touch a task ends, as reckoned within the present window."""
         self._in_force: tuple[Blackout, ...] = ()
 
     def __bool__(self) -> bool:
@@ -152,7 +156,10 @@ class Blackouts:
         """What becomes of a task's slot at an instant; None: nothing touches it."""
         for one in self.in_force(at):
             if one.touches(tags, task_type, user_id):
-                return Touch(one.calendar_id, one.action, _free_after(self.of(tags, task_type, user_id), at))
+                mine = self.of(tags, task_type, user_id)
+                if mine not in self._free:
+                    self._free[mine] = _free_after(mine, at)
+                return Touch(one.calendar_id, one.action, self._free[mine])
         return None
 
     def of(self, tags: Collection[str], task_type: str, user_id: str | None) -> tuple[Blackout, ...]:
@@ -160,6 +167,7 @@ class Blackouts:
         return tuple(one for one in self._all if one.touches(tags, task_type, user_id))
 
     def _look(self, at: int) -> None:
+        self._free.clear()
         ends = [(one, one.end(at)) for one in self._all]
         self._in_force = tuple(one for one, end in ends if end is not None)
         changes = [one.next_start(at) if end is None else end for one, end in ends]
@@ -190,8 +198,9 @@ def stretches(mine: Sequence[Blackout], after: int, until: int) -> Iterator[Blac
 
 def _free_after(mine: Sequence[Blackout], at: int) -> int:
     """The first instant from `at` on at which none of some calendars is in force."""
-    for _ in range(_STEPS_MAX):
-        ends = [end for one in mine if (end := one.end(at)) is not None]
+    for _ in range(_FREE_STEPS_MAX):
+        # From span to span, not from stretch to stretch: those of one that never ends would be followed for seconds.
+        ends = [end for one in mine if (end := one.part_end(at)) is not None]
         if not ends:
             break
         at = max(ends)

@@ -38,7 +38,7 @@ class Applier:
     ) -> Unit:
         """The unit of a decision: its notes are the events of the task, then the heads of chains."""
         book = self.book
-        task.reg = decision.reg
+        before, task.reg = task.reg, decision.reg
         notes = [book.note(event, traceparent=traceparent) for event in decision.events]
         notes += [
             book.note(event, run=event.run or TASK_RUN, expected=0, traceparent=traceparent)
@@ -56,8 +56,10 @@ class Applier:
         if decision.reg.spec.lateness_slo_seconds is not None:
             # It may be another one; of what is on its way already the same is asked from now on.
             book.lateness.watch_all(task)
-        if decision.rescheduled:
+        if decision.created:
             book.memory.schedule(task, book.watermark_ms)
+        elif decision.rescheduled:
+            book.memory.reschedule(task, before, book.watermark_ms)
         unit = book.unit(task, notes, command_seq=command_seq)
         if decision.rescheduled and not decision.created:
             # A resume may come after the last slot, and an update may leave none. A new task has one.

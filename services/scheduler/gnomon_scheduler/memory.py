@@ -22,7 +22,7 @@ from gnomon_scheduler.budget_registers import BudgetRegister
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_scheduler.object_shelf import ObjectShelf
 from gnomon_scheduler.registers import CalendarRegister, ShardRegister, TaskRegister, owes_change
-from gnomon_scheduler.task_state import Flight, TaskState
+from gnomon_scheduler.task_state import Flight, Outline, TaskState
 from gnomon_scheduler.timers import Timers
 from gnomon_scheduler.usages import Usages
 from gnomon_schemas.events import Event
@@ -109,16 +109,9 @@ class ShardMemory:
 
     def schedule(self, task: TaskState, watermark_ms: int) -> None:
         """Put a task's coming slots on the heap: those after its cursor whose emission time is after the watermark."""
-        reg = task.reg
-        over_since_ms = reg.deleted_ms or (reg.ended_ms if reg.ended is not None else None)
-        if over_since_ms is not None:
-            self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
-        else:
-            self.over.pop(task.task_id, None)
-        self._pauses.set(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
-        self._reminders.set(task.task_id, reg.reminder_due_ms)
-        self.note_objective(task)
+        self.note_times(task)
         task.planned = task.generation = 0
+        reg = task.reg
         schedule = reg.spec.schedule
         if schedule is None or not reg.active or reg.exhausted:
             return
@@ -128,6 +121,29 @@ class ShardMemory:
         nominal = next_fire(schedule, after_s)
         if nominal is not None:
             self._plan(task, nominal)
+
+    def reschedule(self, task: TaskState, before: TaskRegister, watermark_ms: int) -> None:
+        """The same after a change, where `before` made other slots.
+
+        Otherwise what is on the heap stays: by the time that a turn decides, it has handed out slots after the
+        watermark, and they must not come a second time.
+        """
+        if _same_slots(before, task.reg):
+            self.note_times(task)
+        else:
+            self.schedule(task, watermark_ms)
+
+    def note_times(self, task: TaskState) -> None:
+        """Keep true when the task resumes by itself, is told of, and since when it is over."""
+        reg = task.reg
+        over_since_ms = reg.deleted_ms or (reg.ended_ms if reg.ended is not None else None)
+        if over_since_ms is not None:
+            self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
+        else:
+            self.over.pop(task.task_id, None)
+        self._pauses.set(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
+        self._reminders.set(task.task_id, reg.reminder_due_ms)
+        self.note_objective(task)
 
     def next_pause_end_ms(self) -> int | None:
         """When the next task resumes by itself, in milliseconds; None: none does."""
@@ -277,7 +293,7 @@ class ShardMemory:
             self.owing.pop(task.task_id, None)
         self.unreadable.pop(task.task_id, None)
         self.note_objective(task)
-        if known is not None and _same_slots(known, reg):
+        if known is not None and _same_slots(known.outline, reg):
             # Most registers tell of a run: what waits on the heap stays true, and must not be put there once more.
             task.planned, task.generation = known.planned, known.generation
             self._reminders.set(task.task_id, reg.reminder_due_ms)
@@ -395,9 +411,8 @@ class ShardMemory:
         return oldest - 1 if oldest else self.position
 
 
-def _same_slots(before: TaskState, after: TaskRegister) -> bool:
+def _same_slots(old: TaskRegister | Outline, after: TaskRegister) -> bool:
     """Whether a register makes the same slots as the one before it."""
-    old = before.outline
     return (
         old.active
         and after.active

@@ -235,3 +235,32 @@ def test_a_task_that_is_about_to_end_is_not_paused() -> None:
     """Paused, it never would: a `once` whose only run failed is failed."""
     task = failing(1, 1, schedule={"kind": "once", "at": format_instant((NOW_S + 1) * 1000)})
     assert pause_after_failures(task, [], around((NOW_S + 30) * 1000)) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "revision"),
+    [
+        ({"schedule": {"kind": "interval", "every_seconds": 5}}, 2),
+        ({"status": "scheduled"}, 2),
+    ],
+)
+def test_a_task_that_is_opened_again_owes_no_reminder_of_the_time_between(
+    body: dict[str, Any], revision: int
+) -> None:
+    """However it is opened again."""
+    task = task_state(task_type="todo", reminder_time=format_instant((NOW_S + 100) * 1000))
+    task.reg = decide(task, [], command("complete"), around((NOW_S + 20) * 1000)).reg
+    task.reg = decide(task, [], command("update", **body), around((NOW_S + 200) * 1000)).reg
+    assert (task.reg.ended, task.reg.revision) == (None, revision)
+    assert task.reg.reminder_due_ms is None
+
+
+def test_a_reminder_that_another_reminder_opens_again_has_no_slots_of_the_time_between() -> None:
+    task = task_state(task_type="reminder", paused=True)
+    task.reg = decide(task, [], command("complete"), around((NOW_S + 20) * 1000)).reg
+    later_ms = (NOW_S + 900) * 1000
+    again = command("update", reminder_time=format_instant(later_ms))
+    task.reg = decide(task, [], again, around((NOW_S + 200) * 1000)).reg
+    assert (task.reg.ended, task.reg.reminder_ms, task.reg.spec.paused) == (None, later_ms, True)
+    decision = decide(task, [], command("resume"), around((NOW_S + 210) * 1000))
+    assert [event.count for event in decision.events if isinstance(event, Skipped)] == [10], "of this pause"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -190,3 +191,14 @@ def test_stretches_agree_with_the_touch_of_every_instant() -> None:
         held = [one.touch for one in found if one.from_s <= moment < one.to_s]
         touch = blackouts.touch((), "echo", None, moment)
         assert held == ([] if touch is None else [touch])
+
+
+def test_slots_inside_one_that_never_ends_cost_little() -> None:
+    """Its spans meet without end: an hour at every hour. Where it goes on, what waits looks again."""
+    hourly = {"schedule": {"kind": "interval", "every_seconds": 3600}, "duration_seconds": 3600}
+    known = Blackouts([calendar(recurring=[hourly], action="defer")])
+    begin = at("2026-11-10T10:00")
+    started = time.process_time()
+    ends = {touch.until_s for number in range(200) if (touch := known.touch((), "x", None, begin + number))}
+    assert time.process_time() - started < 1.0, "two hundred slots in CPU seconds"
+    assert min(ends) > begin + 30 * 86_400

@@ -196,7 +196,7 @@ def most_late(task: TaskState) -> int:
     bounds.append(room_for(task))
     if task.reg.runs_left is not None:
         bounds.append(task.reg.runs_left)
-    return min(bounds)
+    return max(0, min(bounds))
 
 
 def _slot(task: TaskState, nominal_s: int) -> Slot:

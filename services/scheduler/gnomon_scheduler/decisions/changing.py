@@ -62,7 +62,6 @@ def update(
         _Pause(reg.pause_note, reg.paused_until_ms),
         wanted.ended,
         wanted.verb or command.verb,
-        reopens=wanted.verb == "reopen",
     )
     return _change(task, waiting_for_jitter, change, command, around)
 
@@ -121,8 +120,6 @@ class _Change(NamedTuple):
     ended: TaskStatus | None
     reason: str
     """Told with the status, where that changes."""
-    reopens: bool = False
-    """It had ended and goes on with the schedule that it has."""
     gentle: bool = False
     """What has been claimed goes on."""
 
@@ -137,6 +134,8 @@ def _change(
     """Give a task another spec, or another status."""
     old, spec, now_ms = task.reg, change.spec, around.now_ms
     ends = change.ended is not None and change.ended != old.ended
+    # By a status, another schedule or another reminder: what lay in the time in which it had ended is nothing of it.
+    reopens = old.ended is not None and change.ended is None
     pause = change.pause if spec.paused else _NO_PAUSE
     if ends:
         pause = _Pause(pause.note, None)
@@ -147,7 +146,7 @@ def _change(
         return Decision(old, [unchanged(old, command, around)])
     _check_change(old, spec, fields, command, around)
     decision = Decision(old)
-    moved = "schedule" in fields or change.reopens
+    moved = "schedule" in fields or reopens
     reschedules = moved or "paused" in fields or ends
     reg = msgspec.structs.replace(
         old,
@@ -160,7 +159,7 @@ def _change(
         ended=None if change.ended is None else change.ended.value,
         ended_ms=now_ms if ends else old.ended_ms if change.ended is not None else None,
         backfills=() if change.ended is TaskStatus.CANCELLED else old.backfills,
-        reminder_ms=reminder_after(old, spec, now_ms, reopens=change.reopens),
+        reminder_ms=reminder_after(old, spec, now_ms, reopens=reopens),
     )
     if moved:
         reg = msgspec.structs.replace(
@@ -168,7 +167,7 @@ def _change(
             revision=old.revision + 1,
             revision_from_ms=now_ms,
             # The same schedule goes on counting.
-            fired=old.fired if change.reopens and "schedule" not in fields else 0,
+            fired=old.fired if "schedule" not in fields else 0,
             fingerprint=around.fingerprint,
             traceparent=command.traceparent or old.traceparent,
         )

@@ -97,7 +97,7 @@ class Decision:
     """Executions to write ahead without an event: slots that wait for their jitter."""
     cancels: list[Cancelling] = field(default_factory=list)
     rescheduled: bool = False
-    """The task's coming slots have to be planned anew."""
+    """The task's coming slots, or the times at which it changes or is told of, have to be planned anew."""
     run: str | None = None
     """The run that the command made or aimed at."""
     created: bool = False
