@@ -30,9 +30,20 @@ from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode
 from gnomon_schemas.run_logs import LogLevel, RunLogLines
 
-__all__ = ["START", "LogEntry", "LogPage", "LogPosition", "RunLogViews", "WantedLines"]
+__all__ = [
+    "HELD_MAX",
+    "START",
+    "LiveLines",
+    "LogEntry",
+    "LogPage",
+    "LogPosition",
+    "RunLogViews",
+    "WantedLines",
+]
 
 _PAGE: Final = 500
+HELD_MAX: Final = 2_000
+"""Lines that are held for a reader who does not keep up; then they are read from where they are stored."""
 _LATE_SECONDS: Final = 0.3
 """After the end of an execution: its last lines set off together with its result."""
 _log = structlog.get_logger(__name__)
@@ -115,7 +126,7 @@ class RunLogViews:
 
         `ended`: it has already. Yields None when nothing was logged for `idle` seconds.
         """
-        live = _Live(self._bus)
+        live = LiveLines(self._bus)
         execution_id = f"{task_id}.{run}"
         end = self._hub.expect_end(execution_id)
         subscription = await self._bus.subscribe(subjects.live_log(task_id, run), live.take)
@@ -184,7 +195,7 @@ class RunLogViews:
         return heapq.nsmallest(limit, found.items())
 
 
-class _Live:
+class LiveLines:
     """What is heard of one execution."""
 
     def __init__(self, bus: NatsBus) -> None:
@@ -197,6 +208,9 @@ class _Live:
     async def take(self, message: Msg) -> None:
         """Lines have been stored."""
         self._queue += _entries(message.data)
+        if len(self._queue) > HELD_MAX:
+            self._queue.clear()
+            self.missed = True
         self._arrived.set()
 
     def look_again(self) -> None:
