@@ -18,6 +18,7 @@ __all__ = ["Events", "Seen"]
 
 T = TypeVar("T")
 _OF_TASKS = "task.*.*.*.*"
+_LAST_SECONDS = 60.0
 
 
 class Seen(NamedTuple):
@@ -98,10 +99,13 @@ class Events:
 
     async def catch_up(self) -> None:
         """Wait until everything that is stored by now has been heard. A command's outcome may come before its event."""
-        last = await self._bus.last(EVENTS_STREAM, _OF_TASKS)
+        # After a long run there are very many subjects to look through.
+        last = await self._bus.last(EVENTS_STREAM, _OF_TASKS, timeout=_LAST_SECONDS)
         if last is not None:
             await self.wait_for(
-                lambda: bool(self.all) and self.all[-1].seq >= last.seq, what=f"the event at {last.seq}"
+                lambda: bool(self.all) and self.all[-1].seq >= last.seq,
+                within=_LAST_SECONDS,
+                what=f"the event at {last.seq}",
             )
 
     async def more(self, than: int, within: float = 15.0) -> None:
