@@ -58,10 +58,10 @@ async def test_messages_and_address_survive_stop_kill_and_a_new_object(tmp_path:
 
 async def test_acknowledges_after_fsync_unless_fast(tmp_path: Path) -> None:
     """`sync_interval: always` is the default; `fast` goes back to the server's own interval."""
-    for fast, wanted in ((False, "always"), (True, "2m")):
-        server = EmbeddedNats(tmp_path / wanted, fast=fast)
+    for name, fast, wanted in (("sync", False, "always"), ("fast", True, '"2m"')):
+        server = EmbeddedNats(tmp_path / name, fast=fast)
         await server.start()
-        assert f"sync_interval: {wanted}" in (tmp_path / wanted / "n1" / "server.conf").read_text()
+        assert f"sync_interval: {wanted}\n" in (tmp_path / name / "n1" / "server.conf").read_text()
         await server.stop()
 
 

@@ -43,8 +43,8 @@ class PreviewFire(msgspec.Struct, frozen=True, kw_only=True):
     local: str
     """The same instant in the schedule's zone, with its offset: `2026-09-21T11:00:00+02:00`."""
     note: Note | None = None
-    blackout: FireBlackout | None = None
-    """Null: no calendar touches it; or the question is not about a task."""
+    blackout: FireBlackout | msgspec.UnsetType = msgspec.UNSET
+    """Left out where no calendar touches it, or the question is not about a task."""
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):

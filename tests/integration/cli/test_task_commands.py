@@ -119,20 +119,22 @@ async def test_a_change_is_tried_before_it_is_made(shell: Shell) -> None:
 
 async def test_what_a_task_was_is_told_change_by_change_and_at_an_instant(shell: Shell) -> None:
     made = await shell.json(
-        "task", "create", "--id", "past", "--name", "Past", "--type", "echo", "--daily", "04:00"
+        "task", "create", "--id", "as-it-was", "--name", "Past", "--type", "echo", "--daily", "04:00"
     )
-    assert (await shell("task", "update", "past", "--priority", "high", "--tag", "a")).code == 0
-    told = await shell("task", "history", "past")
+    assert (await shell("task", "update", "as-it-was", "--priority", "high", "--tag", "a")).code == 0
+    told = await shell("task", "history", "as-it-was")
     assert told.code == 0, told
     assert [line.split()[-5:-1] for line in told.out.splitlines() if "priority" in line] == [
         ["local", "priority", "medium", "high"]
     ]
-    entries = (await shell.json("task", "history", "past", "--field", "tags"))["items"]
+    entries = (await shell.json("task", "history", "as-it-was", "--field", "tags"))["items"]
     assert [{change["field"] for change in one["changes"]} for one in entries] == [{"priority", "tags"}]
-    before = await shell("task", "show", "past", "--at", made["created_at"])
+    before = await shell("task", "show", "as-it-was", "--at", made["created_at"])
     assert "priority:      medium in pool default" in before.out
     assert "version:       1" in before.out
-    assert "was not there yet" in (await shell("task", "show", "past", "--at", "2026-09-21T09:00:00Z")).err
+    assert (
+        "was not there yet" in (await shell("task", "show", "as-it-was", "--at", "2026-09-21T09:00:00Z")).err
+    )
 
 
 async def test_a_pause_says_why_and_until_when(shell: Shell) -> None:
@@ -316,7 +318,7 @@ async def test_of_several_ids_one_that_is_refused_does_not_keep_the_others(shell
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--type", "ehco"], "known are: echo, http_request, sleep"),
+        (["--type", "ehco"], "known are: calendar_event, echo, http_request, reminder, sleep, todo"),
         (["--type", "echo", "--cron", "* * *"], "(--cron)"),
         (["--type", "echo", "--every", "10s", "--timezone", "Mars/Olympus"], "Mars/Olympus"),
         (["--type", "sleep", "--config", '{"seconds": "long"}'], "config.seconds"),

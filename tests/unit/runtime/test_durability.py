@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gnomon_core.runtime.durability import Demand, Sync, durability_of
+from gnomon_core.runtime.durability import STATED, Demand, Sync, durability_of
 from gnomon_core.runtime.topology import TopologySettings, stream_configs
 
 ALWAYS = Sync(servers=1, always=True)
@@ -15,8 +15,9 @@ UNKNOWN = Sync(trouble="GNOMON_NATS_MONITOR is not set")
 
 
 def streams(replicas: int = 1, **changes: Any) -> dict[str, dict[str, Any]]:
-    """Our own streams, with something else of the event log."""
-    found = {config["name"]: config for config in stream_configs(TopologySettings(replicas=replicas))}
+    """Those of our streams that promise something, with something else of the event log."""
+    every = {config["name"]: config for config in stream_configs(TopologySettings(replicas=replicas))}
+    found = {name: every[name] for name in STATED}
     found["TASKS"] = found["TASKS"] | changes
     return found
 
