@@ -318,7 +318,7 @@ async def test_of_several_ids_one_that_is_refused_does_not_keep_the_others(shell
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--type", "ehco"], "known are: calendar_event, echo, http_request, reminder, sleep, todo"),
+        (["--type", "ehco"], "known are: calendar_event, echo, http_request, reminder"),
         (["--type", "echo", "--cron", "* * *"], "(--cron)"),
         (["--type", "echo", "--every", "10s", "--timezone", "Mars/Olympus"], "Mars/Olympus"),
         (["--type", "sleep", "--config", '{"seconds": "long"}'], "config.seconds"),
