@@ -146,13 +146,11 @@ _PREVIEW: Final = {
             "at": "2026-11-23T08:00:00.000Z",
             "local": "2026-11-23T09:00:00+01:00",
             "note": None,
-            "blackout": None,
         },
         {
             "at": "2026-11-24T08:00:00.000Z",
             "local": "2026-11-24T09:00:00+01:00",
             "note": None,
-            "blackout": None,
         },
     ],
 }

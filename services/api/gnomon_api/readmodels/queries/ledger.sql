@@ -55,9 +55,13 @@ select task_id, execution_id, count(*) as times from second_endings where task_i
 select execution_id from executions where execution_id = any($1::text[]);
 
 -- name: planned_schedules
--- The schedules that make slots now, how late a run may begin where its task says so, and how many tasks have both. Of
--- a JSON text that has the character 0 somewhere Postgres takes no member, and would fail for all.
-select schedule::text as schedule, (case when position('\u0000' in task::text) = 0 then task->>'lateness_slo_seconds' end)::float8 as tolerance, count(*) as tasks
+-- The schedules that make slots now, how late a run may begin where its task says so, and how many tasks have both. Most
+-- tasks say nothing, which their text tells without being parsed. Of a JSON text that has the character 0 somewhere
+-- Postgres takes no member, and would fail for all.
+select schedule::text as schedule,
+       (case when position('"lateness_slo_seconds":null,"paused":' in task::text) > 0 then null
+             when position('\u0000' in task::text) = 0 then task->>'lateness_slo_seconds' end)::float8 as tolerance,
+       count(*) as tasks
 from tasks
 where base_status = 'scheduled' and deleted_at is null and schedule is not null
   and ($1::text is null or user_id = $1)
