@@ -245,11 +245,7 @@ async def test_a_silence_right_after_connecting_proves_nothing(lab: Lab) -> None
         await lab.ended(due)
         # A second until the connection is settled, two of silence; it was made a moment before.
         assert time.monotonic() - began >= SETTLED_CONNECTION_SECONDS + ASK_SECONDS - 0.5
-
-        async def nothing_is_running() -> None:
-            assert worker.busy == 0
-
-        await until(nothing_is_running)
+        await until(lambda: _idle(worker))
 
 
 async def test_row_crash_loop_at_the_limit(lab: Lab, tmp_path: Path) -> None:
