@@ -107,7 +107,7 @@ def account_samples() -> dict[str, msgspec.Struct | dict[str, Any]]:
                 ),
             ),
         ),
-        "task_count_question": budgets.TaskCountQuestion(user=_USER),
-        "task_count": budgets.TaskCount(partition=3, tasks=2),
+        "task_count_question": budgets.TaskCountQuestion(user=_USER, ticket=1763800000000),
+        "task_count": budgets.TaskCount(partition=3, tasks=2, wanted=1, ticket=1763800000000),
         "outcome.account": Outcome(ok=True, command_id="c21", seq=45, account=_account()),
     }

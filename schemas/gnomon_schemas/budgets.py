@@ -107,17 +107,23 @@ class BudgetGrants(msgspec.Struct, frozen=True, kw_only=True):
     """One for each account of which there is something to say."""
 
 
-class TaskCountQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tasks a user has in the shard that is asked."""
+class TaskCountQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many tasks a user has in the shard that is asked. The asker is about to make some."""
 
     user: str
     """Id of the user."""
+    ticket: int = 0
+    """Whose turn it is, where several shards are about to make tasks: the lower one is first."""
 
 
-class TaskCount(msgspec.Struct, frozen=True, kw_only=True):
+class TaskCount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A shard's answer to how many tasks a user has there."""
 
     partition: int
     """The shard that answers."""
     tasks: int
     """Those that have neither ended nor been deleted."""
+    wanted: int = 0
+    """How many more it is about to make, where they are allowed."""
+    ticket: int = 0
+    """The ticket by which it wants them; of no meaning where it wants none."""

@@ -8,8 +8,8 @@ out after the batch is stored, acknowledgements after the answers.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -102,6 +102,8 @@ class CommandDesk:
         """Commands of the partition, in stream order."""
         self.strays: deque[Received] = deque()
         """Commands that were stored without a partition, because their id is none."""
+        self._prepared = 0
+        """So many of the commands have all that deciding them needs; what came since waits for the next turn."""
         self._decided = 0
         """Position of the last command decided, stored or not yet."""
         self._replies: list[_Reply] = []
@@ -115,33 +117,29 @@ class CommandDesk:
 
     async def prepare(self) -> None:
         """Get what deciding the waiting commands needs, before the turn's time stands still."""
-        coming = islice(self.commands, _COMMANDS_A_TURN)
-        await holidays_at_hand(received.command.data for received in coming)
-        await read_past(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
-        await read_slots(self._bus, self._book, self.commands, _COMMANDS_A_TURN)
-        templates = {
-            ("template", name)
-            for received in islice(self.commands, _COMMANDS_A_TURN)
-            if (name := _template_of(received.command)) is not None
-        }
+        coming = [received.command for received in islice(self.commands, _COMMANDS_A_TURN)]
+        self._prepared = len(coming)
+        await holidays_at_hand(command.data for command in coming)
+        await read_past(self._bus, self._book, self.commands, self._prepared)
+        await read_slots(self._bus, self._book, self.commands, self._prepared)
+        templates = {("template", name) for command in coming if (name := _template_of(command)) is not None}
         owners = {
             ("account", account_id_of(user))
-            for received in islice(self.commands, _COMMANDS_A_TURN)
-            if (user := received.command.user) is not None and _template_of(received.command) is not None
+            for command in coming
+            if (user := command.user) is not None and _template_of(command) is not None
         }
         await self._catalogue.look_up(templates | owners)
-        await self._count_tasks()
+        await self._count_tasks(coming)
 
-    async def _count_tasks(self) -> None:
+    async def _count_tasks(self, coming: Sequence[Command]) -> None:
         """Ask how many tasks the users have elsewhere who want one more and are bounded in that."""
-        bounded = {
+        bounded = Counter(
             user
-            for received in islice(self.commands, _COMMANDS_A_TURN)
-            if (command := received.command).kind == "task"
-            and command.verb == "create"
+            for command in coming
+            if (command.kind, command.verb) == ("task", "create")
             and (user := command.user) is not None
             and self._users.limits(user).max_tasks is not None
-        }
+        )
         self._elsewhere = await self._counts.elsewhere(bounded) if bounded else {}
 
     def decide(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
@@ -160,13 +158,15 @@ class CommandDesk:
             )
             # No `command_seq`: strays come by a consumer of their own, whose positions mean nothing to the shard's.
             units.append(self._refuse(received, refused.problem, now_ms, None, position=0))
-        while self.commands and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
+        while self._prepared and len(units) < _COMMANDS_A_TURN and size < _BYTES_A_TURN:
             received = self.commands.popleft()
+            self._prepared -= 1
             unit = self._decide(received, self._instant(received.command, now_ms, ahead))
             if unit is not None:
                 units.append(unit)
                 size += unit.size
                 self._decided = max(self._decided, received.command.seq)
+        self._counts.settle()
         return units
 
     def _instant(self, command: Command, now_ms: int, ahead: Mapping[str, int]) -> int:

@@ -42,7 +42,6 @@ from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.budget_desk import BudgetDesk
-from gnomon_scheduler.budget_lines import BudgetLines
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Surroundings
@@ -51,7 +50,6 @@ from gnomon_scheduler.decisions.overlapping import next_gated
 from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.ending_desk import EndingDesk
 from gnomon_scheduler.gate_desk import GateDesk
-from gnomon_scheduler.gate_lines import GateLines
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.late_runs import LateRuns
 from gnomon_scheduler.lateness_desk import LatenessDesk
@@ -62,6 +60,7 @@ from gnomon_scheduler.own_desk import OwnDesk
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
+from gnomon_scheduler.shard_lines import ShardLines, lines_of_users, lines_to_gates
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.telling_desk import TellingDesk
@@ -140,11 +139,10 @@ class Shard(Service):
         self._commands: CommandDesk
         self._admission: Admission
         self._gates: GateDesk
-        self._lines: GateLines
+        self._lines: tuple[ShardLines, ...]
         self._users: UserDoors
         self._budgets: BudgetDesk
         self._counts: TaskCounts
-        self._budget_lines: BudgetLines
         self._endings: EndingDesk
         self._lateness: LatenessDesk
 
@@ -166,8 +164,8 @@ class Shard(Service):
         await self._pools.reach(taken.barrier)
         self._departures.calendars_changed()
         self._admission.begin()
-        await self.start_child(self._lines)
-        await self.start_child(self._budget_lines)
+        for lines in self._lines:
+            await self.start_child(lines)
         await self._open(
             f"cmd-{partition}", (subjects.partition_commands(partition),), self._commands.commands
         )
@@ -307,11 +305,11 @@ class Shard(Service):
             epoch=self._book.epoch,
         )
         self._gates = GateDesk(self._bus, self._book, options.partitions)
-        self._lines = GateLines(self._bus, self._book, self._admission, self._gates, self.wake)
         self._budgets = BudgetDesk(self._bus, self._book, self._surroundings, options.partitions)
-        self._counts = TaskCounts(self._bus, self._book.memory, options.partitions)
-        self._budget_lines = BudgetLines(
-            self._bus, self._book, self._users, self._budgets, self._counts, self.wake
+        self._counts = TaskCounts(self._bus, self._book.memory, options.partitions, self._book.now_ms)
+        self._lines = (
+            lines_to_gates(self._bus, self._book, self._admission, self._gates, self.wake),
+            lines_of_users(self._bus, self._book, self._users, self._budgets, self._counts, self.wake),
         )
         telling = TellingDesk(self._book, self._surroundings)
         self._departures = DepartureDesk(
@@ -462,8 +460,8 @@ class Shard(Service):
         await self._gates.answer()
         await self._budgets.answer()
         await self._departures.publish_armed(now_ms)
-        await self._lines.speak(now_ms)
-        await self._budget_lines.speak(now_ms)
+        for lines in self._lines:
+            await lines.speak(now_ms)
         await self._endings.work(now_ms)
 
     async def _rest(self) -> None:

@@ -1,14 +1,30 @@
 """How many tasks a user has, over all shards: asked before a task of a user is made whose account bounds them.
 
-Every leader knows its own tasks. Whoever decides a create asks the others over core NATS, before its turn, and adds
-its own. The index of tasks by user is made when somebody first asks, since most clusters bound nobody's tasks.
+Every leader knows its own tasks. Whoever is about to decide a create asks the others over core NATS, before its turn,
+and adds its own. The index of tasks by user is made when somebody first asks, since most clusters bound nobody's tasks.
+
+**Two shards at once.** Between asking and deciding, a shard *wants* tasks: so many as it has creates to decide. If its
+answers told only of tasks that are there, two shards that ask at the same instant would both find room. So they take
+turns as in a bakery: whoever begins to want draws a *ticket*, higher than every ticket it has heard of, and says it
+with its question; an answer tells, besides the tasks, what the answering shard wants and by which ticket. The asker
+counts what is wanted by lower tickets as if it were there already (equal ones: of the lower shard).
+
+Why that is enough. Let A and B want tasks of one user, B by the lower ticket. A's question reaches B after B drew, or B
+would have drawn above A's ticket, which the question tells. By then B either still wants, and A counts that; or it has
+decided, and A counts the tasks. So every task that is made was counted by all that could be made after it. Too many are
+counted where a create that is wanted is then refused for another reason.
+
+**What is left.** A shard that does not answer within half a second counts as it did last. One without leader makes no
+task; a leader that was stalled meanwhile may still decide the creates for which it had asked before: at most those of
+one turn (`command_desk`), per shard that stalls. So does what a new leader wants whose clock is behind: tickets begin
+with the time, so that a leader does not have to know its predecessor's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
@@ -26,15 +42,20 @@ __all__ = ["TaskCounts"]
 _log = structlog.get_logger(__name__)
 _ANSWER_SECONDS = 0.5
 _TASKS_A_SLICE = 5000
+_NOTHING: Mapping[str, int] = {}
 
 
 class TaskCounts:
     """Counts of one shard, under one leader, and what the others answer."""
 
-    def __init__(self, bus: NatsBus, memory: ShardMemory, partitions: int) -> None:
-        self._bus, self._memory, self._partitions = bus, memory, partitions
+    def __init__(self, bus: NatsBus, memory: ShardMemory, partitions: int, now_ms: Callable[[], int]) -> None:
+        self._bus, self._memory, self._partitions, self._now_ms = bus, memory, partitions, now_ms
         self._owned: defaultdict[str, set[str]] | None = None
         self._indexed = asyncio.Lock()
+        self._ticket = 0
+        """The highest that was drawn or heard of."""
+        self._wanted, self._by_ticket = _NOTHING, 0
+        """By user, how many tasks are about to be decided; and the ticket that was drawn for them."""
         self._told: dict[tuple[str, int], int] = {}
         """What another shard answered last; it counts where that does not answer now."""
 
@@ -43,37 +64,59 @@ class TaskCounts:
         if self._owned is not None and user is not None:
             self._owned[user].add(task_id)
 
-    async def here(self, user: str) -> int:
-        """How many tasks a user has in this shard that have neither ended nor been deleted."""
-        await self._index()
-        return self.counted(user)
-
     def counted(self, user: str) -> int:
-        """The same, once somebody has asked for it."""
+        """How many tasks a user has in this shard that have neither ended nor been deleted, once somebody has asked."""
         tasks, over = self._memory.tasks, self._memory.over
         owned = () if self._owned is None else self._owned.get(user, ())
         return sum(task_id in tasks and task_id not in over for task_id in owned)
 
-    async def elsewhere(self, users: Iterable[str]) -> dict[str, int]:
-        """How many tasks these users have in the other shards."""
+    async def answer(self, question: TaskCountQuestion) -> TaskCount:
+        """What another shard is told of a user here."""
         await self._index()
+        # Nothing is awaited from here on: what is wanted and what is there are of one instant.
+        self._ticket = max(self._ticket, question.ticket)
+        return TaskCount(
+            partition=self._memory.partition,
+            tasks=self.counted(question.user),
+            wanted=self._wanted.get(question.user, 0),
+            ticket=self._by_ticket,
+        )
+
+    async def elsewhere(self, wanted: Mapping[str, int]) -> dict[str, int]:
+        """How many tasks these users have in the other shards, or are about to have before what is `wanted` here.
+
+        By user, so many tasks are about to be decided; `settle` tells that they are.
+        """
+        await self._index()
+        self._ticket = max(self._ticket + 1, self._now_ms())
+        self._wanted, self._by_ticket = wanted, self._ticket
         others = [shard for shard in range(self._partitions) if shard != self._memory.partition]
-        asked = sorted(set(users))
+        asked = sorted(wanted)
         # All at once: the turn waits for it, and a shard that does not answer costs as long as one question may take.
         answers = await asyncio.gather(*(self._ask(shard, user) for user in asked for shard in others))
         of_each = len(others)
         return {user: sum(answers[at * of_each : (at + 1) * of_each]) for at, user in enumerate(asked)}
 
+    def settle(self) -> None:
+        """What was wanted is decided: what was made of it counts from now on."""
+        self._wanted = _NOTHING
+
     async def _ask(self, shard: int, user: str) -> int:
+        mine = (self._by_ticket, self._memory.partition)
         try:
             answer = await self._bus.request(
-                subjects.task_counts(shard), encode(TaskCountQuestion(user=user)), timeout=_ANSWER_SECONDS
+                subjects.task_counts(shard),
+                encode(TaskCountQuestion(user=user, ticket=self._by_ticket)),
+                timeout=_ANSWER_SECONDS,
             )
-            self._told[user, shard] = decode(answer.data, TaskCount).tasks
+            told = decode(answer.data, TaskCount)
         except (BusError, msgspec.DecodeError) as error:
             # A shard without leader makes no task: what it said last is not far off.
             _log.info(LogEvent.TASKS_NOT_COUNTED, partition=shard, error=str(error))
-        return self._told.get((user, shard), 0)
+            return self._told.get((user, shard), 0)
+        self._ticket = max(self._ticket, told.ticket)
+        self._told[user, shard] = told.tasks
+        return told.tasks + (told.wanted if (told.ticket, shard) < mine else 0)
 
     async def _index(self) -> None:
         """Know whose every task is. In slices: there may be a hundred thousand."""

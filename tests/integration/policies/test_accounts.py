@@ -251,3 +251,24 @@ async def test_what_is_spent_is_bounded_and_soon_known(
         f"to the books {in_books - all_out:.2f} s, to the account's shard {settled - all_out:.2f} s; "
         f"from a top-up to the end of the next run {again - given:.2f} s"
     )
+
+
+async def test_max_tasks_holds_over_all_shards_at_once(running: World, http: OverHttp) -> None:
+    """Far more tasks than are allowed, asked for at the same instant in every shard: exactly as many are made."""
+    user, most, asked = fresh_id("u"), 30, 120
+    await running.commands.ok("update", account_id_of(user), {"limits": {"max_tasks": most}}, kind="account")
+
+    async def known() -> bool:
+        return bool((await http.get(f"/accounts/{user}"))["limits"] == {"max_tasks": most})
+
+    await until_async(known)
+    body = {"name": "n", "task_type": "echo"}
+    tasks = [running.task_in(number % 2, fresh_id("t")[:12] + "-") for number in range(asked)]
+    headers = {"Gnomon-User": user}
+    outcomes = await asyncio.gather(
+        *(running.commands.send("create", task, body, headers=headers) for task in tasks)
+    )
+    made = sum(outcome["ok"] for outcome in outcomes)
+    codes = {outcome["error"]["code"] for outcome in outcomes if not outcome["ok"]}
+    tell(f"{asked} tasks asked for at once in two shards, {most} allowed, {made} made")
+    assert (made, codes) == (most, {"account_limit"})
