@@ -8,8 +8,9 @@
 | a reminder that is still to come | event with an alarm | `<task_id>.reminder` |
 | an entry linked by a `calendar_event` | event from its `start_time` to its `end_time` | `<task_id>.event` |
 
-So a fire that has run takes the place of the fire that was to come. Times are UTC: programs show their own zone. Ids
-are stable, and a program that asks again replaces what it has.
+So a fire that has run takes the place of the fire that was to come. One that a calendar of blackouts puts off is shown
+when the blackout ends; what a calendar skips is not in the feed, nor what another run stands for (`coming_fires.py`).
+Times are UTC: programs show their own zone. Ids are stable, and a program that asks again replaces what it has.
 
 A calendar is for people: there is a bound on each part, what comes first in time goes in, and the feed says where it
 was cut.
@@ -18,6 +19,7 @@ was cut.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -26,19 +28,21 @@ from typing import Any, Final, NamedTuple
 import icalendar
 import msgspec
 
+from gnomon_api.calendar_views import CalendarViews
+from gnomon_api.coming_fires import ComingFire, coming_fires
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.queries import LIMIT_MAX
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.clock import Clock
-from gnomon_core.timing import fires
-from gnomon_schemas.clock_text import parse_instant, slot_run
+from gnomon_core.timing import Blackouts, fires
+from gnomon_schemas.clock_text import format_instant, parse_instant, slot_run
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import Task, TaskStatus
 from gnomon_schemas.workless import CALENDAR_EVENT, TODO
 
-__all__ = ["FEED_DAYS_DEFAULT", "FEED_DAYS_MAX", "FEED_FILTERS", "CalendarFeed", "Cut", "feed_of"]
+__all__ = ["FEED_DAYS_DEFAULT", "FEED_DAYS_MAX", "FEED_FILTERS", "CalendarFeed", "Cut", "PutOff", "feed_of"]
 
 FEED_DAYS_DEFAULT: Final = 30
 FEED_DAYS_MAX: Final = 366
@@ -59,11 +63,20 @@ class Cut(NamedTuple):
     runs: bool
 
 
+class PutOff(NamedTuple):
+    """What keeps slots from going at their times."""
+
+    blackouts: Blackouts
+    waiting: Sequence[Row | Mapping[str, Any]] = ()
+    """Slots that calendars put off and that have not gone: `task_id` and `scheduled_for`."""
+
+
 class CalendarFeed:
     """Makes feeds. Raises DatabaseAway while Postgres is away."""
 
-    def __init__(self, database: Database, tasks: TaskViews, clock: Clock) -> None:
-        self._database, self._tasks, self._clock = database, tasks, clock
+    def __init__(self, database: Database, tasks: TaskViews, calendars: CalendarViews, clock: Clock) -> None:
+        self._database, self._tasks, self._calendars = database, tasks, calendars
+        self._clock = clock
 
     async def render(self, given: Sequence[tuple[str, str]], caller: Caller) -> bytes:
         """The feed that a query string asks for, of `days` to both sides. Raises Refused."""
@@ -84,9 +97,15 @@ class CalendarFeed:
         runs = await self._database.fetch(
             statement("calendar_runs"), ids, now - timedelta(days=days), _RUNS_MAX + 1
         )
+        put_off = PutOff(
+            await self._calendars.blackouts(),
+            await self._database.fetch(statement("calendar_put_off"), ids, _FIRES_MAX),
+        )
         cut = Cut(len(tasks) > _TASKS_MAX, len(runs) > _RUNS_MAX)
         # Apart from the loop: a full feed is a second's work or more.
-        return await asyncio.to_thread(_text_of, tasks[:_TASKS_MAX], runs[:_RUNS_MAX], now, days, cut)
+        return await asyncio.to_thread(
+            _text_of, tasks[:_TASKS_MAX], runs[:_RUNS_MAX], now, days, cut, put_off
+        )
 
     async def _all_tasks(self, filters: list[tuple[str, str]], caller: Caller) -> list[Task]:
         found: list[Task] = []
@@ -101,12 +120,19 @@ class CalendarFeed:
         return found
 
 
-def _text_of(tasks: Sequence[Task], runs: Sequence[Row], now: datetime, days: int, cut: Cut) -> bytes:
-    return bytes(feed_of(tasks, runs, now, days, cut).to_ical())
+def _text_of(
+    tasks: Sequence[Task], runs: Sequence[Row], now: datetime, days: int, cut: Cut, put_off: PutOff
+) -> bytes:
+    return bytes(feed_of(tasks, runs, now, days, cut, put_off).to_ical())
 
 
 def feed_of(
-    tasks: Sequence[Task], runs: Iterable[Row | Mapping[str, Any]], now: datetime, days: int, cut: Cut
+    tasks: Sequence[Task],
+    runs: Iterable[Row | Mapping[str, Any]],
+    now: datetime,
+    days: int,
+    cut: Cut,
+    put_off: PutOff | None = None,
 ) -> icalendar.Calendar:
     """The feed of some tasks and of their runs. `now` is an instant in UTC."""
     calendar = icalendar.Calendar()
@@ -118,7 +144,7 @@ def feed_of(
     calendar.add("refresh-interval", timedelta(minutes=15), parameters={"VALUE": "DURATION"})
     names = {task.task_id: task for task in tasks}
     until = now + timedelta(days=days)
-    dropped = _add_fires(calendar, tasks, now, until)
+    dropped = _add_fires(calendar, tasks, now, until, put_off or PutOff(Blackouts()))
     for run in runs:
         calendar.add_component(_run(run, names[run["task_id"]], now))
     for task in tasks:
@@ -138,25 +164,47 @@ def feed_of(
     return calendar
 
 
-def _add_fires(calendar: icalendar.Calendar, tasks: Sequence[Task], now: datetime, until: datetime) -> bool:
+def _add_fires(
+    calendar: icalendar.Calendar, tasks: Sequence[Task], now: datetime, until: datetime, put_off: PutOff
+) -> bool:
     """Put the coming fires in; whether some were left out."""
     after_s, until_s = int(now.timestamp()), int(until.timestamp())
-    coming: list[tuple[int, Task]] = []
+    blackouts = put_off.blackouts.between(after_s, until_s)
+    waiting: defaultdict[str, list[int]] = defaultdict(list)
+    for row in put_off.waiting:
+        waiting[row["task_id"]].append(int(row["scheduled_for"].timestamp()))
+    coming: list[tuple[ComingFire, Task]] = []
     dropped = False
     for task in tasks:
-        if task.schedule is None or task.status not in _FIRING:
-            continue
-        most = _FIRES_A_TASK if task.runs_left is None else min(_FIRES_A_TASK, task.runs_left)
-        slots = list(islice(fires(task.schedule, after_s, until_s), most + 1))
-        dropped = dropped or len(slots) > _FIRES_A_TASK
-        coming += [(slot, task) for slot in slots[:most]]
+        slots, more = _slots(task, after_s, until_s)
+        dropped = dropped or more
+        fires_of = coming_fires(task, slots, blackouts, after_s, waiting=waiting[task.task_id])
+        coming += [(fire, task) for fire in fires_of if fire.at_s <= until_s]
     coming.sort(key=lambda one: one[0])
-    for slot, task in coming[:_FIRES_MAX]:
-        event = _event(f"{task.task_id}.{slot_run(slot)}", task.name, datetime.fromtimestamp(slot, UTC), now)
-        event.add("status", "TENTATIVE")
-        _describe(event, task, task.description)
-        calendar.add_component(event)
+    for fire, task in coming[:_FIRES_MAX]:
+        calendar.add_component(_fire(fire, task, now))
     return dropped or len(coming) > _FIRES_MAX
+
+
+def _slots(task: Task, after_s: int, until_s: int) -> tuple[list[int], bool]:
+    """The slots of (after, until] that a feed has room for, and whether there are more."""
+    if task.schedule is None or task.status not in _FIRING:
+        return [], False
+    most = _FIRES_A_TASK if task.runs_left is None else min(_FIRES_A_TASK, task.runs_left)
+    slots = list(islice(fires(task.schedule, after_s, until_s), most + 1))
+    return slots[:most], len(slots) > _FIRES_A_TASK
+
+
+def _fire(fire: ComingFire, task: Task, now: datetime) -> icalendar.Event:
+    key = f"{task.task_id}.{slot_run(fire.nominal_s)}"
+    event = _event(key, task.name, datetime.fromtimestamp(fire.at_s, UTC), now)
+    event.add("status", "TENTATIVE")
+    words = [task.description] if task.description else []
+    if fire.put_off_by is not None:
+        nominal = format_instant(fire.nominal_s * 1000)
+        words.append(f"Put off by the calendar {fire.put_off_by!r}; its time was {nominal}.")
+    _describe(event, task, "\n".join(words))
+    return event
 
 
 def _run(run: Row | Mapping[str, Any], task: Task, now: datetime) -> icalendar.Event:

@@ -12,7 +12,7 @@ import pytest
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.checksum import checksums
 from gnomon_api.readmodels.pipeline import WritePipeline
-from gnomon_api.readmodels.retention import Removal, Retention, due_removals
+from gnomon_api.readmodels.retention import Removal, Retention, Rounds, due_removals
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import Connection, Deposed, ReadModelWriter
 from gnomon_core.runtime.messages import Stored
@@ -54,13 +54,14 @@ def a_year() -> list[Stored]:
 
 
 async def ledger(connection: Connection) -> list[Sequence[Any]]:
-    """All that the audit, `max_runs` and backfills read of single slots."""
+    """All that the audit, `max_runs`, backfills and the heartbeats of tasks read of single slots."""
     await connection.execute("set timezone to 'UTC'")
     asked: list[tuple[str, tuple[Any, ...]]] = [
         ("audited_tasks", ("", None, None, 10)),
         ("audited_executions", (["K", "D"], *SPAN)),
         ("counted_runs", (["K", "D"], [0, 0], [9, 9])),
         ("slots_with_work", ("K", *SPAN)),
+        ("last_slots", (["K", "D"],)),
     ]
     return [
         sorted(tuple(row) for row in await connection.fetch(statement(name), *values))
@@ -76,7 +77,7 @@ async def test_a_month_goes_and_the_ledger_reads_as_before(connection: Connectio
     events = a_year()
     writer = await project(connection, events, batch=7)
     before = await ledger(connection)
-    assert [len(rows) for rows in before] == [2, 33, 2, 19]
+    assert [len(rows) for rows in before] == [2, 33, 2, 19, 2]
     assert await count(connection, "executions") == 36
 
     october = Removal("executions", datetime(2026, 10, 1, tzinfo=UTC))
@@ -174,3 +175,23 @@ def test_what_is_due(retention: Retention, due: list[tuple[str, datetime]]) -> N
     now = datetime(2026, 11, 22, 11, 16, tzinfo=UTC)
     assert due_removals(retention, now) == due
     assert due_removals(retention, now + timedelta(hours=1)) == due
+
+
+def test_tasks_are_looked_through_once_a_day_and_again_when_executions_went() -> None:
+    rounds = Rounds(Retention(executions=86_400.0, tasks=86_400.0))
+    now = datetime(2026, 11, 22, 11, 16, tzinfo=UTC)
+
+    def round_at(at: datetime, gone: int = 0) -> list[str]:
+        """What a round tries, when so many executions go."""
+        tried = []
+        for removal in rounds.due(at):
+            if rounds.is_needed(removal):
+                rounds.tried(removal, gone if removal.what == "executions" else 0)
+                tried.append(removal.what)
+        return tried
+
+    assert round_at(now) == ["executions", "tasks"]
+    assert round_at(now + timedelta(hours=1)) == ["executions"]
+    assert round_at(now + timedelta(hours=2), gone=7) == ["executions", "tasks"]
+    assert round_at(now + timedelta(hours=3)) == ["executions"]
+    assert round_at(now + timedelta(hours=13)) == ["executions", "tasks"]

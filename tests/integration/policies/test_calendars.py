@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import icalendar
 import msgspec
 import pytest
 
-from gnomon_schemas.clock_text import format_instant, instant_ms
+from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
 from tests.harness.commands import fresh_id
 from tests.harness.over_http import OverHttp
+from tests.harness.waiting import until_async
 from tests.harness.world import World
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -180,6 +182,45 @@ async def test_next_preview_and_forecast_tell_what_calendars_touch(running: Worl
     await http.client.patch(f"/calendars/{calendar['calendar_id']}", json={"action": "first_after"})
     assert await forecast() == ([plain[0] - 1, plain[1] - 1, plain[2] + 1], 0, 2)
     await http.client.delete(f"/calendars/{calendar['calendar_id']}")
+    await http.client.delete(f"/tasks/{task}")
+
+
+async def test_a_calendar_feed_shows_what_is_put_off_where_the_blackout_ends(
+    running: World, http: OverHttp
+) -> None:
+    """The slot that has been put off and waits, those that will be, and the first one after."""
+    tag, task = fresh_id("m"), fresh_id("t")
+    end_s = now_ms() // 1000 + 2 * 3600 + 1800
+    blackout = spec(tag, spans=[span(now_ms() - 1000, end_s * 1000)])
+    calendar = (await http.post("/calendars", blackout))["calendar_id"]
+    anchor_s = now_ms() // 1000 + 2
+    hourly = {"kind": "interval", "every_seconds": 3600, "anchor": format_instant(anchor_s * 1000)}
+    await http.create(task, schedule=hourly, tags=[tag])
+    await running.events.some(1, "queued", task, reason="blackout")
+
+    async def starts() -> dict[str, int]:
+        feed = (await http.client.get("/calendar.ics", params={"tag": tag, "days": 1})).content
+        return {
+            str(event["uid"]): int(event["dtstart"].dt.timestamp()) - anchor_s
+            for event in icalendar.Calendar.from_ical(feed).walk("VEVENT")
+        }
+
+    ids = [f"{task}.{slot_run(anchor_s + hour * 3600)}@gnomon" for hour in range(5)]
+
+    async def is_projected() -> bool:
+        return ids[0] in await starts()
+
+    await until_async(is_projected)
+    put_off = end_s - anchor_s
+    shown = await starts()
+    assert [shown[uid] for uid in ids] == [put_off, put_off, put_off, 3 * 3600, 4 * 3600]
+    await http.client.patch(f"/calendars/{calendar}", json={"action": "first_after"})
+    shown = await starts()
+    assert [uid in shown for uid in ids] == [False, False, True, True, True]
+    await http.client.patch(f"/calendars/{calendar}", json={"action": "skip"})
+    shown = await starts()
+    assert [uid in shown for uid in ids[1:]] == [False, False, True, True]
+    await http.client.delete(f"/calendars/{calendar}")
     await http.client.delete(f"/tasks/{task}")
 
 

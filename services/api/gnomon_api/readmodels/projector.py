@@ -39,7 +39,7 @@ from gnomon_api.database import AWAY
 from gnomon_api.measures import ApiMeasures
 from gnomon_api.readmodels.migrate import MigrationError, migrate
 from gnomon_api.readmodels.pipeline import WritePipeline
-from gnomon_api.readmodels.retention import Retention, due_removals
+from gnomon_api.readmodels.retention import Retention, Rounds
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import (
     WRITER_SETTINGS,
@@ -106,7 +106,7 @@ class Projector(Service):
         self._created = stream_created
         self._on_position = on_position
         self._measures = measures
-        self._retention, self._clock = retention or Retention(), clock or SystemClock()
+        self._rounds, self._clock = Rounds(retention or Retention()), clock or SystemClock()
         self._told: ProjectorPosition | None = None
         self._tell = asyncio.Event()
         self._stop = asyncio.Event()
@@ -230,8 +230,12 @@ class Projector(Service):
         """Remove what has been over for longer than it is kept."""
         assert self._pipeline is not None, "there is one while it follows"
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        for removal in due_removals(self._retention, now):
-            if gone := await self._pipeline.remove(removal):
+        for removal in self._rounds.due(now):
+            if not self._rounds.is_needed(removal):
+                continue
+            gone = await self._pipeline.remove(removal)
+            self._rounds.tried(removal, gone)
+            if gone:
                 _log.info(
                     LogEvent.OLD_REMOVED, what=removal.what, before=removal.before.isoformat(), rows=gone
                 )

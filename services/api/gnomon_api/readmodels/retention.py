@@ -28,7 +28,16 @@ import msgspec
 from gnomon_api.readmodels.partitions import Connection, month_of
 from gnomon_api.readmodels.statements import statement
 
-__all__ = ["KEPT", "Removal", "Retention", "due_removals", "is_worth_it", "removals_after", "remove"]
+__all__ = [
+    "KEPT",
+    "Removal",
+    "Retention",
+    "Rounds",
+    "due_removals",
+    "is_worth_it",
+    "removals_after",
+    "remove",
+]
 
 What: TypeAlias = Literal["executions", "tasks"]
 KEPT: Final = ("kept_slots", "retired_tasks", "retirements")
@@ -69,6 +78,34 @@ def due_removals(retention: Retention, now: datetime) -> list[Removal]:
         day = now - timedelta(seconds=retention.tasks)
         found.append(Removal("tasks", day.replace(hour=0, minute=0, second=0, microsecond=0)))
     return found
+
+
+class Rounds:
+    """Which removals are tried in a round, where rounds come more often than anything gets old enough.
+
+    Whether a task may go takes a look at every task. The answer changes with the day, and when executions have gone: so
+    a day's look at the tasks is made once, and again after executions went.
+    """
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+        self._looked: Removal | None = None
+        """The last removal of tasks that was tried to its end."""
+
+    def due(self, now: datetime) -> list[Removal]:
+        """What to try at an instant: executions first."""
+        return due_removals(self._retention, now)
+
+    def is_needed(self, removal: Removal) -> bool:
+        """Whether one of them may find anything that the rounds before did not."""
+        return removal != self._looked
+
+    def tried(self, removal: Removal, gone: int) -> None:
+        """One was tried, and that many rows went."""
+        if removal.what == "tasks":
+            self._looked = removal
+        elif gone:
+            self._looked = None
 
 
 async def is_worth_it(connection: Connection, removal: Removal) -> bool:

@@ -16,8 +16,9 @@ __all__ = ["FEED_ROUTES"]
 async def calendar_feed(request: HttpRequest) -> HttpResponse:
     """Past runs, coming fires, due dates and reminders as an iCalendar that calendar programs subscribe to."""
     api = services(request)
-    feed = await CalendarFeed(api.database, api.tasks, api.clock).render(params_of(request), caller(request))
-    return HttpResponse(feed, media_type="text/calendar", headers={"Cache-Control": "private, max-age=60"})
+    feed = CalendarFeed(api.database, api.tasks, api.calendars, api.clock)
+    body = await feed.render(params_of(request), caller(request))
+    return HttpResponse(body, media_type="text/calendar", headers={"Cache-Control": "private, max-age=60"})
 
 
 FEED_ROUTES: list[Any] = [calendar_feed]

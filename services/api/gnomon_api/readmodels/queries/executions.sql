@@ -77,6 +77,13 @@ select execution_id, task_id, status, started_at, completed_at, error from execu
 where task_id = any($1::text[]) and recorded_at >= $2::timestamptz and started_at is not null
 order by recorded_at desc, execution_id desc limit $3;
 
+-- name: calendar_put_off
+-- Slots of some tasks that a calendar of blackouts put off and that have not gone yet.
+select task_id, scheduled_for from executions
+where task_id = any($1::text[]) and completed_at is null and status = 'queued' and calendar_id is not null
+  and scheduled_for is not null
+order by scheduled_for limit $2;
+
 -- name: executions_of_a_task_now
 -- What of a task has not ended, newest first, and one more execution of it: its last one.
 (select execution_id, run, status, attempt, started_at, result, result_truncated, recorded_at from executions

@@ -77,8 +77,12 @@ order by task_id
 limit $2;
 
 -- name: last_slots
--- The newest slot of each of some tasks that has ended, and until when slots were passed over in bulk.
-select asked.task_id, last.execution_id, last.scheduled_for, last.status,
+-- The newest slot of each of some tasks that has ended, its row there or removed since, and until when slots were passed
+-- over in bulk. What is kept of removed rows is looked at where it may be newer than every row: months of it are long.
+select asked.task_id,
+    coalesce(kept.execution_id, recorded.execution_id) as execution_id,
+    coalesce(kept.scheduled_for, recorded.scheduled_for) as scheduled_for,
+    coalesce(kept.status, recorded.status) as status,
     (select max(to_at) from slot_spans where slot_spans.task_id = asked.task_id) as passed_over_until
 from unnest($1::text[]) as asked (task_id)
 left join lateral (
@@ -87,7 +91,19 @@ left join lateral (
       and status not in ('queued', 'running', 'retrying')
     order by scheduled_for desc
     limit 1
-) as last on true;
+) as recorded on true
+left join lateral (
+    select asked.task_id || '.' || to_char(slot at time zone 'UTC', 'YYYYMMDD"T"HH24MISS"Z"') as execution_id,
+           slot as scheduled_for, status
+    from kept_slots k,
+         lateral (select month + (select max(at) from unnest(offsets) as at) * interval '1 second') as newest (slot)
+    where k.task_id = asked.task_id and trigger = 'schedule'
+      and month = (select max(month) from kept_slots where task_id = asked.task_id and trigger = 'schedule')
+      and (recorded.scheduled_for is null
+           or month >= date_trunc('month', recorded.scheduled_for, 'UTC') and slot > recorded.scheduled_for)
+    order by slot desc
+    limit 1
+) as kept on true;
 
 -- name: touchable_schedules
 -- The schedules that make slots now of tasks that calendars of blackouts may touch: all of them, or those with a tag.
