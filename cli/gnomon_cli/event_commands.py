@@ -9,37 +9,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
+from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, CliError, UsageError
 from gnomon_cli.event_lines import TaskNames, event_lines
+from gnomon_cli.server_sent import ServerSentEvent, followed, read_stream, stream_headers
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 from gnomon_schemas.events import EVENT_TYPES
 
-__all__ = ["ServerSentEvent", "events_command", "filters", "read_stream"]
+__all__ = ["events_command", "filters"]
 
 _FIELDS = ("task_id", "user_id")
 _NAMES = frozenset(EVENT_TYPES) | {"progress"}
 """`progress` is not stored: it is shown with --follow alone."""
 _FIRST_LOOK_BACK = 1_000
 _LONGEST_LOOK_BACK = 1_000_000
-_AGAIN_SECONDS = 1.0
-
-
-class ServerSentEvent(NamedTuple):
-    """One message of the stream: its id (empty where it has none), event name, and data."""
-
-    id: str
-    event: str
-    data: str
 
 
 def events_command(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -81,23 +72,6 @@ def filters(words: Iterable[str]) -> dict[str, str]:
     if names:
         params["event"] = ",".join(names)
     return params
-
-
-def read_stream(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
-    """Put the lines of an event stream together, as the HTML standard has it. Comments are dropped."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if not line:
-            if "data" in fields:
-                yield ServerSentEvent(fields.get("id", ""), fields.get("event", "message"), fields["data"])
-            fields = {}
-            continue
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "data" and "data" in fields:
-            fields["data"] += "\n" + value
-        elif name:
-            fields[name] = value
 
 
 class _Show:
@@ -143,28 +117,13 @@ def _of_progress(event: dict[str, Any]) -> dict[str, Any]:
 def _follow(
     api: ApiClient, params: dict[str, str], show: _Show, tell: Callable[[str], None], welcome: str
 ) -> None:
-    """Show what happens from now on, until Ctrl-C. A connection that was there once is made again for ever.
-
-    What is not an event is told on the side, so that the output can be read by a program.
-    """
-    after = ""
-    connected = False
-    while True:
-        try:
-            with api.stream("/events", params, _headers(after)) as lines:
-                if not connected:
-                    tell(welcome)
-                connected = True
-                for event in read_stream(lines):
-                    show(event)
-                    after = event.id or after
-        except KeyboardInterrupt:
-            return
-        except (Unreachable, ApiProblem) as error:
-            if not connected:
-                raise
-            tell(f"{error.message}; trying again")
-        time.sleep(_AGAIN_SECONDS)
+    """Show what happens from now on, until Ctrl-C. What is not an event is told on the side, so that the output can be
+    read by a program."""
+    try:
+        for event in followed(api, "/events", params, tell, connected=lambda: tell(welcome)):
+            show(event)
+    except KeyboardInterrupt:
+        return
 
 
 def _last(api: ApiClient, params: dict[str, str], count: int) -> Iterable[ServerSentEvent]:
@@ -177,7 +136,7 @@ def _last(api: ApiClient, params: dict[str, str], count: int) -> Iterable[Server
         begin = max(0, newest - look_back)
         found: deque[ServerSentEvent] = deque(maxlen=count)
         # Unfiltered, since only so it is sure that the newest comes by, at which to end.
-        with api.stream("/events", {}, _headers(str(begin))) as lines:
+        with api.stream("/events", {}, stream_headers(str(begin))) as lines:
             for event in read_stream(_until_idle(lines)):
                 number = int(event.id) if event.id else 0
                 if number > newest:
@@ -224,8 +183,3 @@ def _wanted(event: ServerSentEvent, params: dict[str, str]) -> bool:
         return True
     content = msgspec.json.decode(event.data, type=dict[str, Any])
     return all(content.get(field) in params[field].split(",") for field in fields)
-
-
-def _headers(after: str) -> dict[str, str]:
-    headers = {"Accept": "text/event-stream"}
-    return {**headers, "Last-Event-ID": after} if after else headers

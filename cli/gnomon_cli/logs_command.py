@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from gnomon_cli.answers import path_part
-from gnomon_cli.api_client import ApiClient, Unreachable
+from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, CliError
-from gnomon_cli.event_commands import read_stream
+from gnomon_cli.server_sent import followed
 from gnomon_cli.shown import clock
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
@@ -22,7 +21,6 @@ from gnomon_schemas.run_logs import LEVELS
 __all__ = ["logs_command"]
 
 _PAGE: Final = 500
-_AGAIN_SECONDS: Final = 1.0
 _STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
 
 
@@ -73,23 +71,12 @@ def _pages(api: ApiClient, path: str, params: Mapping[str, str]) -> Iterator[dic
 
 
 def _followed(api: ApiClient, path: str, params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Lines until the execution has ended. A connection that was there once is made again."""
-    after, connected = "", False
-    while True:
-        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-        try:
-            with api.stream(path, {**params, "follow": "true"}, headers) as lines:
-                connected = True
-                for received in read_stream(lines):
-                    if received.event == "end":
-                        return
-                    after = received.id
-                    yield msgspec.json.decode(received.data, type=dict[str, Any])
-        except Unreachable as error:
-            if not connected:
-                raise
-            Terminal(sys.stderr).line((f"{error.message}; trying again", "dim"))
-        time.sleep(_AGAIN_SECONDS)
+    """Lines until the execution has ended."""
+    aside = Terminal(sys.stderr)
+    for received in followed(api, path, {**params, "follow": "true"}, lambda text: aside.line((text, "dim"))):
+        if received.event == "end":
+            return
+        yield msgspec.json.decode(received.data, type=dict[str, Any])
 
 
 class _Show:

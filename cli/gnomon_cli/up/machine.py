@@ -66,7 +66,7 @@ async def run_up(options: UpOptions, terminal: Terminal, environ: Mapping[str, s
 
     Raises `CliError` when it cannot start.
     """
-    check_options(options)
+    check_options(options, environ)
     check_modules(options.tasks)
     signals = _StopSignals()
     signals.install()
@@ -246,6 +246,8 @@ class Machine:
             self._announcer.moved("nats-server", DEFAULT_NATS_PORT, port)
         _link(log_folder(self._folder) / "nats-server.log", server.nodes[0].folder / "server.log")
         self._announcer.component("nats-server", without_password(server.url), f"{took:.1f} s")
+        if self._options.mqtt_port is not None:
+            self._announcer.component("mqtt", f"mqtt://{LOOPBACK}:{self._options.mqtt_port}", "for devices")
 
     async def _start_postgres(self) -> None:
         if url := self._environ.get("GNOMON_DATABASE_URL"):

@@ -88,7 +88,7 @@ def port_of(environ: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def check_options(options: UpOptions) -> None:
+def check_options(options: UpOptions, environ: Mapping[str, str]) -> None:
     """Refuse what cannot be meant or cannot be had, before anything is started or written.
 
     Raises `UsageError`, or `CliError` for a port that is taken.
@@ -103,6 +103,12 @@ def check_options(options: UpOptions) -> None:
         raise UsageError(
             "--reload watches the modules of --tasks, and none is named", hint="add --tasks MODULE"
         )
+    for flag, port in (("--nats-port", options.nats_port), ("--mqtt-port", options.mqtt_port)):
+        if port is not None and environ.get("GNOMON_NATS_URL"):
+            raise UsageError(
+                f"{flag} is for a nats-server of `gnomon up`, and GNOMON_NATS_URL names another one",
+                hint=f"unset GNOMON_NATS_URL, or leave {flag} out",
+            )
     _check_port("--http-port or GNOMON_HTTP_PORT", options.http_port)
     _check_port("--nats-port", options.nats_port)
     _check_port("--mqtt-port", options.mqtt_port)

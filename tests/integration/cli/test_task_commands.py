@@ -12,9 +12,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
+import httpx
+import nats
 import pytest
 import pytest_asyncio
 
+from gnomon_cli.up.run_file import read_run_file
+from gnomon_core.runtime.embedded import free_port
+from gnomon_schemas.accounts import account_id_of
+from gnomon_schemas.ecosystem import SUBSCRIPTION_CHANGED
 from tests.harness.waiting import until_async
 from tests.integration.cli.running_up import RunningUp, Said, environment, gnomon
 from tests.servers import reachable_folder
@@ -27,8 +34,10 @@ ROOT = Path(__file__).parents[3]
 class Shell:
     """Runs commands against one `gnomon up`."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, mqtt_port: int) -> None:
         self._data = data
+        self.run_file = read_run_file(data)
+        self.mqtt_port = mqtt_port
 
     async def __call__(self, *arguments: str) -> Said:
         return await gnomon(*arguments, "--data", str(self._data))
@@ -69,9 +78,12 @@ class Shell:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shell() -> AsyncIterator[Shell]:
     with reachable_folder() as path:
-        up = RunningUp(path / "data", "--tasks", "tests.integration.cli.talking", cwd=ROOT)
+        port = free_port()
+        flags = ("--tasks", "tests.integration.cli.talking", "--mqtt-port", str(port))
+        up = RunningUp(path / "data", *flags, cwd=ROOT)
         await up.start()
-        yield Shell(up.data)
+        assert f"mqtt://127.0.0.1:{port}" in up.terminal
+        yield Shell(up.data, port)
         await up.stop()
 
 
@@ -358,6 +370,57 @@ async def test_events_follow_shows_what_happens_from_now_on(shell: Shell) -> Non
         assert (await shell("task", "run", "live", "--wait")).code == 0
         line = (await lines.readline()).decode()
         assert line.split()[1:3] == ["executed", "Live"]
+
+
+async def test_a_device_hears_of_its_user_s_tasks_on_the_port_for_mqtt(shell: Shell) -> None:
+    spec = {"task_id": "heard", "name": "Heard", "task_type": "echo"}
+    async with httpx.AsyncClient() as as_user:
+        made = await as_user.post(
+            f"{shell.run_file.url}/api/v1/tasks", json=spec, headers={"X-User-Id": "ann"}
+        )
+    assert made.status_code == 201, made.text
+    topic = f"users/{account_id_of('ann')}/tasks"
+    async with aiomqtt.Client("127.0.0.1", port=shell.mqtt_port) as phone, asyncio.timeout(30):
+        await phone.subscribe(topic)
+        assert (await shell("task", "run", "heard")).code == 0
+        message = await anext(phone.messages)
+    assert isinstance(message.payload, bytes)
+    told = json.loads(message.payload)
+    assert (told["event"], told["task_id"]) == ("task.executed", "heard")
+
+
+async def test_what_another_service_said_wrong_is_listed_told_again_and_dropped(shell: Shell) -> None:
+    assert (await shell("poison", "list")).out == "nothing is set aside\n"
+    nc = await nats.connect(shell.run_file.nats_url)
+    await nc.jetstream().publish(SUBSCRIPTION_CHANGED, b'{"user_id": "u", "new_tier": "platinum"}')
+    await nc.close()
+
+    async def listed() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await shell.json("poison", "list"))["items"]
+        return found
+
+    async def is_set_aside() -> bool:
+        return bool(await listed())
+
+    await until_async(is_set_aside)
+    (one,) = await listed()
+    table = await shell("poison", "list")
+    assert SUBSCRIPTION_CHANGED in table.out
+    assert "platinum" in table.out
+    again = await shell("poison", "retry", one["poison_id"])
+    assert f"{one['poison_id']} is told again on {SUBSCRIPTION_CHANGED}" in again.out, again
+
+    async def is_another() -> bool:
+        return [other["poison_id"] for other in await listed()] not in ([], [one["poison_id"]])
+
+    await until_async(is_another)  # it will never do
+    (other,) = await listed()
+    assert (await shell("poison", "drop", other["poison_id"])).out == f"{other['poison_id']} is forgotten\n"
+    gone = await shell("poison", "drop", other["poison_id"])
+    assert gone.code == 1, gone
+    assert await listed() == []
+    wrong = await shell("poison", "retry", "x")
+    assert (wrong.code, "'x' is no id" in wrong.err) == (1, True), wrong
 
 
 async def test_with_json_a_refusal_is_the_problem_object(shell: Shell) -> None:

@@ -133,7 +133,7 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_how_
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for flag in ("--http-port", "--nats-port"):
+        for flag in ("--http-port", "--nats-port", "--mqtt-port"):
             said = await gnomon("up", "--data", str(folder / "data"), flag, str(port))
             assert said.code == 1
             assert f"port {port}, asked for by {flag}" in said.err
@@ -152,6 +152,9 @@ async def test_a_server_of_one_s_own_that_does_not_answer_is_told_at_once(folder
         assert f"{variable} is set" in said.err
         assert "answers at 127.0.0.1:9" in said.err
         assert f"unset {variable}" in said.err
+    for flag in ("--nats-port", "--mqtt-port"):
+        said = await gnomon(*up, flag, "1883", GNOMON_NATS_URL="nats://127.0.0.1:9")
+        assert (said.code, f"{flag} is for a nats-server of `gnomon up`" in said.err) == (2, True), said
 
 
 async def test_servers_of_one_s_own_are_used_and_left_running(

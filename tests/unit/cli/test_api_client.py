@@ -12,7 +12,7 @@ import pytest
 
 from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
 from gnomon_cli.errors import CliError
-from gnomon_cli.event_commands import read_stream
+from gnomon_cli.server_sent import followed, read_stream
 from gnomon_cli.target import Target
 from gnomon_core.runtime.embedded import free_port
 
@@ -199,3 +199,27 @@ def test_a_stream_of_events_is_put_together_and_comments_are_dropped() -> None:
         ("7", "task.executed", '{"a":\n1}'),
         ("", "gap", ""),
     ]
+
+
+def test_a_followed_stream_is_gone_back_to_after_what_came_last(api: ScriptedApi, client: ApiClient) -> None:
+    api.will_answer(200, b"id: 7\nevent: a\ndata: 1\n\n")
+    api.will_answer(503, {"title": "Away"})
+    api.will_answer(200, b"event: b\ndata: 2\n\nid: 9\nevent: c\ndata: 3\n\n")
+    api.will_answer(404, {"title": "Gone"})
+    told: list[str] = []
+    began: list[bool] = []
+    stream = followed(client, "/events", {"x": "y"}, told.append, connected=lambda: began.append(True))
+    assert [next(stream).data for _ in range(3)] == ["1", "2", "3"]
+    with pytest.raises(ApiProblem, match="Gone"):
+        next(stream)
+    assert told == ["Away; trying again"]
+    assert began == [True]
+    assert [headers.get("Last-Event-Id") for _, _, headers, _ in api.asked] == [None, "7", "7", "9"]
+
+
+def test_a_stream_that_cannot_be_had_at_first_is_refused(api: ScriptedApi, client: ApiClient) -> None:
+    api.will_answer(503, {"title": "Away"})
+    with pytest.raises(ApiProblem, match="Away"):
+        next(followed(client, "/events", {}, print))
+    with pytest.raises(Unreachable):
+        next(followed(ApiClient(Target(f"http://127.0.0.1:{free_port()}", "", "t")), "/events", {}, print))
