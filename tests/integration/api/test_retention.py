@@ -183,7 +183,7 @@ def test_tasks_are_looked_through_once_a_day_and_again_when_executions_went() ->
 
     def round_at(at: datetime, gone: int = 0) -> list[str]:
         """What a round tries, when so many executions go."""
-        tried = []
+        tried: list[str] = []
         for removal in rounds.due(at):
             if rounds.is_needed(removal):
                 rounds.tried(removal, gone if removal.what == "executions" else 0)

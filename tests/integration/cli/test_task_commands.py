@@ -420,7 +420,7 @@ async def test_what_another_service_said_wrong_is_listed_told_again_and_dropped(
     assert gone.code == 1, gone
     assert await listed() == []
     wrong = await shell("poison", "retry", "x")
-    assert (wrong.code, "'x' is no id" in wrong.err) == (1, True), wrong
+    assert (wrong.code, "poison_id: is 'x'" in wrong.err) == (1, True), wrong
 
 
 async def test_with_json_a_refusal_is_the_problem_object(shell: Shell) -> None:

@@ -200,10 +200,8 @@ async def test_a_calendar_feed_shows_what_is_put_off_where_the_blackout_ends(
 
     async def starts() -> dict[str, int]:
         feed = (await http.client.get("/calendar.ics", params={"tag": tag, "days": 1})).content
-        return {
-            str(event["uid"]): int(event["dtstart"].dt.timestamp()) - anchor_s
-            for event in icalendar.Calendar.from_ical(feed).walk("VEVENT")
-        }
+        events: list[Any] = icalendar.Calendar.from_ical(feed).walk("VEVENT")
+        return {str(one["uid"]): int(one["dtstart"].dt.timestamp()) - anchor_s for one in events}
 
     ids = [f"{task}.{slot_run(anchor_s + hour * 3600)}@gnomon" for hour in range(5)]
 

@@ -17,7 +17,7 @@ from gnomon_api.readmodels.statements import statement
 from gnomon_api.routes.commands import no_params
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_schemas import headers as h
-from gnomon_schemas.problems import Code, Refused
+from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = ["ECOSYSTEM_ROUTES", "PoisonMessage", "PoisonPage"]
 
@@ -103,7 +103,12 @@ def _admins_only(request: HttpRequest) -> None:
 
 def _checked(poison_id: str) -> str:
     if _ID.fullmatch(poison_id) is None:
-        raise Refused(Code.INVALID_ID, f"{poison_id[:80]!r} is no id of a message that was set aside")
+        message = f"is {poison_id[:80]!r}, which is no id of a message that was set aside"
+        raise Refused(
+            Code.INVALID_ID,
+            f"poison_id {message}",
+            FieldError(pointer="#/poison_id", code=Code.INVALID_ID, message=message),
+        )
     return poison_id
 
 
