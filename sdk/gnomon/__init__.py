@@ -19,7 +19,7 @@ from gnomon.client import Client
 from gnomon.context import Cancelled, Context, Log, Previous
 from gnomon.decisions import DoNotRetry, Retry
 from gnomon.errors import GnomonError, NotAnswered
-from gnomon.event_stream import EventStream
+from gnomon.event_stream import EventStream, ReminderStream
 from gnomon.ids import new_id
 from gnomon.live_stream import LiveStream
 from gnomon.schedules import any_of, cron, daily, date_span, holidays, interval, monthly, once, weekly
@@ -36,6 +36,7 @@ __all__ = [
     "Log",
     "NotAnswered",
     "Previous",
+    "ReminderStream",
     "Retry",
     "TaskType",
     "any_of",

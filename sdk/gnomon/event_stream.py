@@ -23,12 +23,13 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from gnomon.live_stream import checked_names
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode_event
-from gnomon_schemas.events import EVENT_TYPES, Event
+from gnomon_schemas.events import Event, ReminderTriggered
 from gnomon_schemas.limits import is_id
 
-__all__ = ["EventStream"]
+__all__ = ["EventStream", "ReminderStream"]
 
 _BATCH: Final = 200
 _PULL_SECONDS: Final = 30.0
@@ -60,13 +61,11 @@ class EventStream:
     def __init__(
         self, nc: Nats, names: Sequence[str], *, task_id: str | None = None, after_seq: int | None = None
     ) -> None:
-        unknown = [name for name in names if name not in EVENT_TYPES]
-        if unknown:
-            raise ValueError(f"event {unknown[0]!r} is not known; allowed: {', '.join(sorted(EVENT_TYPES))}")
+        wanted = checked_names(names)
         if task_id is not None and not is_id(task_id):
             raise ValueError(f"task_id={task_id!r} is not an id")
         self._nc = nc
-        self._filters = [f"task.{name}.*.{task_id or '*'}.*" for name in dict.fromkeys(names)] or [
+        self._filters = [f"task.{name}.*.{task_id or '*'}.*" for name in wanted] or [
             f"task.*.*.{task_id or '*'}.*"
         ]
         self._position = after_seq
@@ -201,3 +200,20 @@ class EventStream:
         if "error" in decoded:
             raise _ConsumerLost(decoded["error"].get("description", "refused"))
         return decoded
+
+
+class ReminderStream(EventStream):
+    """Reminders from the log, in order, each once. Made by `Client.reminders`."""
+
+    def __init__(
+        self, nc: Nats, user_id: str | None, *, task_id: str | None = None, after_seq: int | None = None
+    ) -> None:
+        """Those of the tasks of a user; of everybody where it is None."""
+        super().__init__(nc, ("reminder_triggered",), task_id=task_id, after_seq=after_seq)
+        self._user_id = user_id
+
+    async def __anext__(self) -> ReminderTriggered:
+        while True:
+            event = await super().__anext__()
+            if isinstance(event, ReminderTriggered) and self._user_id in (None, event.user_id):
+                return event

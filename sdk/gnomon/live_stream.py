@@ -1,12 +1,15 @@
-"""What running handlers say of themselves, as they say it: lines of their logs, and progress.
+"""What is said from now on, as it is said: events, and what running handlers say of themselves (lines of their logs,
+and progress).
 
 It comes over core NATS, so whoever listens hears what is said from then on, and what is said while the connection is
-down is not heard. Lines of the log are kept, and read over HTTP (`GET /executions/{id}/logs`); progress is not.
+down is not heard. Events are kept, and read by an `EventStream`; lines of the log over HTTP
+(`GET /executions/{id}/logs`); progress is not kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -16,9 +19,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from gnomon_schemas.codec import decode
+from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import is_id, is_run
 
-__all__ = ["LiveStream", "checked_run"]
+__all__ = ["LiveStream", "checked_names", "checked_run", "decoder_of", "live_subjects"]
 
 Said = TypeVar("Said", bound=msgspec.Struct)
 
@@ -32,27 +36,46 @@ def checked_run(task_id: str, run: str | None) -> str:
     return run or "*"
 
 
+def checked_names(names: Sequence[str]) -> list[str]:
+    """Names of events, each once. Raises ValueError for one that there is not."""
+    unknown = [name for name in names if name not in EVENT_TYPES]
+    if unknown:
+        raise ValueError(f"event {unknown[0]!r} is not known; allowed: {', '.join(sorted(EVENT_TYPES))}")
+    return list(dict.fromkeys(names))
+
+
+def live_subjects(names: Sequence[str]) -> tuple[str, ...]:
+    """Where events are heard as they are stored; without names, all of them. Raises ValueError."""
+    return tuple(f"task.{name}" for name in checked_names(names) or "*")
+
+
+def decoder_of(kind: type[Said]) -> Callable[[bytes], Said]:
+    """What makes a Struct of a payload; it raises msgspec.DecodeError for what is none."""
+    return lambda data: decode(data, kind)
+
+
 class LiveStream(Generic[Said]):
-    """Messages of one kind, as they come. Made by `Client.logs` and `Client.progress`.
+    """Messages of one kind, as they come. Made by `Client.live_events`, `Client.logs` and `Client.progress`.
 
     Iterating waits for further ones and never ends by itself; leave the loop, or `aclose`. Used as an async context
     manager it listens from the beginning of the block, else from the first step.
     """
 
-    def __init__(self, nc: Nats, subject: str, kind: type[Said]) -> None:
+    def __init__(self, nc: Nats, subjects: Sequence[str], decoded: Callable[[bytes], Said]) -> None:
         self._nc = nc
-        self._subject = subject
-        self._kind = kind
+        self._subjects = tuple(subjects)
+        self._decoded = decoded
         self._heard: asyncio.Queue[Said] = asyncio.Queue()
-        self._subscription: Subscription | None = None
+        self._subscriptions: list[Subscription] = []
 
     def __aiter__(self) -> Self:
         return self
 
     async def __aenter__(self) -> Self:
         """Listen: everything that is said from here on will be handed out."""
-        if self._subscription is None:
-            self._subscription = await self._nc.subscribe(self._subject, cb=self._hear)
+        if not self._subscriptions:
+            for subject in self._subjects:
+                self._subscriptions.append(await self._nc.subscribe(subject, cb=self._hear))
             await self._nc.flush()
         return self
 
@@ -67,13 +90,14 @@ class LiveStream(Generic[Said]):
 
     async def aclose(self) -> None:
         """Listen no more."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None and not self._nc.is_closed:
-            await subscription.unsubscribe()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            if not self._nc.is_closed:
+                await subscription.unsubscribe()
 
     async def _hear(self, message: Msg) -> None:
         try:
-            said = decode(message.data, self._kind)
+            said = self._decoded(message.data)
         except msgspec.DecodeError:
             return  # of a later version, or from somebody who may publish there and is no executor
         self._heard.put_nowait(said)

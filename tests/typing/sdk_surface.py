@@ -22,8 +22,10 @@ from gnomon import (
     task_type,
 )
 from gnomon.testing import FakeContext, HandlerRun, run_handler
+from gnomon_schemas.blackouts import Calendar
 from gnomon_schemas.commands import AcceptedExecution, Outcome
-from gnomon_schemas.events import Event
+from gnomon_schemas.events import Event, ReminderTriggered
+from gnomon_schemas.pools import Pool
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import RetryPolicy, Task
 from gnomon_schemas.templates import Template
@@ -92,6 +94,22 @@ async def caller() -> None:
         task = await gnomon.cancel(task.task_id)
         outcome = await gnomon.delete(task.task_id)
         async for event in gnomon.events("executed", task_id=task.task_id, after_seq=outcome.seq):
+            seen: Event = event
+            assert seen.task_id
+
+
+async def for_services(gnomon: Client) -> None:
+    """Objects, repairs, and what is heard."""
+    calendar: Calendar = await gnomon.create_calendar("c", {"name": "C", "selector": {}})
+    calendar = await gnomon.update_calendar("c", {"enabled": False}, if_match=calendar.version)
+    outcome: Outcome = await gnomon.delete_calendar("c")
+    pool: Pool = await gnomon.update_pool("default", max_in_flight=None, paused=outcome.ok)
+    task: Task = await gnomon.repair(pool.pool, [datetime.now(UTC)])
+    async for reminder in gnomon.reminders(task_id=task.task_id):
+        reminded: ReminderTriggered = reminder
+        assert reminded.name
+    async with gnomon.live_events("executed", "failed") as live:
+        async for event in live:
             seen: Event = event
             assert seen.task_id
 

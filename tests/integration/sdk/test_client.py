@@ -11,13 +11,15 @@ import pytest
 from nats.aio.client import Client as Nats
 
 from gnomon import Client, GnomonError, NotAnswered, cron, interval, new_id
-from gnomon.client import RESEND_AFTER_SECONDS
+from gnomon.commanding import RESEND_AFTER_SECONDS
 from gnomon_schemas.accounts import AccountLimits, Tier
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import instant_ms, slot_run
-from gnomon_schemas.events import Created, Executed
+from gnomon_schemas.events import Created, Executed, ReminderTriggered, Skipped
 from gnomon_schemas.problems import Code
 from gnomon_schemas.tasks import TaskStatus
 from gnomon_schemas.templates import TemplateSpec
+from tests.harness.tampering import lose
 from tests.harness.world import World
 
 pytestmark = pytest.mark.timeout(120)
@@ -96,6 +98,102 @@ async def test_an_account_is_kept_by_a_service(client: Client, world: World) -> 
         with pytest.raises(GnomonError) as caught:
             await client.credit_account("ann", 5)
         assert caught.value.problem.code == Code.FORBIDDEN
+
+
+async def test_a_calendar_is_made_changed_and_deleted_and_obeyed(client: Client, world: World) -> None:
+    now = datetime.now(UTC)
+    spans = ({"from": (now - timedelta(hours=1)).isoformat(), "to": (now + timedelta(hours=1)).isoformat()},)
+    spec = {"name": "Quiet", "selector": {"tags": ["quiet"]}, "spans": spans}
+    async with Client(world.broker.url) as service:
+        made = await service.create_calendar("quiet", spec)
+        assert (made.calendar_id, made.action, made.version) == ("quiet", BlackoutAction.SKIP, 1)
+        assert (await service.create_calendar("quiet", spec)).version == 1
+        changed = await service.update_calendar("quiet", {"name": "Very quiet"}, if_match=1)
+        assert (changed.name, changed.version) == ("Very quiet", 2)
+        async with client.events("skipped") as events:
+            task = await client.create_task(
+                name="N", task_type="echo", schedule=interval(seconds=1), tags=["quiet"]
+            )
+            skipped = await asyncio.wait_for(anext(events), 15)
+        assert isinstance(skipped, Skipped)
+        assert (skipped.task_id, skipped.reason, skipped.calendar_id) == (task.task_id, "blackout", "quiet")
+        with pytest.raises(GnomonError) as stale:
+            await service.delete_calendar("quiet", if_match=1)
+        assert stale.value.code is Code.VERSION_MISMATCH
+        assert (await service.delete_calendar("quiet")).ok
+        with pytest.raises(GnomonError) as unfit:
+            await service.create_calendar("x", {"name": "No selector"})
+        assert unfit.value.problem.errors[0].pointer == "#/selector"
+    with pytest.raises(GnomonError) as forbidden:
+        await client.create_calendar("mine", spec)
+    assert forbidden.value.code is Code.FORBIDDEN
+    await client.delete(task.task_id)
+
+
+async def test_a_pool_is_set(client: Client, world: World) -> None:
+    async with Client(world.broker.url) as service:
+        pool = await service.update_pool("narrow", max_in_flight=2)
+        assert (pool.max_in_flight, pool.paused) == (2, False)
+        pool = await service.update_pool("narrow", paused=True)
+        assert (pool.max_in_flight, pool.paused) == (2, True)
+        pool = await service.update_pool("narrow", max_in_flight=None, paused=False, if_match=pool.version)
+        assert (pool.max_in_flight, pool.paused) == (None, False)
+    with pytest.raises(GnomonError) as forbidden:
+        await client.update_pool("narrow", paused=True)
+    assert forbidden.value.code is Code.FORBIDDEN
+
+
+async def test_a_slot_that_was_lost_is_repaired_and_one_that_was_not_stays(
+    client: Client, world: World
+) -> None:
+    task = await client.create_task(
+        name="N", task_type="echo", schedule=interval(seconds=1), overlap="allow", catch_up={"policy": "all"}
+    )
+    async with client.events("executed", "skipped", task_id=task.task_id) as events:
+        first = await asyncio.wait_for(anext(events), 15)
+        await asyncio.wait_for(anext(events), 15)
+        await client.pause(task.task_id)
+        assert isinstance(first, Executed)
+        slot = datetime.fromisoformat(first.scheduled_for)
+        await lose(world, task.task_id, first.run)
+        async with Client(world.broker.url) as service:
+            for slots in ([slot], [slot, slot + timedelta(seconds=1)]):
+                repaired = await service.repair(task.task_id, slots)
+                assert (repaired.task_id, repaired.version) == (task.task_id, 2)
+        async with asyncio.timeout(15):
+            skipped = await anext(events)
+            while not isinstance(skipped, Skipped):  # slots before the pause may have ended meanwhile
+                skipped = await anext(events)
+        assert (skipped.run, skipped.reason) == (first.run, "paused"), "as any slot of a task that rests now"
+        with pytest.raises(GnomonError) as forbidden:
+            await client.repair(task.task_id, [slot])
+        assert forbidden.value.code is Code.FORBIDDEN
+        with pytest.raises(ValueError, match="offset"):
+            await client.repair(task.task_id, [slot.replace(tzinfo=None)])
+
+
+async def test_reminders_of_a_user_are_heard_from_the_log_and_live(client: Client, world: World) -> None:
+    """Somebody else's are not; a service hears everybody's."""
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    async with (
+        Client(world.broker.url, user_id="bob") as bob,
+        Client(world.broker.url) as service,
+        client.reminders() as mine,
+        service.reminders() as all_of_them,
+        service.live_events("reminder_triggered") as live,
+    ):
+        for who, name in ((bob, "Bob's"), (client, "Mine")):
+            await who.create_task(name=name, task_type="todo", reminder_time=soon)
+        reminder = await asyncio.wait_for(anext(mine), 15)
+        assert (reminder.name, reminder.user_id, reminder.reminder_type) == ("Mine", "ann", "reminder_time")
+        assert {(await asyncio.wait_for(anext(all_of_them), 15)).name for _ in range(2)} == {"Bob's", "Mine"}
+        heard = [await asyncio.wait_for(anext(live), 15) for _ in range(2)]
+        assert {type(one) for one in heard} == {ReminderTriggered}
+    again = client.reminders(task_id=reminder.task_id, after_seq=0)
+    assert (await asyncio.wait_for(anext(again), 15)).task_id == reminder.task_id
+    await again.aclose()
+    with pytest.raises(ValueError, match="'nonsense' is not known"):
+        client.live_events("nonsense")
 
 
 async def test_every_verb(client: Client) -> None:
