@@ -56,9 +56,10 @@ _SPEAKING: Final = {
     "forecast": ("gnomon_cli.forecast_command", "forecast_command"),
     "analytics": ("gnomon_cli.analytics_command", "analytics_command"),
     "ics": ("gnomon_cli.feed_command", "feed_command"),
+    "device": ("gnomon_cli.device_command", "device_command"),
     "doctor": ("gnomon_cli.doctor.examination", "doctor_command"),
 }
-"""Commands that speak to a Gnomon which runs already: where each is done."""
+"""Commands that start nothing: where each is done."""
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -108,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_forecast(commands)
     add_analytics(commands)
     add_feed(commands)
+    _add_device(commands)
     _add_doctor(commands)
     return parser
 
@@ -155,6 +156,21 @@ def _add_processes(commands: Any) -> None:
     )
     commands.add_parser("api", help="run one api process, configured by the environment")
     commands.add_parser("migrate", help="bring the database of GNOMON_DATABASE_URL to this version")
+
+
+def _add_device(commands: Any) -> None:
+    device = commands.add_parser(
+        "device",
+        help="a login for a user's phone, for nats-server's configuration",
+        description="Print an entry of nats-server's devices.conf: a login with a fresh password, by which a device "
+        "of this user hears the user's results and reminders over MQTT, and can do nothing else. Nothing is asked or "
+        "stored.",
+    )
+    device.add_argument("user", metavar="USER", help="the user's id")
+    device.add_argument(
+        "--name", default="phone", metavar="NAME", help="tells devices of one user apart (phone)"
+    )
+    device.add_argument("--json", action="store_true", help="user, password, topic and entry as JSON")
 
 
 def _add_doctor(commands: Any) -> None:

@@ -157,6 +157,8 @@ def _environment(launch: Launch, nats: DeployedNats, database_url: str, port: in
     changed: dict[str, str] = {name: str(port) for name in _PORTS if name in launch.env}
     if (url := launch.env.get("GNOMON_NATS_URL")) is not None:
         changed["GNOMON_NATS_URL"] = re.sub(r"@[^@/]+$", f"@{nats.address}", url)
+    if launch.env.get("GNOMON_NATS_MONITOR"):
+        changed["GNOMON_NATS_MONITOR"] = ",".join(nats.monitors)
     if "GNOMON_DATABASE_URL" in launch.env:
         changed["GNOMON_DATABASE_URL"] = database_url
     return launch.env | changed | {"PATH": f"{_BIN}:{os.environ['PATH']}"}

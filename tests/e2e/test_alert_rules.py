@@ -37,7 +37,9 @@ WELL: Final[dict[str, str]] = {
     'gnomon_executor_slots{instance="e1"}': "100x100",
     'gnomon_executions_total{task_type="echo", status="completed"}': "0+10x100",
     'gnomon_executions_total{task_type="echo", status="failed"}': "0+1x100",
+    'gnomon_task_type_misfits{task_type="echo"}': "0x100",
     'gnomon_dead_letters_total{reason="retries_exhausted"}': "2x100",
+    'gnomon_ecosystem_messages_total{subject="account_service.user.deleted", fate="set_aside"}': "1x100",
     'gnomon_takeovers_total{instance="e1"}': "1x100",
     'gnomon_depositions_total{instance="s1"}': "1x100",
     'gnomon_stream_messages{stream="TASK_COMMANDS"}': "1x100",
@@ -76,7 +78,7 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "GnomonTypeMisfits": {'gnomon_task_type_misfits{task_type="echo"}': "3x100"},
     "GnomonDeadLetters": {'gnomon_dead_letters_total{reason="retries_exhausted"}': "2x60 3x40"},
     "GnomonEcosystemPoison": {
-        'gnomon_ecosystem_messages_total{subject="account_service.user.deleted", fate="set_aside"}': "0x60 1x40"
+        'gnomon_ecosystem_messages_total{subject="account_service.user.deleted", fate="set_aside"}': "1x60 2x40"
     },
     "GnomonTakeovers": {'gnomon_takeovers_total{instance="e1"}': "0+1x100"},
     "GnomonDepositions": {'gnomon_depositions_total{instance="s1"}': "1x50 3x10 5x40"},

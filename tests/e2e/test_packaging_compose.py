@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from gnomon_core.runtime.embedded.binaries import nats_server
 from gnomon_core.runtime.supervisor import Supervisor
 from gnomon_executor.bootstrap import MARGIN_SECONDS
 from gnomon_executor.worker import LAST_BREATH_SECONDS
 from tests.e2e.launches import ROOT, compose_file, environment_file, from_compose, seconds
-from tests.harness.deployed_nats import USERS
+from tests.harness.deployed_nats import TLS, USERS
 
 pytestmark = pytest.mark.e2e
 
@@ -43,11 +44,10 @@ def _docker_compose() -> list[str] | None:
     return None
 
 
-def _config(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _config(command: list[str], variables: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:
     words = [
         *command,
-        "--file",
-        str(ROOT / "compose.yaml"),
+        *(word for name in ("compose.yaml", *more) for word in ("--file", str(ROOT / name))),
         "--env-file",
         os.devnull,
         "config",
@@ -83,6 +83,18 @@ def test_a_missing_password_is_told_by_name() -> None:
     done = _config(COMPOSE, {name: value for name, value in VARIABLES.items() if name != "NATS_API_PASSWORD"})
     assert done.returncode != 0
     assert "NATS_API_PASSWORD" in done.stderr
+
+
+@with_compose
+def test_docker_compose_takes_the_listener_beside_it() -> None:
+    assert COMPOSE is not None
+    files = {"MQTT_CERT": "/etc/ssl/gnomon.crt", "MQTT_KEY": "/etc/ssl/gnomon.key"}
+    done = _config(COMPOSE, VARIABLES | files, "compose.mqtt.yaml")
+    assert done.returncode == 0, done.stderr
+    nats = json.loads(done.stdout)["services"]["nats"]
+    assert nats["command"] == ["--config", "/etc/gnomon-nats/server-mqtt.conf"]
+    assert {port["published"] for port in nats["ports"]} == {"4222", "8883"}
+    assert {"/etc/gnomon-nats", "/etc/gnomon-mqtt/tls.crt"} <= {each["target"] for each in nats["volumes"]}
 
 
 def test_every_variable_is_a_setting(compose: dict[str, Any]) -> None:
@@ -139,14 +151,36 @@ def test_what_is_kept_is_kept_in_volumes(compose: dict[str, Any]) -> None:
     assert f"nats:{nats['environment']['NATS_STORE_DIR']}" in nats["volumes"]
 
 
-@pytest.mark.parametrize("name", ["server.conf", "cluster.conf"])
+LISTENER: Final = {
+    "NATS_MQTT_PORT": "8883",
+    "NATS_MQTT_CERT": str(TLS / "certificate.pem"),
+    "NATS_MQTT_KEY": str(TLS / "key.pem"),
+}
+
+
+@pytest.mark.parametrize("name", ["server.conf", "cluster.conf", "server-mqtt.conf", "cluster-mqtt.conf"])
 def test_nats_takes_its_configuration(compose: dict[str, Any], name: str, tmp_path: Path) -> None:
     environment = compose["services"]["nats"]["environment"] | {"NATS_STORE_DIR": str(tmp_path)}
     of_cluster = {"POD_NAME": "gnomon-nats-0", "NATS_ROUTE_PASSWORD": "of-route"}
-    env = environment | (of_cluster if name == "cluster.conf" else {})
+    env = environment | (of_cluster if name.startswith("cluster") else {})
+    env |= LISTENER if "mqtt" in name else {}
     configuration = ROOT / "deploy" / "nats" / name
     done = subprocess.run(
         [nats_server(), "-t", "--config", configuration], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "sync_interval: always" in configuration.read_text()
+    base = ROOT / "deploy" / "nats" / name.replace("-mqtt", "")
+    assert "sync_interval: always" in base.read_text()
+
+
+def test_the_listener_for_devices_is_one_file_more() -> None:
+    """It changes nats-server alone: its configuration, with all that this asks for, and the one port."""
+    more = yaml.safe_load((ROOT / "compose.mqtt.yaml").read_text())
+    assert more.keys() == {"services"}
+    assert more["services"].keys() == {"nats"}
+    nats = more["services"]["nats"]
+    assert nats["command"] == ["--config", "/etc/gnomon-nats/server-mqtt.conf"]
+    assert nats["environment"].keys() == LISTENER.keys()
+    mounted = [volume.split(":")[-2] for volume in nats["volumes"]]
+    assert mounted == [nats["environment"][name] for name in ("NATS_MQTT_CERT", "NATS_MQTT_KEY")]
+    assert nats["ports"] == [f"{nats['environment']['NATS_MQTT_PORT']}:8883"]

@@ -18,10 +18,11 @@ from tests.e2e.needing import needs
 
 pytestmark = [pytest.mark.e2e, needs("kubectl")]
 
-OVERLAYS: Final = ("overlays/demo", "overlays/example", "base", "migrate")
+OVERLAYS: Final = ("overlays/demo", "overlays/demo-mqtt", "overlays/example", "base", "migrate")
 VERSIONS: Final = ("1.30", "1.37")
 """The oldest with a `sleep` before the stop, and the newest that the schemas know."""
 OF_NATS: Final = {"POD_NAME", "NATS_STORE_DIR"}
+OF_MQTT: Final = {"NATS_MQTT_PORT", "NATS_MQTT_CERT", "NATS_MQTT_KEY"}
 OF_POSTGRES: Final = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 
 Document = dict[str, Any]
@@ -165,7 +166,7 @@ def test_everything_that_is_named_exists(demo: list[Document]) -> None:
     assert namespaces == {"gnomon-demo"}
     for _, template in _workloads(demo):
         spec = template["spec"]
-        named = [("ConfigMap", v["configMap"]["name"]) for v in spec.get("volumes", []) if "configMap" in v]
+        named = list(_mounted(spec.get("volumes", [])))
         if "serviceAccountName" in spec:
             named.append(("ServiceAccount", spec["serviceAccountName"]))
         assert set(named) <= there
@@ -174,6 +175,16 @@ def test_everything_that_is_named_exists(demo: list[Document]) -> None:
             kind = "ConfigMap" if "configMapRef" in source else "Secret"
             [reference] = source.values()
             assert (kind, reference["name"]) in there, name
+
+
+def _mounted(volumes: list[Document]) -> Iterator[tuple[str, str]]:
+    """What volumes are made of: each with its kind."""
+    for volume in volumes:
+        for source in volume.get("projected", {"sources": [volume]})["sources"]:
+            if "configMap" in source:
+                yield "ConfigMap", source["configMap"]["name"]
+            if "secret" in source:
+                yield "Secret", source["secret"].get("name") or source["secret"]["secretName"]
 
 
 def test_the_base_names_the_secrets_of_its_example() -> None:
@@ -203,6 +214,10 @@ def test_every_variable_is_a_setting(demo: list[Document]) -> None:
             [container] = document["spec"]["template"]["spec"]["containers"]
             names = {each["name"] for each in container["env"]}
             assert names <= (OF_NATS if container["name"] == "nats" else OF_POSTGRES), container["name"]
+    for document in render("overlays/demo-mqtt"):
+        if document["kind"] == "StatefulSet" and document["metadata"]["name"] == "gnomon-nats":
+            [container] = document["spec"]["template"]["spec"]["containers"]
+            assert {each["name"] for each in container["env"]} == OF_NATS | OF_MQTT
 
 
 def test_only_the_api_and_the_migration_know_postgres(documents: list[Document]) -> None:
@@ -243,9 +258,9 @@ def test_nobody_reaches_more_than_it_needs(demo: list[Document]) -> None:
                     ports[name] |= {port["port"] for port in rule["ports"]}
     assert all(kinds == {"Ingress", "Egress"} for kinds in shut.values())
     assert ports == {
-        "gnomon-scheduler": {53, 4222},
-        "gnomon-executor": {53, 4222},
-        "gnomon-api": {53, 4222, 5432},
+        "gnomon-scheduler": {53, 4222, 8222},
+        "gnomon-executor": {53, 4222, 8222},
+        "gnomon-api": {53, 4222, 8222, 5432},
         "gnomon-migrate": {53, 5432},
         "gnomon-nats": {53, 6222},
         "gnomon-postgres": set(),
@@ -264,12 +279,18 @@ def test_the_peers_of_the_policies_are_pods_of_the_demo(demo: list[Document]) ->
                 assert any(_fits(selector, own) for own in labels), policy["metadata"]["name"]
 
 
-def test_nats_gets_every_password_and_both_files(demo: list[Document]) -> None:
+def test_nats_gets_every_password_and_all_its_files(demo: list[Document]) -> None:
     [passwords] = [data(d) for d in demo if d["metadata"]["name"].startswith("gnomon-nats-passwords")]
     [files] = [
         data(d) for d in demo if d["kind"] == "ConfigMap" and d["metadata"]["name"].startswith("gnomon-nats")
     ]
-    for name in ("cluster.conf", "permissions.conf"):
+    # A Secret, since it has passwords in it; under a name that a new device does not change.
+    [devices] = [
+        data(d) for d in demo if d["kind"] == "Secret" and d["metadata"]["name"] == "gnomon-nats-devices"
+    ]
+    assert devices.keys() == {"devices.conf"}
+    files |= devices
+    for name in ("cluster.conf", "cluster-mqtt.conf", "mqtt.conf", "permissions.conf", "devices.conf"):
         assert files[name] == (ROOT / "deploy" / "nats" / name).read_text()
     asked = {
         word.strip(",")[1:]
@@ -278,6 +299,49 @@ def test_nats_gets_every_password_and_both_files(demo: list[Document]) -> None:
         if word.startswith("$NATS_") and word.strip(",").endswith("_PASSWORD")
     }
     assert asked == passwords.keys()
+
+
+def test_every_process_asks_every_node_how_it_writes_to_disk(demo: list[Document]) -> None:
+    [nats] = [d for d in demo if d["kind"] == "StatefulSet" and d["metadata"]["name"] == "gnomon-nats"]
+    service = nats["spec"]["serviceName"]
+    nodes = {f"http://gnomon-nats-{number}.{service}:8222" for number in range(nats["spec"]["replicas"])}
+    for launch in from_manifests(demo):
+        if launch.name != "migrate":
+            assert set(launch.env["GNOMON_NATS_MONITOR"].split(",")) == nodes
+            assert launch.env["GNOMON_REQUIRE_DURABILITY"] == "replicated"
+    policies = {d["metadata"]["name"]: d["spec"] for d in demo if d["kind"] == "NetworkPolicy"}
+    gnomon = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gnomon"}}}
+    asked = [rule["ports"] for rule in policies["gnomon-nats"]["ingress"] if rule["from"] == [gnomon]]
+    assert [{"protocol": "TCP", "port": "monitor"}] in asked
+
+
+def test_devices_reach_the_listener_and_nothing_else() -> None:
+    documents = render("overlays/demo-mqtt")
+    [nats] = [c for name, c in _containers(documents) if name == "gnomon-nats/nats"]
+    env = {each["name"]: each.get("value") for each in nats["env"]}
+    assert nats["args"] == ["--config", "/etc/gnomon-nats/cluster-mqtt.conf"]
+    assert {"name": "mqtt", "containerPort": int(env["NATS_MQTT_PORT"])} in nats["ports"]
+    mounts = {mount["mountPath"] for mount in nats["volumeMounts"]}
+    assert {env["NATS_MQTT_CERT"], env["NATS_MQTT_KEY"]} == {
+        "/etc/gnomon-mqtt/tls.crt",
+        "/etc/gnomon-mqtt/tls.key",
+    }
+    assert "/etc/gnomon-mqtt" in mounts
+
+    to_all = [
+        port["port"]
+        for d in documents
+        if d["kind"] == "NetworkPolicy"
+        for rule in d["spec"].get("ingress", [])
+        if "from" not in rule
+        for port in rule["ports"]
+    ]
+    assert to_all == ["mqtt"], "no other port is open to everybody"
+    outside = [
+        d for d in documents if d["kind"] == "Service" and d["spec"].get("type", "ClusterIP") != "ClusterIP"
+    ]
+    assert [d["metadata"]["name"] for d in outside] == ["gnomon-mqtt"]
+    assert [port["port"] for d in outside for port in d["spec"]["ports"]] == [8883]
 
 
 def test_an_autoscaler_alone_says_how_many(documents: list[Document]) -> None:

@@ -4,6 +4,7 @@ probes, under the very permissions of `deploy/nats`, through a task's whole way,
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from gnomon_cli.device_command import new_login
 from gnomon_core.runtime.embedded import EmbeddedPostgres
 from tests.e2e.containers import Container, WalledContainer, can_be_walled
 from tests.e2e.launches import (
@@ -30,10 +32,13 @@ from tests.e2e.launches import (
 )
 from tests.e2e.needing import needs
 from tests.harness.deployed_nats import USERS, DeployedNats
+from tests.harness.phones import granted, heard, phone
 from tests.servers import TEST_POSTGRES_OPTIONS, reachable_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+PHONE: Final = new_login("local", "phone")
+"""Of the user who calls without a name."""
 SERVICES: Final = ("scheduler", "executor", "api")
 
 
@@ -111,7 +116,7 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
     launches, passwords = source()
     with reachable_folder() as folder:
         nodes = max(int(launch.env.get("GNOMON_REPLICAS", "1")) for launch in launches)
-        nats = DeployedNats(folder / "nats", passwords, nodes=nodes)
+        nats = DeployedNats(folder / "nats", passwords, nodes=nodes, devices=[PHONE.entry])
         postgres = EmbeddedPostgres(folder / "postgres", fast=True, options=TEST_POSTGRES_OPTIONS)
         await nats.start()
         await postgres.start()
@@ -139,8 +144,14 @@ async def test_it_migrates_starts_serves_and_stops(system: System) -> None:
 
     async with httpx.AsyncClient(base_url=system["api"].url + "/api/v1", trust_env=False, timeout=30) as http:
         await _created(http, "say", "echo", {"say": "hi"})
-        ran = await http.post("/tasks/say/execute", params={"wait": 20})
-        assert (ran.status_code, ran.json()["status"]) == (200, "completed"), ran.text
+        # A device, at whichever node, hears what came of it.
+        async with phone(system.nats.mqtt_ports[-1], PHONE, clean_session=False) as device:
+            assert await granted(device, PHONE.topic)
+            ran = await http.post("/tasks/say/execute", params={"wait": 20})
+            assert (ran.status_code, ran.json()["status"]) == (200, "completed"), ran.text
+            topic, note = await heard(device)
+            assert (topic, json.loads(note)["result"]) == (PHONE.topic, {"say": "hi"})
+        assert await _copies_of_sessions(system.nats) == len(system.nats.monitors)
 
         # What runs when the executor is told to stop is finished and recorded, well within its time.
         await _created(http, "slow", "sleep", {"seconds": 3})
@@ -155,6 +166,14 @@ async def test_it_migrates_starts_serves_and_stops(system: System) -> None:
         assert code == 0, system[name].tail()
         assert took < system[name].launch.stop_seconds
     assert system.nats.violations() == []
+
+
+async def _copies_of_sessions(nats: DeployedNats) -> int:
+    """How many servers keep the sessions of devices."""
+    told = json.loads(await _get(f"{nats.monitors[0]}/jsz?accounts=true&streams=true&config=true"))
+    [devices] = [account for account in told["account_details"] if account["name"] == "DEVICES"]
+    [sessions] = [each for each in devices["stream_detail"] if each["name"] == "$MQTT_sess"]
+    return int(sessions["config"]["num_replicas"])
 
 
 async def _created(http: httpx.AsyncClient, task_id: str, task_type: str, config: dict[str, Any]) -> None:

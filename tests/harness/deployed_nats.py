@@ -1,7 +1,8 @@
 """nats-server as deployments run it: with the very files of `deploy/nats`, on free ports.
 
 Only addresses, ports and routes are changed, by the command line; the rest comes from the environment, as it does
-there. So what a test sees refused or allowed here is what those permissions refuse and allow.
+there. So what a test sees refused or allowed here is what those permissions refuse and allow. The files are copied,
+and entries of devices written into the copy of `devices.conf`, as whoever runs NATS does it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import signal
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,13 +22,21 @@ from gnomon_core.runtime.embedded import LOOPBACK, free_port
 from gnomon_core.runtime.embedded.binaries import nats_server
 from gnomon_core.runtime.embedded.process import ServerProcess
 
-__all__ = ["USERS", "DeployedNats"]
+__all__ = ["TLS", "USERS", "DeployedNats", "trusting"]
 
 USERS: Final = ("scheduler", "executor", "api", "reader", "operator", "publisher", "listener", "sys")
 """Every user of `deploy/nats/permissions.conf`."""
 
+TLS: Final = Path(__file__).parent / "tls"
+"""A certificate of 127.0.0.1, signed by itself, and its key. No secret: nothing but tests trusts it."""
+
 _FOLDER: Final = Path(__file__).parents[2] / "deploy" / "nats"
 _READY_SECONDS: Final = 30.0
+
+
+def trusting() -> ssl.SSLContext:
+    """What a client needs to trust that certificate, and to find that it is the server's."""
+    return ssl.create_default_context(cafile=str(TLS / "certificate.pem"))
 
 
 class _Node(NamedTuple):
@@ -36,6 +47,11 @@ class _Node(NamedTuple):
     client: int
     monitor: int
     route: int
+    mqtt: int
+
+    @property
+    def configuration(self) -> Path:
+        return self.folder / "conf"
 
     @property
     def log(self) -> Path:
@@ -43,19 +59,33 @@ class _Node(NamedTuple):
 
 
 class DeployedNats:
-    """One nats-server on `server.conf`, or three on `cluster.conf`, with these passwords, else with fresh ones."""
+    """One nats-server on `server.conf`, or three on `cluster.conf`, with these passwords, else with fresh ones.
 
-    def __init__(self, folder: Path, passwords: Mapping[str, str] | None = None, *, nodes: int = 1) -> None:
+    `devices`: entries for `devices.conf`; with them, though there be none, `server-mqtt.conf` or `cluster-mqtt.conf`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        passwords: Mapping[str, str] | None = None,
+        *,
+        nodes: int = 1,
+        devices: Sequence[str] | None = None,
+    ) -> None:
         # A letter first: nats-server would read digits as a number.
         fresh = {user: f"p{secrets.token_hex(12)}" for user in (*USERS, "route")}
         self.passwords = fresh | dict(passwords or {})
         used: set[int] = set()
         self._nodes: list[_Node] = []
         for number in range(nodes):
-            ports = [_free(used) for _ in range(3)]
+            ports = [_free(used) for _ in range(4)]
             own = folder / f"n{number}"
             own.mkdir(parents=True)
             self._nodes.append(_Node(f"gnomon-nats-{number}", own, *ports))
+        self._mqtt = devices is not None
+        for node in self._nodes:
+            shutil.copytree(_FOLDER, node.configuration)
+        self._write(devices or ())
         self._processes: list[ServerProcess] = []
 
     @property
@@ -66,6 +96,22 @@ class DeployedNats:
     def url(self, user: str) -> str:
         """The address for one user, with its password: what `GNOMON_NATS_URL` takes."""
         return f"nats://{user}:{self.passwords[user]}@{self.address}"
+
+    @property
+    def mqtt_ports(self) -> list[int]:
+        """Where the servers listen for MQTT, with TLS, on 127.0.0.1."""
+        return [node.mqtt for node in self._nodes]
+
+    @property
+    def monitors(self) -> list[str]:
+        """The addresses of the servers' monitoring ports."""
+        return [f"http://{LOOPBACK}:{node.monitor}" for node in self._nodes]
+
+    def let_in(self, devices: Sequence[str]) -> None:
+        """Tell the servers to read these entries in place of those before; they do it in a moment."""
+        self._write(devices)
+        for process in self._processes:
+            process.send(signal.SIGHUP)
 
     async def start(self) -> None:
         """Start it and wait until it is healthy. Raises EmbeddedServerError."""
@@ -94,11 +140,21 @@ class DeployedNats:
     def _environment(self, node: _Node) -> dict[str, str]:
         env = {f"NATS_{user.upper()}_PASSWORD": password for user, password in self.passwords.items()}
         env |= {"POD_NAME": node.name, "NATS_STORE_DIR": f'"{node.folder}/store"'}
+        if self._mqtt:
+            env |= {"NATS_MQTT_PORT": str(node.mqtt)}
+            env |= {"NATS_MQTT_CERT": str(TLS / "certificate.pem"), "NATS_MQTT_KEY": str(TLS / "key.pem")}
         return env | {"PATH": os.environ.get("PATH", "")}
 
+    def _write(self, devices: Sequence[str]) -> None:
+        for node in self._nodes:
+            text = (_FOLDER / "devices.conf").read_text()
+            assert text.endswith("users: [\n]\n")
+            text = text.removesuffix("]\n") + "".join(f"  {entry}\n" for entry in devices) + "]\n"
+            (node.configuration / "devices.conf").write_text(text)
+
     def _command(self, node: _Node) -> list[str | Path]:
-        name = "server.conf" if len(self._nodes) == 1 else "cluster.conf"
-        command: list[str | Path] = [nats_server(), "--config", _FOLDER / name, "--addr", LOOPBACK]
+        name = ("server" if len(self._nodes) == 1 else "cluster") + ("-mqtt.conf" if self._mqtt else ".conf")
+        command: list[str | Path] = [nats_server(), "--config", node.configuration / name, "--addr", LOOPBACK]
         command += ["--port", str(node.client), "--http_port", str(node.monitor)]
         if len(self._nodes) > 1:
             login = f"nats://route:{self.passwords['route']}@{LOOPBACK}"

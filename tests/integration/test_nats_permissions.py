@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +21,13 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
 from gnomon import Client, interval
+from gnomon_cli.device_command import new_login
 from gnomon_core.runtime.bus import connect
 from gnomon_core.runtime.settings import CommonSettings
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
 from tests.harness.deployed_nats import DeployedNats
 from tests.harness.over_http import OverHttp
+from tests.harness.phones import granted, heard, phone
 from tests.harness.processes import Process
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,6 +44,8 @@ SETTINGS: Final = {
     "GNOMON_HTTP_PORT": "0",
     "GNOMON_HTTP_ALLOW": "127.0.0.0/8",
 }
+PHONE: Final = new_login("local", "phone")
+"""Of the user who calls without a name."""
 OWN_INBOX: Final = {"publisher": b"_INBOX.clients.publisher", "listener": b"_INBOX.clients.listener"}
 
 
@@ -72,7 +77,7 @@ class Processes:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(servers_folder: Path) -> AsyncIterator[DeployedNats]:
     """A nats-server on the files of `deploy/nats`, with the streams made by a scheduler's right."""
-    server = DeployedNats(servers_folder / "deployed")
+    server = DeployedNats(servers_folder / "deployed", devices=[PHONE.entry])
     await server.start()
     bus = await connect(CommonSettings(nats_url=server.url("scheduler")), name="test")
     await ensure_topology(bus, TopologySettings(partitions=PARTITIONS))
@@ -131,9 +136,11 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
             Login(server, "listener") as listener,
             Client(server.url("publisher"), inbox_prefix=OWN_INBOX["publisher"]) as publisher,
             Client(server.url("reader")) as reader,
+            phone(server.mqtt_ports[0], PHONE) as device,
         ):
-            heard: asyncio.Queue[Msg] = asyncio.Queue()
-            await listener.nc.subscribe("task.executed", cb=heard.put)
+            assert await granted(device, PHONE.topic)
+            lives: asyncio.Queue[Msg] = asyncio.Queue()
+            await listener.nc.subscribe("task.executed", cb=lives.put)
             # The first may be answered by what is left of the handshake (see `LiveView.start`).
             await listener.nc.flush()
             await listener.nc.flush()
@@ -144,7 +151,7 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
                     task_id="ticks", name="Ticks", task_type="echo", schedule=interval(seconds=1)
                 )
                 async with asyncio.timeout(20):
-                    live = json.loads((await heard.get()).data)
+                    live = json.loads((await lives.get()).data)
                     stored = await anext(durable)
                 assert (live["task_id"], live["status"]) == ("ticks", "completed")
                 assert stored.task_id == "ticks"
@@ -159,6 +166,17 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
                 assert (await http.get("/scheduler"))["shards"][0]["leader"]
                 assert (await http.get("/executors"))["items"]
                 assert (await http.get(f"/executions/{ran['execution_id']}"))["status"] == "completed"
+
+                # The user's phone hears the result, and a reminder.
+                soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+                await http.create("dentist", task_type="todo", reminder_time=soon)
+                await http.create("greeting", task_type="echo")
+                await http.post("/tasks/greeting/execute?wait=10")
+                notes: dict[str, str] = {}
+                while len(notes) < 2:
+                    note = json.loads((await heard(device))[1])
+                    notes[note["event"]] = note["task_id"]
+                assert notes == {"task.executed": "greeting", "task.reminder_triggered": "dentist"}
 
                 # A failing handler is tried again, and again fails.
                 retry = {"max_attempts": 2, "initial_seconds": 0.1}

@@ -110,7 +110,9 @@ def input_of(spec: Schema, kind: type[msgspec.Struct]) -> Schema:
 def _or_from_template(task: Schema) -> Schema:
     """A task that names a template may leave out what others have to say."""
     named = {"required": ["template_id"], "properties": {"template_id": {"type": "string"}}}
-    alternatives = [{"required": task["required"]}, named]
+    # Strict readers of schemas want what is required to be named beside, though its meaning is told above.
+    whole = {"required": task["required"], "properties": {name: {} for name in task["required"]}}
+    alternatives = [whole, named]
     return {**{key: value for key, value in task.items() if key != "required"}, "anyOf": alternatives}
 
 

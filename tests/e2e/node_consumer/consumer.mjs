@@ -86,7 +86,8 @@ async function command(verb, taskId, payload, { id = randomUUID(), wrong = false
 
 // Everything about a task in the log, up to a sequence.
 async function stored(taskId, last) {
-  const channels = contract.eventChannels("stored_");
+  // Events of other objects (templates, calendars, accounts) are in the same stream.
+  const channels = contract.eventChannels("stored_").filter((name) => contract.channel(name).parameters.task_id);
   const filters = channels.map((name) => contract.filter(name, { task_id: taskId }));
   const consumer = await js.consumers.get(contract.stream(channels[0]), { filter_subjects: filters });
   const messages = await consumer.consume();
