@@ -96,6 +96,10 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Late slots that are to run and were not handed out yet."""
     catch_up_held: int = 0
     """Those of them that wait for `approve_catch_up`."""
+    set_aside: int = 0
+    """Tasks that nothing is decided about, since that failed or their register cannot be read."""
+    set_aside_tasks: tuple[str, ...] = ()
+    """The ids of some of them."""
 
 
 class SchedulerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -191,6 +191,12 @@ class Metric(Enum):
         "Executions that the shards led here wait for.",
         processes=_SCHEDULER,
     )
+    SHARD_SET_ASIDE = MetricSpec(
+        "gnomon_shard_set_aside",
+        "gauge",
+        "Tasks of the shards led here that are set aside: deciding about them failed, or their state cannot be read.",
+        processes=_SCHEDULER,
+    )
     CATCH_UP_WAITING = MetricSpec(
         "gnomon_catch_up_waiting",
         "gauge",

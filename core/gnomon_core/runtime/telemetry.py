@@ -87,6 +87,12 @@ class LogEvent(StrEnum):
     """All registers of some partitions are in memory. registers, seconds."""
     REGISTER_UNREADABLE = "register.unreadable"
     """A register does not decode: its task is set aside, the shard goes on. subject, seq, error."""
+    TASK_SET_ASIDE = "task.set_aside"
+    """Deciding about a task failed: nothing more is decided about it until another leader tries again, and the shard
+    goes on. With `kept`: so many were set aside before that where to go on is not kept of this one. partition, task_id,
+    doing, error."""
+    TASKS_RESUMED = "tasks.resumed"
+    """A new leader tries tasks again that were set aside. partition, tasks."""
     EXPLAINED_IN_PART = "api.explained_in_part"
     """NATS is away: an explanation is made of what the read models know. task_id."""
     CALENDAR_UNREADABLE = "calendar.unreadable"

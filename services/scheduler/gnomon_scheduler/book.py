@@ -38,6 +38,7 @@ from gnomon_scheduler.registers import (
     RingEntry,
     ShardRegister,
 )
+from gnomon_scheduler.setting_aside import SetAside
 from gnomon_scheduler.units import Batch, Note, Unit, pack
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import cloud_event_headers, encode
@@ -96,6 +97,10 @@ class Book:
         self.ring = committer.current.ring
         self.handled_until_ms = _NOT_YET_MS
         """Once the watermark is here, what a predecessor handed out matters no more. Set by the take-over."""
+        self.aside = SetAside(
+            memory, committer.current.set_aside, self.watermark_ms, committer.current.fold_position
+        )
+        """The tasks that nothing is decided about."""
         self.armed: list[Armed] = []
         """Heap of executions by the time that their due is to be published."""
         self.lateness = LatenessWatch()
@@ -165,6 +170,12 @@ class Book:
         """Whether what was folded is to be stored before more is: a task's events have to fit into one batch."""
         return bool(self._full)
 
+    def forget(self, task_id: str) -> None:
+        """Nothing of a task is to be stored any more besides the units that are made."""
+        self._full.discard(task_id)
+        self._derived.pop(task_id, None)
+        self._to_arm.pop(task_id, None)
+
     def take_off(self, task: TaskState, flight: Flight) -> None:
         """The execution is in flight from now on."""
         task.take_off(flight)
@@ -193,8 +204,9 @@ class Book:
             if not everything and (len(units) >= _FLUSH_A_TURN or size >= _FLUSH_BYTES):
                 self._flush_at = self._clock.monotonic()
                 break
-            units.append(self.unit(task))
-            size += units[-1].size
+            with self.aside.task(task.task_id, "writing its register"):
+                units.append(self.unit(task))
+                size += units[-1].size
         units += [
             Unit(others=[Note(Outgoing(usage.subject, usage.data, rollup=True), usage.stored)])
             for usage in self.memory.usages.unsaved()
@@ -310,13 +322,25 @@ class Book:
         # Only now, after the last batch: what these change in memory must not be taken for stored with a snapshot of
         # the same task that was made before.
         for unit in units:
-            for work in unit.stored:
-                work()
+            self._tell_stored(unit)
         for unit in units:
             if unit.task is not None and unit.reg is not None:
                 unit.task.rest(unit.reg, unit.register)
         self._stored_at, self._handed_out = self._clock.monotonic(), False
         self._advance(until_ms)
+
+    def _tell_stored(self, unit: Unit) -> None:
+        """Do what was to be done once a unit is stored; nothing of it for a task that was set aside since."""
+        if not unit.stored:
+            return
+        task_id = unit.task_id
+        if task_id is None:
+            for work in unit.stored:
+                work()
+        elif task_id not in self.aside:
+            with self.aside.task(task_id, "going on after its change was stored"):
+                for work in unit.stored:
+                    work()
 
     async def store_endings(self, notes: list[Note]) -> None:
         """Store terminal events that race with executors, in a batch of their own.
@@ -329,6 +353,7 @@ class Book:
             self._committer.current,
             watermark_ms=self.watermark_ms,
             fold_position=self._fold_position(self.watermark_ms),
+            set_aside=self.aside.entries(caught_up=self.watermark_ms >= self.handled_until_ms),
         )
         await self._committer.store(register, [note.message for note in notes])
 
@@ -338,7 +363,7 @@ class Book:
         return self._stored_at + pause - self._clock.monotonic()
 
     def _advance(self, until_ms: int) -> None:
-        self.watermark_ms = max(self.watermark_ms, until_ms)
+        self.watermark_ms = self.aside.watermark_ms = max(self.watermark_ms, until_ms)
         if self.memory.handled and self.watermark_ms >= self.handled_until_ms:
             self.memory.handled.clear()
 
@@ -362,11 +387,15 @@ class Book:
             catch_up_approved_ms=order.approved_ms,
             catch_up_discarded_ms=order.discarded_ms,
             calendars_kept=self.calendars_kept,
+            set_aside=self.aside.entries(caught_up=watermark_ms >= self.handled_until_ms),
         )
         started = self._clock.monotonic()
         seq = await self._store_or_drop_moved(register, batch)
         self.measures.stored(self._clock.monotonic() - started, batch.count + 1)
         self.ring, self.last_command = ring, last_command
+        if watermark_ms >= self.handled_until_ms:
+            self.aside.caught_up()
+            memory.resumed.clear()
         for offset, (task, _) in enumerate(batch.registers.values(), 1):
             memory.note_written(task, seq + offset)
         first_other = seq + len(batch.registers) + 1
@@ -388,7 +417,8 @@ class Book:
         now = self._clock.monotonic()
         if now - self._oldest_at >= _HEARTBEAT_SECONDS:
             self._oldest, self._oldest_at = self.memory.oldest_unfinished(), now
-        return self._oldest
+        oldest = self.aside.oldest()
+        return self._oldest if oldest is None else min(self._oldest, oldest)
 
     async def _store_or_drop_moved(self, register: ShardRegister, batch: Batch) -> int:
         """Store a batch. An event whose chain has moved after all is left out, loudly, and the rest stored.

@@ -212,7 +212,8 @@ class CommandDesk:
             if command.object_id in self._book.memory.unreadable:
                 raise Refused(
                     Code.UNREADABLE_STATE,
-                    f"the stored state of task {command.object_id!r} cannot be read by this version",
+                    f"task {command.object_id!r} is set aside: its stored state cannot be read, or deciding about it "
+                    "failed; the scheduler's log says why",
                 )
             waiting = [] if task is None else self._book.memory.waiting_for_jitter(task, now_ms)
             decision = decide(task, waiting, command, around)
@@ -226,8 +227,15 @@ class CommandDesk:
             self._book.measures.command(command.verb, Code.INTERNAL)
             fault = problem(Code.INTERNAL, "deciding this command failed; nothing was changed")
             return self._refuse(received, fault, now_ms, task, position=command.seq)
+        unit: Unit | None = None
+        with self._book.aside.task(command.object_id, "changing it by a command"):
+            unit = self._apply(task, decision, received)
+        if unit is None:
+            self._book.measures.command(command.verb, Code.INTERNAL)
+            fault = problem(Code.INTERNAL, "applying this command failed; nothing was changed")
+            return self._refuse(received, fault, now_ms, None, position=command.seq)
         self._book.measures.command(command.verb, "ok")
-        return self._apply(task, decision, received)
+        return unit
 
     def _order(self, received: Received, around: Surroundings) -> Unit:
         """Decide a command to the shard itself, at the present: no revision closes by it. Raises Refused."""
@@ -433,13 +441,23 @@ class CommandDesk:
         replies, self._replies = self._replies, []
         if replies:
             answers = [
-                (reply.received.reply_to, encode(reply.outcome()))
+                (reply.received.reply_to, encode(self._said(reply)))
                 for reply in replies
                 if reply.received.reply_to is not None
             ]
             acks = [(reply.received.ack_subject, b"+ACK") for reply in replies]
             await self._bus.send_all(answers + acks)
             self._book.measures.answered(time.monotonic() - self._begun)
+
+    def _said(self, reply: _Reply) -> Outcome:
+        """The outcome of a command, as its task is now."""
+        command, outcome = reply.received.command, None
+        with self._book.aside.task(command.object_id, "answering a command"):
+            outcome = reply.outcome()
+        if outcome is None:
+            fault = problem(Code.INTERNAL, "the command was decided, but what it led to cannot be shown")
+            outcome = self._outcome(command, fault, None)
+        return outcome
 
 
 def _template_of(command: Command) -> str | None:

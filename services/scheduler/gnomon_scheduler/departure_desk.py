@@ -9,7 +9,7 @@ slots go after all others, when `late_runs` lets them; so do those that a blacko
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from msgspec import UNSET
@@ -81,14 +81,25 @@ class DepartureDesk:
         """Publish the dues of some executions, fenced. Raises Deposed."""
         if not flights:
             return
-        sequences = await self._book.emitter.emit(self._due(task, flight) for task, flight in flights)
-        for (_, flight), seq in zip(flights, sequences, strict=True):
+        emitted: list[Flight] = []
+        sequences = await self._book.emitter.emit(self._dues(flights, emitted))
+        for flight, seq in zip(emitted, sequences, strict=True):
             flight.due_seq = seq
         published_ms = self._book.now_ms()
-        self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for _, flight in flights])
+        self._book.measures.fired([(published_ms - flight.emit_ms, flight.trigger) for flight in emitted])
+
+    def _dues(self, flights: list[Ready], emitted: list[Flight]) -> Iterator[OutgoingDue]:
+        """The dues of some executions, made as they are asked for; `emitted` is told whose they are."""
+        for task, flight in flights:
+            due: OutgoingDue | None = None
+            with self._book.aside.task(task.task_id, "making a due"):
+                due = self._due(task, flight)
+            if due is not None:
+                flight.emitted = True
+                emitted.append(flight)
+                yield due
 
     def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
-        flight.emitted = True
         with self._book.measures.firing(task, flight) as traceparent:
             # The next attempt, if there is one, continues this one's trace.
             flight.traceparent = traceparent
@@ -141,15 +152,18 @@ class DepartureDesk:
             task, flight = self._waiting(task_id, run)
             if task is None or flight is None:
                 continue
-            if flight.put_off and self._inside(task, flight, now_ms):
-                continue
-            if flight.put_off and not flight.late_ms:
-                over.setdefault(task_id, []).append(flight)
-            elif flight.waits_late:
-                self.late.add(task_id, flight)
-            else:
-                self._depart(task, flight, now_ms, ready, units)
-        units += [self._found_late(task_id, flights, now_ms) for task_id, flights in over.items()]
+            with self._book.aside.task(task_id, "handing out what was written ahead"):
+                if flight.put_off and self._inside(task, flight, now_ms):
+                    continue
+                if flight.put_off and not flight.late_ms:
+                    over.setdefault(task_id, []).append(flight)
+                elif flight.waits_late:
+                    self.late.add(task_id, flight)
+                else:
+                    self._depart(task, flight, now_ms, ready, units)
+        for task_id, flights in over.items():
+            with self._book.aside.task(task_id, "finding a blackout over"):
+                units.append(self._found_late(task_id, flights, now_ms))
         if not (armed and armed[0].at_ms <= now_ms) and not self._book.memory.behind(now_ms):
             self._let_late_ones_go(now_ms, ready, units)
         self._let_admitted_go(now_ms, ready, units)
@@ -232,13 +246,18 @@ class DepartureDesk:
 
         def may_go(task: TaskState, flight: Flight) -> bool:
             _, waiting = self._waiting(task.task_id, flight.run)
-            return waiting is flight and self._may_go(task, flight, now_ms, units)
+            with self._book.aside.task(task.task_id, "handing out what has waited"):
+                return waiting is flight and self._may_go(task, flight, now_ms, units)
+            return False
 
         def go(item: Item) -> None:
-            self._go(item.task, item.flight, now_ms, ready)
+            with self._book.aside.task(item.task.task_id, "handing out what has waited"):
+                self._go(item.task, item.flight, now_ms, ready)
 
         self._admission.let_go(may_go, go, max(0, _DUES_A_TURN - len(ready)))
-        units += [self._refuse(item, reason, now_ms) for item, reason in self._admission.turned_away()]
+        for item, reason in self._admission.turned_away():
+            with self._book.aside.task(item.task.task_id, "turning an execution away"):
+                units.append(self._refuse(item, reason, now_ms))
 
     def _refuse(self, item: Item, reason: str, now_ms: int) -> Unit:
         """End an execution that its key, or the credits or limits of its user, do not let go."""
@@ -254,7 +273,8 @@ class DepartureDesk:
             task, flight = self._waiting(*key)
             if task is None or flight is None:
                 continue
-            self._depart(task, flight, now_ms, ready, units)
+            with self._book.aside.task(task.task_id, "handing out a late slot"):
+                self._depart(task, flight, now_ms, ready, units)
 
     def _discard_late_ones(self, now_ms: int, units: list[Unit]) -> None:
         for _ in range(_DISCARDS_A_TURN):
@@ -265,7 +285,8 @@ class DepartureDesk:
             task, flight = self._waiting(*key)
             if task is not None and flight is not None:
                 detail = "an operator discarded what was late"
-                units.append(self._drop(task, flight, Missed, "catch_up_skip", detail, now_ms))
+                with self._book.aside.task(task.task_id, "discarding a late slot"):
+                    units.append(self._drop(task, flight, Missed, "catch_up_skip", detail, now_ms))
 
     def _find(self, task_id: str, run: str) -> Flight | None:
         task = self._book.memory.tasks.get(task_id)

@@ -69,17 +69,18 @@ class EndingDesk:
         for wish, last in zip(due, lasts, strict=True):
             # A wish whose event is stored waits for the fold; one that was refused is read again at once.
             wish.next_ms = now_ms + SIGNAL_EVERY_MS
-            step = act(wish, last, now_ms, self._book.partition)
-            if step is Step.DROP:
-                self._forget(wish)
-            elif step is Step.SIGNAL:
-                await self._bus.send(
-                    subjects.cancel_signal(wish.task.task_id, wish.run),
-                    encode(CancelSignal(reason=wish.reason)),
-                )
-            elif not isinstance(step, Step):
-                event, expected = step
-                notes.append((wish, self._book.note(event, run=wish.run, expected=expected)))
+            with self._book.aside.task(wish.task.task_id, "ending an execution"):
+                step = act(wish, last, now_ms, self._book.partition)
+                if step is Step.DROP:
+                    self._forget(wish)
+                elif step is Step.SIGNAL:
+                    await self._bus.send(
+                        subjects.cancel_signal(wish.task.task_id, wish.run),
+                        encode(CancelSignal(reason=wish.reason)),
+                    )
+                elif not isinstance(step, Step):
+                    event, expected = step
+                    notes.append((wish, self._book.note(event, run=wish.run, expected=expected)))
         if notes:
             await self._store_endings(notes)
 

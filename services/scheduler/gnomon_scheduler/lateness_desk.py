@@ -38,16 +38,20 @@ class LatenessDesk:
             task = self._book.memory.tasks.get(task_id)
             if task is None:
                 continue
-            for flight in list(task.flights.values()):
-                promise = promise_ms(task, flight)
-                if promise is not None and promise < now_ms:
-                    flight.found_late = True
-                    due_ms = max(flight.due_ms, flight.emit_ms)
-                    self._count(task, in_time=False)
-                    slot = LateSlot(flight.run, flight.due_ms, now_ms - due_ms, now_ms, "not_started")
-                    self._note_late(task, slot)
-                    self._book.touch(task)
-            self._book.lateness.watch_all(task)
+            with self._book.aside.task(task_id, "judging its lateness"):
+                self._judge(task, now_ms)
+
+    def _judge(self, task: TaskState, now_ms: int) -> None:
+        for flight in list(task.flights.values()):
+            promise = promise_ms(task, flight)
+            if promise is not None and promise < now_ms:
+                flight.found_late = True
+                due_ms = max(flight.due_ms, flight.emit_ms)
+                self._count(task, in_time=False)
+                slot = LateSlot(flight.run, flight.due_ms, now_ms - due_ms, now_ms, "not_started")
+                self._note_late(task, slot)
+                self._book.touch(task)
+        self._book.lateness.watch_all(task)
 
     def folded(
         self, task: TaskState, flight: Flight | None, seq: int, event: Event, *, first_start: bool

@@ -138,6 +138,7 @@ class Leading(Service):
             in_flight += sum(len(task.flights) for task in memory.in_flight.values())
         self._measures.stand(late_ms / 1000, tasks, in_flight)
         self._measures.broken(sum(len(shard.book.memory.slo_broken) for shard in self._shards.values()))
+        self._measures.set_aside(sum(len(shard.book.memory.unreadable) for shard in self._shards.values()))
         backlogs = [shard.late for shard in self._shards.values()]
         self._measures.backlog(sum(late.waiting for late in backlogs), sum(late.held for late in backlogs))
 

@@ -137,6 +137,10 @@ class ShardMeasures:
         self._meter.set(Metric.SHARD_TASKS, tasks)
         self._meter.set(Metric.SHARD_IN_FLIGHT, in_flight)
 
+    def set_aside(self, tasks: int) -> None:
+        """So many tasks of the shards that are led here are set aside."""
+        self._meter.set(Metric.SHARD_SET_ASIDE, tasks)
+
     def backlog(self, waiting: int, held: int) -> None:
         """How many late slots of the shards that are led here wait to be handed out, and how many are held."""
         self._meter.set(Metric.CATCH_UP_WAITING, waiting)

@@ -62,7 +62,12 @@ class ShardMemory:
         self.partition = partition
         self.tasks: dict[str, TaskState] = {}
         self.unreadable: dict[str, int] = {}
-        """Ids whose register does not decode, with its sequence: set aside, loudly; the shard goes on."""
+        """Ids of the tasks that are set aside, with the sequence of their register: see `setting_aside`."""
+        self.failing: dict[str, Exception] = {}
+        """Tasks whose next slot could not be reckoned, and why: to be set aside by whoever sees it."""
+        self.resumed: dict[str, int] = {}
+        """Tasks that are tried again after they were set aside: their slots from that instant on, in milliseconds, are
+        still to be handed out, whatever the watermark says."""
         self.shard: ShardRegister | None = None
         self.shard_seq = 0
         self.position = 0
@@ -115,6 +120,7 @@ class ShardMemory:
         schedule = reg.spec.schedule
         if schedule is None or not reg.active or reg.exhausted:
             return
+        watermark_ms = min(watermark_ms, self.resumed.get(task.task_id, watermark_ms))
         after_s = max(reg.cursor_s, watermark_ms // 1000)
         if schedule.jitter_seconds:
             after_s = self._schedule_emissions(task, schedule, watermark_ms)
@@ -192,19 +198,29 @@ class ShardMemory:
                 slots.append(Slot(task, item[2], at_ms))
                 continue
             nominal = at_ms // 1000
-            offset = self._go_on(task, task.reg.spec.schedule, nominal)
+            try:
+                offset = self._go_on(task, task.reg.spec.schedule, nominal)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is about this task alone
+                self.failing[task.task_id] = error
+                continue
             if not offset:
                 slots.append(Slot(task, nominal, at_ms))
         return slots
 
     def pass_over(self, until_ms: int) -> None:
-        """Take the slots up to `until_ms` off the heap: somebody else has handed them out. Wakes no task."""
+        """Take the slots up to `until_ms` off the heap: somebody else has handed them out. Wakes no task.
+
+        A task whose next slot cannot be reckoned is `failing` then."""
         heap, beyond = self._heap, until_ms * 2 + 2
         while heap and heap[0][0] < beyond:
             item = heapq.heappop(heap)
             task = self._task_of(item)
-            if task is not None and len(item) == 2:
+            if task is None or len(item) == 4:
+                continue
+            try:
                 self._go_on(task, task.outline.spec.schedule, item[0] // 2000)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is about this task alone
+                self.failing[task.task_id] = error
 
     def _go_on(self, task: TaskState, schedule: Schedule | None, nominal_s: int) -> int:
         """From a slot at its nominal time to the next one: plan that; the jitter of this one, in milliseconds.
@@ -341,8 +357,9 @@ class ShardMemory:
         self.slo_broken.discard(task_id)
 
     def set_aside(self, task_id: str, seq: int) -> None:
-        """A task whose register cannot be read, or whose schedule cannot be reckoned here, stops as it is."""
+        """A task that nothing can be decided about here stops as it is."""
         self.drop_task(task_id)
+        self.failing.pop(task_id, None)
         self.unreadable[task_id] = seq
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:

@@ -76,10 +76,11 @@ class OwnDesk:
             if task is None:
                 continue
             ahead[task.task_id] = until_ms
-            decision = end_pause(task, [], self._surroundings(until_ms - 1))
-            if decision is not None:
-                units.append(self._applier.apply(task, decision))
-                size += units[-1].size
+            with self._book.aside.task(task.task_id, "ending its pause"):
+                decision = end_pause(task, [], self._surroundings(until_ms - 1))
+                if decision is not None:
+                    units.append(self._applier.apply(task, decision))
+                    size += units[-1].size
         return units, now_ms
 
     def remind(self, now_ms: int) -> tuple[list[Unit], int]:
@@ -97,10 +98,11 @@ class OwnDesk:
             task = memory.pop_reminder()
             if task is None or (task.reg.reminder_ms is None and at_ms <= self._since_ms):
                 continue
-            decision = remind(task, [], self._surroundings(now_ms))
-            if decision is not None:
-                units.append(self._applier.apply(task, decision))
-                size += units[-1].size
+            with self._book.aside.task(task.task_id, "telling its reminder"):
+                decision = remind(task, [], self._surroundings(now_ms))
+                if decision is not None:
+                    units.append(self._applier.apply(task, decision))
+                    size += units[-1].size
         return units, now_ms
 
     def decide(self, until_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
@@ -115,12 +117,13 @@ class OwnDesk:
             task = self._book.memory.tasks.get(task_id)
             if task is None or task.reg.deleted_ms is not None:
                 continue
-            now_ms = closing_instant(task, until_ms, ahead)
-            waiting = self._book.memory.waiting_for_jitter(task, now_ms)
-            decision = change(task, waiting, self._surroundings(now_ms))
-            if decision is not None:
-                units.append(self._applier.apply(task, decision))
-                size += units[-1].size
-                # There may be more of it than fits into one batch.
-                self.look_at(task)
+            with self._book.aside.task(task_id, "changing it of its own accord"):
+                now_ms = closing_instant(task, until_ms, ahead)
+                waiting = self._book.memory.waiting_for_jitter(task, now_ms)
+                decision = change(task, waiting, self._surroundings(now_ms))
+                if decision is not None:
+                    units.append(self._applier.apply(task, decision))
+                    size += units[-1].size
+                    # There may be more of it than fits into one batch.
+                    self.look_at(task)
         return units

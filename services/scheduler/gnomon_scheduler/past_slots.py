@@ -87,20 +87,8 @@ async def _first_event(bus: Bus) -> Stored | None:
 
 async def _own_events(bus: Bus, subject: str) -> list[Event]:
     """The events of a task itself that the log has, in order."""
-    newest = await patient_reads.last(bus, EVENTS_STREAM, subject)
-    if newest is None:
-        return []
-    while True:
-        found: list[Event] = []
-        try:
-            async for stored in bus.scan(EVENTS_STREAM, subject, at_least_seq=newest.seq):
-                read = read_event(stored)
-                if read is not None:
-                    found.append(read[2])
-        except NoAnswer:
-            await asyncio.sleep(patient_reads.RETRY_PAUSE)
-        else:
-            return found
+    stored = await patient_reads.scan(bus, EVENTS_STREAM, subject)
+    return [read[2] for one in stored if (read := read_event(one)) is not None]
 
 
 async def _recorded(

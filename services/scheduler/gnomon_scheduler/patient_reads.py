@@ -13,7 +13,7 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_core.runtime.messages import Stored
 
-__all__ = ["RETRY_PAUSE", "last", "last_of_each"]
+__all__ = ["RETRY_PAUSE", "last", "last_of_each", "scan"]
 
 RETRY_PAUSE = 0.05
 """Seconds between tries while the broker does not answer."""
@@ -33,5 +33,18 @@ async def last_of_each(bus: Bus, stream: str, filters: Sequence[str], at_least_s
     while True:
         try:
             return await bus.multi_last(stream, filters, at_least_seq=at_least_seq)
+        except NoAnswer:
+            await asyncio.sleep(RETRY_PAUSE)
+
+
+async def scan(bus: Bus, stream: str, subject: str, start_seq: int = 1) -> list[Stored]:
+    """All messages of a subject or filter that the stream has by now, from a sequence on, in order."""
+    newest = await last(bus, stream, subject)
+    if newest is None or newest.seq < start_seq:
+        return []
+    while True:
+        try:
+            found = bus.scan(stream, subject, start_seq=start_seq, at_least_seq=newest.seq)
+            return [stored async for stored in found]
         except NoAnswer:
             await asyncio.sleep(RETRY_PAUSE)

@@ -25,6 +25,7 @@ from gnomon_schemas.tasks import LastExecution, TaskSpec, Trigger
 
 __all__ = [
     "RING_SIZE",
+    "Aside",
     "Backfilling",
     "BrokenObjective",
     "CalendarRegister",
@@ -110,6 +111,15 @@ class CatchUpOrder(NamedTuple):
 
     approved_ms: int = 0
     discarded_ms: int = 0
+
+
+class Aside(NamedTuple):
+    """A task that is set aside: from where on a leader that can read it goes on. See `setting_aside`."""
+
+    since_ms: int
+    """Its slots with an emission time up to here were handed out, or have their outcome."""
+    from_seq: int
+    """Of its events none below this sequence is needed any more; from there on they are to be folded."""
 
 
 class UniqueRun(NamedTuple):
@@ -338,6 +348,8 @@ class ShardRegister(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     calendars_kept: bool = False
     """Every part of the calendar that a task of the shard depends on has its register. A version that keeps none
     leaves this out again."""
+    set_aside: dict[str, Aside] = {}
+    """By id, the tasks that nothing is decided about: see `setting_aside`."""
 
     @property
     def catch_up_order(self) -> CatchUpOrder:

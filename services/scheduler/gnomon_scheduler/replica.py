@@ -153,6 +153,7 @@ class Replica(Service):
         try:
             if message.subject == self._shard_subject:
                 self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
+                self._set_failing_aside()
             elif message.subject.startswith("state.task."):
                 self.memory.apply_task(message.seq, decode(message.data, TaskRegister), message.data)
             elif message.subject.startswith("state.usage."):
@@ -162,16 +163,36 @@ class Replica(Service):
                 self.memory.budgets[budget.account] = budget
             elif message.subject.startswith(("state.pool.", "state.key.")):
                 self.memory.apply_gate(message.seq, decode(message.data, GateRegister))
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
-            # ValueError: a zone or holiday calendar that this release does not have. That task stops, never the shard.
+        except Exception as error:
+            # Also what is not a fault of decoding: a zone or holiday calendar that this release does not have, or an
+            # instant that is none. That task stops, never the shard.
             if message.subject.startswith("state.task."):
                 self.memory.set_aside(message.subject.rpartition(".")[2], message.seq)
+            elif not isinstance(error, msgspec.DecodeError | RecursionError | ValueError):
+                raise
             _log.error(
                 LogEvent.REGISTER_UNREADABLE,
                 subject=message.subject,
                 seq=message.seq,
                 error=str(error),
             )
+
+    def _set_failing_aside(self) -> None:
+        """Set those aside whose slots cannot be followed any further; a leader may still know better."""
+        failing = self.memory.failing
+        while failing:
+            task_id, error = failing.popitem()
+            task = self.memory.tasks.get(task_id)
+            if task is not None:
+                self.memory.set_aside(task_id, task.seq)
+                _log.error(
+                    LogEvent.TASK_SET_ASIDE,
+                    partition=self.partition,
+                    task_id=task_id,
+                    doing="reckoning its next slot, as a standby",
+                    error=repr(error),
+                    exc_info=error,
+                )
 
     def _apply_calendar(self, message: Stored) -> None:
         try:

@@ -27,6 +27,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
@@ -37,7 +38,7 @@ from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
-from gnomon_scheduler import takeover
+from gnomon_scheduler import patient_reads, takeover
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
@@ -68,14 +69,15 @@ from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.events import Event, Executed, Started
+from gnomon_schemas.events import TERMINAL, Event, Executed, Retrying, Started, event_name
 from gnomon_schemas.members import ShardStatus
-from gnomon_schemas.subjects import TASK_RUN
+from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
 
 __all__ = ["Shard", "ShardOptions"]
 
 _log = structlog.get_logger(__name__)
 _OF_THE_TASK = f".{TASK_RUN}"
+_ASIDE_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class Shard(Service):
         self._lead_task: asyncio.Task[None] | None = None
         self._finishing: dict[str, TaskState] = {}
         """Tasks past their last slot, that end once the watermark is there too."""
+        self._aside_runs: dict[tuple[str, str], tuple[TaskState, Flight]] = {}
+        """What was out of a task when it was set aside, by task and run: it holds what it holds until it has ended."""
         self._intakes: list[Intake] = []
         self._book: Book
         self._applier: Applier
@@ -271,6 +275,8 @@ class Shard(Service):
             next_fire=None if due_ms is None else format_instant(due_ms),
             catch_up_waiting=self.late.waiting,
             catch_up_held=self.late.held,
+            set_aside=len(memory.unreadable),
+            set_aside_tasks=tuple(islice(memory.unreadable, _ASIDE_SHOWN)),
         )
 
     def _set_up(self, taken: takeover.Taken) -> None:
@@ -286,6 +292,7 @@ class Shard(Service):
             owner=options.owner,
             fingerprint=options.fingerprint,
         )
+        self._book.aside.on_set = self._let_go_of
         self._endings = EndingDesk(self._bus, self._book)
         self._lateness = LatenessDesk(self._book, options.lateness_quiet_ms)
         self._users = UserDoors(
@@ -378,6 +385,7 @@ class Shard(Service):
     async def _remember(self, taken: takeover.Taken) -> None:
         """The last steps of a take-over: bring the memory up to the log, and see what is in flight."""
         book, memory = self._book, self._book.memory
+        await self._resume()
         while memory.recent:
             seq, run, event = memory.recent.popleft()
             takeover.note_handled(memory, event.task_id, run)
@@ -391,11 +399,12 @@ class Shard(Service):
             # Also what is only written ahead: a register may be stored and the watermark behind its slot not yet.
             takeover.note_handled(memory, task_id, run)
         chains = await takeover.read_chains(self._bus, self.partition, wanted, taken.barrier)
-        over = takeover.reconcile(memory, taken.dues, chains)
+        over = takeover.reconcile(memory, taken.dues, chains, book.aside)
         if over:
             # Beside the turns: nothing waits for it, and after the death of many executors there may be thousands.
             _ = self.spawn(self._endings.delete_dues(over), "delete dues")
-        book.handled_until_ms = book.now_ms()
+        # After the watermark in any case: slots before it may be left of tasks that are tried again.
+        book.handled_until_ms = max(book.now_ms(), book.watermark_ms + 1)
         for task_id, task in memory.in_flight.items():
             book.lateness.watch_all(task)
             for flight in task.flights.values():
@@ -416,6 +425,37 @@ class Shard(Service):
         memory.owing.clear()
         if memory.dirty:
             book.flush_soon()
+
+    async def _resume(self) -> None:
+        """Try those again that were set aside: fold what they missed, and plan their slots since then."""
+        book, memory = self._book, self._book.memory
+        for task_id, entry in list(book.aside.resumed.items()):
+            chains = subjects.chain(self.partition, task_id, "*")
+            for stored in await patient_reads.scan(self._bus, EVENTS_STREAM, chains, entry.from_seq):
+                read = None if stored.subject.endswith(_OF_THE_TASK) else read_event(stored)
+                if read is not None:
+                    takeover.note_handled(memory, task_id, read[1])
+                    self._fold(*read)
+            task = memory.tasks.get(task_id)
+            if task is not None:
+                memory.resumed[task_id] = entry.since_ms
+                with book.aside.task(task_id, "planning the slots that it missed"):
+                    memory.schedule(task, book.watermark_ms)
+        if book.aside.resumed:
+            _log.info(LogEvent.TASKS_RESUMED, partition=self.partition, tasks=len(memory.resumed))
+
+    def _let_go_of(self, task: TaskState) -> None:
+        """A task was set aside: what waits does not any more, and what is out is seen to its end."""
+        self._finishing.pop(task.task_id, None)
+        self._book.forget(task.task_id)
+        for run in task.cancelling:
+            self._endings.done(task.task_id, run)
+        for flight in task.flights.values():
+            self._endings.done(task.task_id, flight.run)
+            if flight.emitted and self._lead_task is not None:
+                self._aside_runs[task.task_id, flight.run] = (task, flight)
+            else:
+                self._admission.release(task, flight, over=True)
 
     # -- turns -----------------------------------------------------------------------------------
 
@@ -514,11 +554,17 @@ class Shard(Service):
             memory.position = message.seq
 
     def _fold(self, seq: int, run: str, event: Event) -> None:
+        with self._book.aside.task(event.task_id, "folding an event"):
+            self._fold_into(seq, run, event)
+
+    def _fold_into(self, seq: int, run: str, event: Event) -> None:
         book = self._book
         if isinstance(event, Executed) and self._users.executed(seq, event):
             book.flush_soon()
         task = book.memory.tasks.get(event.task_id)
         if task is None:
+            if self._aside_runs and (event_name(event) in TERMINAL or isinstance(event, Retrying)):
+                self._ended_aside(event.task_id, run)
             return
         note_answer(book.memory, seq, event)
         flight = task.flights.get(run)
@@ -547,6 +593,12 @@ class Shard(Service):
             self._after_end(task)
             self._own.look_at(task)
 
+    def _ended_aside(self, task_id: str, run: str) -> None:
+        """An attempt of a task that is set aside is over: what it held is free."""
+        task, flight = self._aside_runs.pop((task_id, run), (None, None))
+        if task is not None and flight is not None:
+            self._admission.release(task, flight, over=True)
+
     def _after_end(self, task: TaskState) -> None:
         """Something of the task ended: let a waiting execution go, or end the task."""
         book = self._book
@@ -554,6 +606,10 @@ class Shard(Service):
         if gated is not None:
             book.arm(task.task_id, gated)
         if task.flights or task.reg.deleted_ms is not None:
+            return
+        if task.task_id in book.memory.resumed:
+            # Slots of before the watermark may be left.
+            self._finishing[task.task_id] = task
             return
         if book.memory.waiting_for_jitter(task, book.watermark_ms):
             return
@@ -569,4 +625,5 @@ class Shard(Service):
         """The watermark has moved: end what was waiting for that."""
         waiting, self._finishing = self._finishing, {}
         for task in waiting.values():
-            self._after_end(task)
+            with self._book.aside.task(task.task_id, "ending it"):
+                self._after_end(task)

@@ -133,15 +133,17 @@ class Sweep(Service):
                 task = book.memory.tasks.get(task_id)
                 flight = None if task is None else task.flights.get(run)
                 if task and flight and flight.emitted and flight.attempt == attempt:
-                    flight.emitted = False
-                    self._shard.admission.release(task, flight)
-                    book.arm(task_id, flight)
+                    with book.aside.task(task_id, "handing a lost due out again"):
+                        flight.emitted = False
+                        self._shard.admission.release(task, flight)
+                        book.arm(task_id, flight)
             for task_id, run, attempt, seq in ended:
                 task = book.memory.tasks.get(task_id)
                 flight = None if task is None else task.flights.get(run)
                 # What is not folded yet ends it in the ordinary way.
                 if task and flight and flight.attempt == attempt and seq <= book.memory.position:
-                    self._shard.ended_unseen(task, flight)
+                    with book.aside.task(task_id, "forgetting what has ended"):
+                        self._shard.ended_unseen(task, flight)
 
         if again or ended:
             self._shard.request(mend)

@@ -38,6 +38,7 @@ from gnomon_scheduler.emission import Emitter
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import ShardRegister
 from gnomon_scheduler.replica import Replica
+from gnomon_scheduler.setting_aside import SetAside
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms, parse_slot_run
 from gnomon_schemas.codec import decode
@@ -170,8 +171,8 @@ def note_handled(memory: ShardMemory, task_id: str, run: str) -> None:
         memory.handled.setdefault(task_id, set()).add(int(nominal.timestamp()))
 
 
-def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list[int]:
-    """Step 7: set every flight to what its due and its chain say.
+def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains, aside: SetAside) -> list[int]:
+    """Step 7: set every flight to what its due and its chain say. A task of which that cannot be made out is set aside.
 
     Returns the sequences of dues that are over: their chain is terminal, or a later attempt is on its way.
     """
@@ -180,29 +181,37 @@ def reconcile(memory: ShardMemory, dues: list[FoundDue], chains: Chains) -> list
         if found.due.task_id in memory.unreadable:
             # That task stops as it is. A version that can read it goes on from here.
             continue
-        task = memory.tasks.get(found.due.task_id)
-        note_handled(memory, found.due.task_id, found.due.run)
-        chain = chains.get((found.due.task_id, found.due.run), [])
-        if task is None or (chain and _ended(chain[-1])):
-            over.append(found.seq)
-            continue
-        flight = task.flights.get(found.due.run) or _flight_of_due(memory, task, found.due)
-        if found.due.attempt < flight.attempt:
-            over.append(found.seq)
-            continue
-        flight.emitted, flight.gated = True, False
-        flight.pool, flight.key = found.due.pool, found.gate
-        # As the executor has it: a late slot's counts from when it was handed out, which no register tells.
-        flight.expires_ms = instant_ms(found.due.expires_at) if found.due.expires_at else None
-        flight.traceparent = found.traceparent or flight.traceparent
-        flight.due_seq, flight.cause_seq = found.seq, found.due.cause_seq
-        flight.last_seq = max(flight.last_seq, flight.cause_seq)
+        with aside.task(found.due.task_id, "finding out what is in flight"):
+            chain = chains.get((found.due.task_id, found.due.run), [])
+            if not _set_to_due(memory, found, chain):
+                over.append(found.seq)
     for (task_id, run), chain in chains.items():
         task = memory.tasks.get(task_id)
         known = None if task is None else task.flights.get(run)
         if task is not None and known is not None:
-            _apply_chain(memory, task, known, chain)
+            with aside.task(task_id, "finding out what is in flight"):
+                _apply_chain(memory, task, known, chain)
     return over
+
+
+def _set_to_due(memory: ShardMemory, found: FoundDue, chain: list[Stored]) -> bool:
+    """Set a flight to what its due says; whether that due is still to be worked at."""
+    due = found.due
+    task = memory.tasks.get(due.task_id)
+    note_handled(memory, due.task_id, due.run)
+    if task is None or (chain and _ended(chain[-1])):
+        return False
+    flight = task.flights.get(due.run) or _flight_of_due(memory, task, due)
+    if due.attempt < flight.attempt:
+        return False
+    flight.emitted, flight.gated = True, False
+    flight.pool, flight.key = due.pool, found.gate
+    # As the executor has it: a late slot's counts from when it was handed out, which no register tells.
+    flight.expires_ms = instant_ms(due.expires_at) if due.expires_at else None
+    flight.traceparent = found.traceparent or flight.traceparent
+    flight.due_seq, flight.cause_seq = found.seq, due.cause_seq
+    flight.last_seq = max(flight.last_seq, flight.cause_seq)
+    return True
 
 
 def _ended(stored: Stored) -> bool:

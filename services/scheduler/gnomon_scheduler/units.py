@@ -60,6 +60,14 @@ class Unit:
             self.reg = self.task.reg
             self.register = encode(self.task.stored_form())
 
+    @property
+    def task_id(self) -> str | None:
+        """The task that it is about; None: none."""
+        if self.task is not None:
+            return self.task.task_id
+        kind, _, rest = self.notes[0].message.subject.partition(".") if self.notes else ("", "", "")
+        return rest.split(".", 3)[2] if kind == "task" else None
+
     def when_stored(self, work: Callable[[], None]) -> None:
         """Have `work` done once the unit is stored, and never when it is not."""
         self.stored.append(work)
