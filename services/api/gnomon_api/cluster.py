@@ -48,6 +48,15 @@ class CatchUpEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that wait for an operator's word: `POST /scheduler/catch-up`."""
 
 
+class SetAsideEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard's tasks that nothing is decided about: doing so failed, or their register cannot be read."""
+
+    tasks: int
+    """How many there are."""
+    ids: tuple[str, ...]
+    """The ids of some of them."""
+
+
 class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One shard; without a leader all else is null."""
 
@@ -60,6 +69,7 @@ class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int | None = None
     next_fire: str | None = None
     catch_up: CatchUpEntry | None = None
+    set_aside: SetAsideEntry | None = None
 
 
 class SchedulerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,4 +285,5 @@ def _shard_entry(number: int, shard: ShardStatus | None) -> ShardEntry:
         in_flight=shard.in_flight,
         next_fire=shard.next_fire,
         catch_up=CatchUpEntry(waiting=shard.catch_up_waiting, held=shard.catch_up_held),
+        set_aside=SetAsideEntry(tasks=shard.set_aside, ids=shard.set_aside_tasks),
     )

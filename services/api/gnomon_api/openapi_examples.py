@@ -552,7 +552,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     },
     ("read_scheduler", 200): {
         "partitions": 1,
-        "shards": [{**_SHARD, "catch_up": {"waiting": 0, "held": 0}}],
+        "shards": [{**_SHARD, "catch_up": {"waiting": 0, "held": 0}, "set_aside": {"tasks": 0, "ids": []}}],
         "schedulers": [
             {"id": "s-1", "host": "node-7", "pid": 4710, "started_at": _AT, "shards": [_SHARD]},
         ],
