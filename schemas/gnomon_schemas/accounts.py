@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -249,6 +250,7 @@ def micros_of(amount: float) -> int:
     return round(max(-most, min(amount, most)) * MICROS)
 
 
+@lru_cache(maxsize=1024)
 def consumed_micros(amount: float) -> int:
     """The micros that an execution costs, of what its task or its result says: at most `PRICE_MAX` credits.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -32,8 +33,12 @@ def trace_id_of(stored: Stored) -> str | None:
     return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else None
 
 
+@lru_cache(maxsize=4096)
 def as_instant(text: str) -> datetime:
-    """An RFC 3339 text as an instant in UTC. Raises ValueError."""
+    """An RFC 3339 text as an instant in UTC. Raises ValueError.
+
+    The events of an execution say the same instants again and again, and so do those of one slot's tasks.
+    """
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 

@@ -44,7 +44,13 @@ class PartitionKeeper:
 
         Raises OverflowError for an instant in the last month that there is; asyncpg's errors.
         """
-        missing = {(table, month_of(at)) for at in instants} - self._months
+        times = list(instants)
+        if not times:
+            return
+        months = {month_of(min(times)), month_of(max(times))}
+        if len(months) > 1:  # seldom: only then is each instant asked
+            months = {month_of(at) for at in times}
+        missing = {(table, month) for month in months} - self._months
         for _, start in sorted(missing):
             await self._ensure(f"{table}_{start.year:04}{start.month:02}", table, start, month_after(start))
         self._months |= missing

@@ -13,7 +13,7 @@ A run counts in the hour in which it completed, a start in that of the start, by
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from math import ceil, exp2, log2
@@ -42,7 +42,9 @@ ON_TIME_MS: Final = 5_000
 _STEPS: Final = 4
 """Buckets of the latency by factors of two."""
 _BUCKET_MAX: Final = 160
-_BIGINT_MAX: Final = 2**63 - 1
+_ADDED_MAX: Final = (2**63 - 1) >> 20
+"""What one event adds at most: a `bigint` holds a million of them."""
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _NO_USER: Final = ""
 """Instead of a user id: the task is the system's. No user id is empty."""
 
@@ -101,86 +103,107 @@ class PlatformHour(msgspec.Struct, gc=False):
     """Tasks whose first run of the UTC day completed in this hour."""
 
 
+class _Hour:
+    """What one batch adds to the rows of an hour."""
+
+    __slots__ = ("begin", "last", "latency", "platform", "runs")
+
+    def __init__(self, begin: datetime) -> None:
+        self.begin = begin
+        self.last = begin.replace(minute=59, second=59, microsecond=999_999)
+        """Its last instant."""
+        self.runs: defaultdict[tuple[str, str], RunSums] = defaultdict(RunSums)
+        """By user and task type."""
+        self.latency: Counter[int] = Counter()
+        self.platform: PlatformHour | None = None
+        """None while nothing of the platform's hour has been told: then there is no row."""
+
+    def told(self) -> PlatformHour:
+        """What is told of the platform's hour."""
+        if self.platform is None:
+            self.platform = PlatformHour()
+        return self.platform
+
+
 class Rollups:
     """What one batch adds to the rows."""
 
     def __init__(self) -> None:
-        self._runs: dict[tuple[str, datetime, str], RunSums] = {}
-        self._hours: dict[datetime, PlatformHour] = {}
-        self._latency: Counter[tuple[datetime, int]] = Counter()
+        self._hours: dict[datetime, _Hour] = {}
+        self._newest: _Hour | None = None
+        """The one that was asked for last: nearly always the next one's too."""
 
     def executed(self, event: ev.Executed, user_id: str | None, completed_at: datetime) -> None:
         """A run has ended, for the first time."""
-        key = (user_id or _NO_USER, _hour_of(completed_at), event.task_type)
-        sums = self._runs.get(key)
-        if sums is None:
-            sums = self._runs[key] = RunSums()
-        sums.add(event)
+        self._hour(completed_at).runs[user_id or _NO_USER, event.task_type].add(event)
 
     def first_of_the_day(self, completed_at: datetime) -> None:
         """A task has run for the first time in a UTC day."""
-        self._hour(completed_at).active_tasks += 1
+        self._hour(completed_at).told().active_tasks += 1
 
     def started(self, trigger: str, due_at: datetime, started_at: datetime) -> None:
         """An execution has started for the first time. What was asked for by hand is not measured: it was due then."""
         if trigger != Trigger.SCHEDULE:
             return
-        late_ms = (started_at - due_at) / timedelta(milliseconds=1)
+        late_ms = (started_at - due_at) / _MILLISECOND
         hour = self._hour(started_at)
-        hour.starts += 1
-        hour.on_time += late_ms <= ON_TIME_MS
-        self._latency[_hour_of(started_at), latency_bucket(late_ms)] += 1
+        hour.latency[latency_bucket(late_ms)] += 1
+        told = hour.told()
+        told.starts += 1
+        told.on_time += late_ms <= ON_TIME_MS
 
     def created(self, at: datetime, *, from_template: bool) -> None:
         """A task was made."""
-        hour = self._hour(at)
+        hour = self._hour(at).told()
         hour.created += 1
         hour.created_from_template += from_template
 
     def create_refused(self, at: datetime) -> None:
         """A command to make a task was refused."""
-        self._hour(at).create_refused += 1
+        self._hour(at).told().create_refused += 1
 
     def run_records(self) -> Iterator[tuple[Any, ...]]:
         """What to add to `run_rollups`: user, hour, task type, sums."""
-        for key, sums in self._runs.items():
-            yield (*key, *msgspec.structs.astuple(sums))
+        for hour in self._hours.values():
+            for (user, task_type), sums in hour.runs.items():
+                yield (user, hour.begin, task_type, *msgspec.structs.astuple(sums))
 
     def platform_records(self) -> Iterator[tuple[Any, ...]]:
         """What to add to `platform_rollups`: hour, task type, sums."""
         found: dict[tuple[datetime, str], list[int]] = {}
-        for (_, hour, task_type), sums in self._runs.items():
-            values = msgspec.structs.astuple(sums)
+        for _, hour, task_type, *values in self.run_records():
             before = found.get((hour, task_type))
             found[hour, task_type] = (
-                [a + b for a, b in zip(before, values, strict=True)] if before else [*values]
+                [a + b for a, b in zip(before, values, strict=True)] if before else values
             )
         for key, added in found.items():
             yield (*key, *added)
 
     def hour_records(self) -> Iterator[tuple[Any, ...]]:
         """What to add to `platform_hours`: hour, counts."""
-        for hour, counts in self._hours.items():
-            yield (hour, *msgspec.structs.astuple(counts))
+        for hour in self._hours.values():
+            if hour.platform is not None:
+                yield (hour.begin, *msgspec.structs.astuple(hour.platform))
 
     def latency_records(self) -> Iterator[tuple[Any, ...]]:
         """What to add to `start_latency`: hour, bucket, starts."""
-        for key, starts in self._latency.items():
-            yield (*key, starts)
+        for hour in self._hours.values():
+            for bucket, starts in hour.latency.items():
+                yield (hour.begin, bucket, starts)
 
-    def _hour(self, at: datetime) -> PlatformHour:
-        key = _hour_of(at)
-        found = self._hours.get(key)
+    def _hour(self, at: datetime) -> _Hour:
+        """The UTC hour of an instant in UTC."""
+        newest = self._newest
+        if newest is not None and newest.begin <= at <= newest.last:
+            return newest
+        begin = at.replace(minute=0, second=0, microsecond=0)
+        found = self._hours.get(begin)
         if found is None:
-            found = self._hours[key] = PlatformHour()
+            found = self._hours[begin] = _Hour(begin)
+        self._newest = found
         return found
-
-
-def _hour_of(at: datetime) -> datetime:
-    """The beginning of the UTC hour of an instant in UTC."""
-    return at.replace(minute=0, second=0, microsecond=0)
 
 
 def _bounded(number: int) -> int:
     """A number that thousands of which may be added up in a `bigint`."""
-    return max(0, min(number, _BIGINT_MAX >> 20))
+    return number if 0 <= number <= _ADDED_MAX else max(0, min(number, _ADDED_MAX))

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET
 from typing_extensions import override
 
@@ -57,12 +58,20 @@ class EntryRow(NamedTuple):
 
 
 class BalanceRow(NamedTuple):
-    """A row of `credit_balances`, or what a batch adds to it."""
+    """What a batch adds to a row of `credit_balances`."""
 
     user_id: str
     balance: int
     consumed: int
     entries: int
+
+
+class _Added(msgspec.Struct, gc=False):
+    """The sums of a user's entries in a batch."""
+
+    balance: int = 0
+    consumed: int = 0
+    entries: int = 0
 
 
 _ACCOUNTS = TableWrite("accounts", AccountRow._fields, Mode.REPLACE, ("user_id",))
@@ -84,14 +93,20 @@ class AccountSection(Section):
     def begin(self) -> None:
         self._accounts: dict[str, AccountRow] = {}
         self._entries: list[EntryRow] = []
-        self._balances: dict[str, BalanceRow] = {}
+        self._balances: dict[str, _Added] = {}
 
     @override
     def changes(self) -> Iterable[Change]:
         return [
             (_ACCOUNTS, list(self._accounts.values())),
             (_ENTRIES, self._entries),
-            (_BALANCES, list(self._balances.values())),
+            (
+                _BALANCES,
+                [
+                    BalanceRow(user, one.balance, one.consumed, one.entries)
+                    for user, one in self._balances.items()
+                ],
+            ),
         ]
 
     def _changed(self, stored: Stored, event: AccountEvent) -> None:
@@ -126,7 +141,7 @@ class AccountSection(Section):
             )
 
     def _executed(self, stored: Stored, event: Executed) -> None:
-        if event.user_id is None:
+        if event.user_id is None or not (consumed := consumed_micros(event.credits_consumed)):
             return
         self._enter(
             EntryRow(
@@ -135,7 +150,7 @@ class AccountSection(Section):
                 as_instant(event.executed_at),
                 _USER,
                 plain_text(event.user_id),
-                -consumed_micros(event.credits_consumed),
+                -consumed,
                 _CONSUMPTION,
                 plain_text(event.execution_id),
                 None,
@@ -146,13 +161,14 @@ class AccountSection(Section):
 
     def _enter(self, entry: EntryRow) -> None:
         """Enter an amount in the user's book, and its opposite in the book of its kind. Nothing for no amount."""
-        if not entry.amount:
+        seq, leg, at, _, user_id, amount, kind, *said = entry
+        if not amount:
             return
-        self._entries += [entry, entry._replace(leg=entry.leg + 1, book=entry.kind, amount=-entry.amount)]
-        before = self._balances.get(entry.user_id) or BalanceRow(entry.user_id, 0, 0, 0)
-        self._balances[entry.user_id] = BalanceRow(
-            entry.user_id,
-            before.balance + entry.amount,
-            before.consumed - (entry.amount if entry.kind == _CONSUMPTION else 0),
-            before.entries + 1,
-        )
+        self._entries += (entry, EntryRow(seq, leg + 1, at, kind, user_id, -amount, kind, *said))
+        added = self._balances.get(user_id)
+        if added is None:
+            added = self._balances[user_id] = _Added()
+        added.balance += amount
+        added.entries += 1
+        if kind == _CONSUMPTION:
+            added.consumed -= amount

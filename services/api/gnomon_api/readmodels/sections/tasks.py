@@ -196,7 +196,9 @@ class TaskSection(Section):
         task = self._tasks.get(event.task_id)
         if task is not None:
             task.seq = stored.seq
-            task.seen_until = max(task.seen_until, as_instant(event.occurred_at))
+            at = as_instant(event.occurred_at)
+            if at > task.seen_until:
+                task.seen_until = at
             self._changed[task.task_id] = task
 
     def _created(self, stored: Stored, event: ev.Created) -> None:
