@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
@@ -11,7 +12,9 @@ import pytest_asyncio
 
 from gnomon_api.readmodels import writer as writing
 from gnomon_api.readmodels.checksum import checksums
+from gnomon_api.readmodels.fold import Fold
 from gnomon_api.readmodels.pipeline import WritePipeline
+from gnomon_api.readmodels.section import Read
 from gnomon_api.readmodels.writer import (
     SMALL,
     WRITER_SETTINGS,
@@ -77,6 +80,34 @@ async def test_the_same_rows_as_one_after_the_other_however_few_stay_in_memory(
         _, told = await pipelined(connection, reader, events, batch)
         assert told.written == [stored.seq for stored in events]
         assert await checksums(connection, "public") == expected, batch
+
+
+async def test_rows_that_are_forgotten_while_a_batch_is_folded_are_loaded_and_folded_again(
+    connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folding lets others work, and one of them may find that the rows in memory are not the database's."""
+    events = a_long_story()
+    middle = len(events) // 2
+    assert middle > SMALL
+    await project(connection, events)
+    expected = await checksums(connection, "public")
+    await empty(connection)
+    writer = ReadModelWriter(connection, await position_of(connection), reader=reader)
+    await writer.write(events[:middle])
+    apply, calls = Fold.apply, 0
+
+    def forgetful(fold: Fold, read: Read) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == SMALL // 2:
+            asyncio.get_running_loop().call_soon(writer._forget)
+        apply(fold, read)
+
+    monkeypatch.setattr(Fold, "apply", forgetful)
+    prepared = await writer.prepare(events[middle:])
+    assert calls > len(events) - middle
+    await writer.commit(prepared)
+    assert await checksums(connection, "public") == expected
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10, SMALL + 1])

@@ -13,15 +13,16 @@ and its rows are left as they were. The same happens to it in a rebuild.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
 
 from gnomon_api.readmodels.column_values import json_text
 from gnomon_api.readmodels.fold import Fold
+from gnomon_api.readmodels.instants import keep_instants
 from gnomon_api.readmodels.partitions import Connection, PartitionKeeper
 from gnomon_api.readmodels.retention import Removal, is_worth_it, remove
 from gnomon_api.readmodels.section import Change, Read
@@ -41,7 +42,8 @@ __all__ = [
 ]
 
 SMALL: Final = 64
-"""Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
+"""Up to so many events are written by one statement; more go by COPY, which costs a dozen. So many, one or two
+milliseconds' work, are also folded between two turns of the loop."""
 
 WRITER_SETTINGS: Final = {
     # The statements are always the same: planned once, they need not be planned again. The plan is made
@@ -57,6 +59,7 @@ WRITER_SETTINGS: Final = {
 """Settings of a connection that a `ReadModelWriter` writes through."""
 
 _ARCHIVE: Final = TableWrite("event_archive", ("seq", "stored_at", "subject", "headers", "payload"))
+_Item = TypeVar("_Item")
 _ROWS_KEPT: Final = 20_000
 """Rows of each kind that stay in memory between batches."""
 _UNFIT: Final = (
@@ -129,6 +132,7 @@ class ReadModelWriter:
         self._folding = asyncio.Lock()
         self._generation = 0
         self._parts = PartitionKeeper(connection)
+        self._instants_kept = False
         self._staged: set[TableWrite] = set()
         self.position = position
         """What the database holds."""
@@ -223,19 +227,35 @@ class ReadModelWriter:
         fold = self._fold
         fold.trim(self.position.sequence, _ROWS_KEPT)
         unreadable: list[Unreadable] = []
-        read = self._read(batch, unfit, unreadable)
+        read: list[Read] = []
+        for part in _slices(batch):
+            read += self._read(part, unfit, unreadable)
+            await asyncio.sleep(0)
         while True:
             generation = self._generation
             await fold.load(self._reader.fetch, read)
-            if generation == self._generation:
+            if generation == self._generation and await self._folded(read, generation):
                 break  # otherwise rows that were there have been forgotten meanwhile
-        fold.begin()
-        for one in read:
-            fold.apply(one)
-        fold.finish()
         reached = Position(self.position.stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
         archived = [_archived(batch)] if self._archive else []
         return Prepared(batch, unfit, reached, unreadable, generation, [*archived, *fold.changes()])
+
+    async def _folded(self, read: Sequence[Read], generation: int) -> bool:
+        """Fold what was read on the rows in memory; False when they were forgotten before it was done.
+
+        The loop gets its turns meanwhile: the commit of the batch before is a dozen statements one after the other, and
+        Postgres would wait for the next one until this batch is folded; so would callers of this process.
+        """
+        fold = self._fold
+        fold.begin()
+        for part in _slices(read):
+            for one in part:
+                fold.apply(one)
+            await asyncio.sleep(0)
+            if generation != self._generation:
+                return False
+        fold.finish()
+        return True
 
     async def _commit(self, prepared: Prepared) -> list[Unreadable]:
         for write, records in prepared.changes:
@@ -262,6 +282,9 @@ class ReadModelWriter:
 
     async def _commit_large(self, prepared: Prepared) -> None:
         """Copied to the tables, or to temporary ones and merged from there, for throughput."""
+        if not self._instants_kept:
+            await keep_instants(self._connection)
+            self._instants_kept = True
         for write, records in prepared.changes:
             if _is_staged(write, records) and write not in self._staged:
                 await self._connection.execute(write.stage_sql())
@@ -305,6 +328,10 @@ class ReadModelWriter:
             if event is not None:
                 read.append(Read(stored, event))
         return read
+
+
+def _slices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    return (items[start : start + SMALL] for start in range(0, len(items), SMALL))
 
 
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
