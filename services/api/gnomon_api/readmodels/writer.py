@@ -13,7 +13,7 @@ and its rows are left as they were. The same happens to it in a rebuild.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeVar
 
@@ -228,9 +228,8 @@ class ReadModelWriter:
         fold.trim(self.position.sequence, _ROWS_KEPT)
         unreadable: list[Unreadable] = []
         read: list[Read] = []
-        for part in _slices(batch):
+        async for part in _by_turns(batch):
             read += self._read(part, unfit, unreadable)
-            await asyncio.sleep(0)
         while True:
             generation = self._generation
             await fold.load(self._reader.fetch, read)
@@ -248,12 +247,11 @@ class ReadModelWriter:
         """
         fold = self._fold
         fold.begin()
-        for part in _slices(read):
-            for one in part:
-                fold.apply(one)
-            await asyncio.sleep(0)
+        async for part in _by_turns(read):
             if generation != self._generation:
                 return False
+            for one in part:
+                fold.apply(one)
         fold.finish()
         return True
 
@@ -330,8 +328,12 @@ class ReadModelWriter:
         return read
 
 
-def _slices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    return (items[start : start + SMALL] for start in range(0, len(items), SMALL))
+async def _by_turns(items: Sequence[_Item]) -> AsyncIterator[Sequence[_Item]]:
+    """`SMALL` of them at a time, with a turn of the loop between."""
+    for start in range(0, len(items), SMALL):
+        if start:
+            await asyncio.sleep(0)
+        yield items[start : start + SMALL]
 
 
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
