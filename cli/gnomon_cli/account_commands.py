@@ -56,6 +56,10 @@ def _set(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int
         body["tier_limits"] = True
     if options.calendar_reminders is not None:
         body["calendar_reminders"] = options.calendar_reminders == "on"
+    if options.closed is not None:
+        body["closed"] = options.closed
+    if options.closed_note is not None:
+        body["closed_note"] = options.closed_note
     if not body:
         raise UsageError("nothing is to be set", hint="gnomon account set USER --tier pro")
     answer = api.patch(f"/accounts/{path_part(options.user)}", body)
@@ -120,6 +124,8 @@ def _tell(account: Any, terminal: Terminal) -> None:
         f"{_number(account['consumed'])} consumed"
     )
     terminal.line(f"  limits: {_limits(account)}")
+    if account["closed"]:
+        terminal.line(f"  closed: {account['closed_note'] or 'no note'}")
 
 
 def _limits(account: Mapping[str, Any]) -> str:

@@ -61,6 +61,16 @@ def _add_set(verbs: Any) -> None:
     parser.add_argument(
         "--calendar-reminders", choices=("on", "off"), help="make calendar events into reminders"
     )
+    closing = parser.add_mutually_exclusive_group()
+    closing.add_argument(
+        "--close",
+        dest="closed",
+        action="store_true",
+        default=None,
+        help="cancel all tasks of the user, and let no more be made",
+    )
+    closing.add_argument("--open", dest="closed", action="store_false", help="let the user make tasks again")
+    parser.add_argument("--closed-note", metavar="TEXT", help="why it is closed")
 
 
 def _pages(parser: argparse.ArgumentParser) -> None:

@@ -137,6 +137,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Calendar events of the user (`calendar_service.event.created`) become reminders."""
     credited: float
     """Credits given so far: those it began with, top-ups and grants, less what adjustments took."""
+    closed: bool = False
+    """The user may make and run nothing; what tasks there were are cancelled."""
+    closed_note: str | None = None
+    """Why it is closed, in words."""
     version: int
     created_at: str
     updated_at: str
@@ -159,6 +163,11 @@ class UpdateAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tier_limits: bool | UnsetType = UNSET
     """True: all limits of its own that `limits` does not name are dropped, so that the tier's hold again."""
     calendar_reminders: bool | UnsetType = UNSET
+    closed: bool | UnsetType = UNSET
+    """True: the user may make and run nothing any more, and all tasks of the user are cancelled; what runs finishes.
+    False: the user may again; tasks that were cancelled stay so."""
+    closed_note: str | UnsetType | None = UNSET
+    """Why it is closed, in words: the reason that the tasks are cancelled for. Goes when it is open again."""
 
 
 CreditKind: TypeAlias = Literal["topup", "grant", "adjustment"]

@@ -36,6 +36,7 @@ class Code(StrEnum):
     LIMIT = "limit"
     ACCOUNT_LIMIT = "account_limit"
     ACCOUNT_REQUIRED = "account_required"
+    ACCOUNT_CLOSED = "account_closed"
     VERSION_MISMATCH = "version_mismatch"
     TOO_LARGE = "too_large"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -73,6 +74,7 @@ CATALOGUE: Final[dict[Code, _Entry]] = {
     Code.LIMIT: _Entry(429, "Too many executions are waiting"),
     Code.ACCOUNT_LIMIT: _Entry(403, "The account does not allow so much"),
     Code.ACCOUNT_REQUIRED: _Entry(403, "The user has no account"),
+    Code.ACCOUNT_CLOSED: _Entry(403, "The account of the user is closed"),
     Code.VERSION_MISMATCH: _Entry(412, "The task has changed since"),
     Code.TOO_LARGE: _Entry(413, "Too large"),
     Code.METHOD_NOT_ALLOWED: _Entry(405, "The method is not allowed here"),

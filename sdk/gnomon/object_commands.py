@@ -35,12 +35,21 @@ class ObjectCommands(Commanding):
         tier: Tier | None = None,
         limits: AccountLimits | None = None,
         calendar_reminders: bool | None = None,
+        closed: bool | None = None,
+        closed_note: str | None = None,
         if_match: int | None = None,
         command_id: str | None = None,
     ) -> Account:
-        """Set a user's tier and limits; what is left out stays as it is. Makes the account where there is none. For
-        services and admins. Raises GnomonError, NotAnswered."""
-        given = {"tier": tier, "limits": limits, "calendar_reminders": calendar_reminders}
+        """Set a user's tier and limits; what is left out stays as it is. Makes the account where there is none.
+        `closed` cancels all tasks of the user, and none can be made from then on. For services and admins.
+        Raises GnomonError, NotAnswered."""
+        given = {
+            "tier": tier,
+            "limits": limits,
+            "calendar_reminders": calendar_reminders,
+            "closed": closed,
+            "closed_note": closed_note,
+        }
         body = {name: value for name, value in given.items() if value is not None}
         account = account_id_of(user_id)
         return _account_of(await self._command("update", account, body, command_id, if_match, kind="account"))

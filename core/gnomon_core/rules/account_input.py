@@ -34,6 +34,8 @@ def parse_update_account(data: bytes) -> UpdateAccount:
     payload = parse_body(data, UpdateAccount)
     if isinstance(payload.limits, AccountLimits):
         _check_limits(payload.limits)
+    if isinstance(payload.closed_note, str):
+        refuse(_too_long("closed_note", payload.closed_note))
     return payload
 
 
@@ -48,10 +50,16 @@ def parse_credit(data: bytes) -> CreditAccount:
         errors += wrong("#/amount", f"is {amount:g}; allowed: {allowed}, and at least a millionth")
     for name in ("note", "reference"):
         text = getattr(payload, name)
-        if text is not None and len(text) > NOTE_MAX_CHARS:
-            errors += wrong(f"#/{name}", f"has {len(text)} characters; at most {NOTE_MAX_CHARS} are allowed")
+        if text is not None:
+            errors += _too_long(name, text)
     refuse(errors)
     return payload
+
+
+def _too_long(name: str, text: str) -> list[FieldError]:
+    if len(text) <= NOTE_MAX_CHARS:
+        return []
+    return wrong(f"#/{name}", f"has {len(text)} characters; at most {NOTE_MAX_CHARS} are allowed")
 
 
 def _check_limits(limits: AccountLimits) -> None:

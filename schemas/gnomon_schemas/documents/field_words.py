@@ -46,6 +46,8 @@ FIELD_WORDS: Final = {
     "limits": "Limits of the account's own; what is left out is the tier's.",
     "calendar_reminders": "Calendar events of the user become reminders.",
     "reference": "The caller's own name of the matter.",
+    "closed": "The user may make and run nothing, and all tasks of the user are cancelled.",
+    "closed_note": "Why it is closed, in words.",
     "amount": "Credits, exact to a millionth.",
     "pool": "Which executors run it.",
     "tags": "Words to find it by.",

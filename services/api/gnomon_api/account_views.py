@@ -35,6 +35,10 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """Credits left: those given less those consumed. null after a write while Postgres is away."""
     credited: float
     """Credits given so far."""
+    closed: bool
+    """The user may make and run nothing, and all tasks of the user were cancelled."""
+    closed_note: str | None
+    """Why it is closed, in words."""
     consumed: float | None
     """Credits consumed so far. null where `balance` is."""
     version: int
@@ -135,6 +139,8 @@ class AccountViews:
             calendar_reminders=account.calendar_reminders,
             balance=None if row is None else credits_of(row["balance"]),
             credited=account.credited,
+            closed=account.closed,
+            closed_note=account.closed_note,
             consumed=None if row is None else credits_of(row["consumed"]),
             version=account.version,
             created_at=account.created_at,
@@ -152,6 +158,8 @@ class AccountViews:
             calendar_reminders=row["calendar_reminders"],
             balance=credits_of(row["balance"]),
             credited=credits_of(row["credited"]),
+            closed=row["closed"],
+            closed_note=row["closed_note"],
             consumed=credits_of(row["consumed"]),
             version=row["version"],
             created_at=shown_instant(row["created_at"]),
@@ -169,6 +177,8 @@ class AccountViews:
             calendar_reminders=False,
             balance=credits_of(opening),
             credited=credits_of(opening),
+            closed=False,
+            closed_note=None,
             consumed=0.0,
             version=0,
             created_at=None,

@@ -20,6 +20,7 @@ from gnomon_api.identity import Caller
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import TaskViews
+from gnomon_api.user_limits import UserLimits
 from gnomon_core.rules.backfill_input import check_can_backfill, check_concurrency, check_total, read_span
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.timing import count_fires, fires
@@ -116,8 +117,10 @@ class Selection(msgspec.Struct, frozen=True):
 class Backfilling:
     """Finds the slots of backfills. Raises DatabaseAway while Postgres is away."""
 
-    def __init__(self, tasks: TaskViews, database: Database, projection: Projection) -> None:
-        self._tasks = tasks
+    def __init__(
+        self, tasks: TaskViews, limits: UserLimits, database: Database, projection: Projection
+    ) -> None:
+        self._tasks, self._limits = tasks, limits
         self._database = database
         self._projection = projection
 
@@ -132,6 +135,7 @@ class Backfilling:
             task.task_type, scheduled=task.schedule is not None, cancelled=task.status is TaskStatus.CANCELLED
         )
         assert task.schedule is not None, "a task without a schedule has been refused"
+        await self._limits.check_open(task.user_id)
         total = await asyncio.to_thread(_count, task.schedule, span)
         refuse(check_total(total))
         if wanted.only == "all":

@@ -38,6 +38,7 @@ from gnomon_api.starting_templates import STARTING_TEMPLATES
 from gnomon_api.task_heartbeats import TaskHeartbeats
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
+from gnomon_api.user_limits import UserLimits
 from gnomon_core.rules.account_rules import account_rules
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.clock import Clock, ClockGuard, SystemClock
@@ -151,6 +152,7 @@ async def build(
     tasks = TaskViews(database, clock)
     rules = account_rules(settings.tier_limits, settings.initial_credits, required=settings.require_accounts)
     accounts = AccountViews(database, rules)
+    limits = UserLimits(database, accounts, required=rules.required)
     templates = TemplateViews(database, accounts)
     misfits = Misfits(database, cluster)
     misfit_watch = MisfitWatch(misfits, cluster, observing.meter, every_seconds=settings.misfits_every)
@@ -168,10 +170,17 @@ async def build(
         tasks=tasks,
         templates=templates,
         accounts=accounts,
+        limits=limits,
         calendars=CalendarViews(database, clock),
         misfits=misfits,
         planner=Planner(
-            tasks, templates, cluster, clock, timezone=settings.timezone, finished_ttl=settings.finished_ttl
+            tasks,
+            templates,
+            limits,
+            cluster,
+            clock,
+            timezone=settings.timezone,
+            finished_ttl=settings.finished_ttl,
         ),
         executions=ExecutionViews(database, hub),
         analytics=Analytics(database, clock),

@@ -48,7 +48,6 @@ from gnomon_schemas.codec import decode
 from gnomon_schemas.commands import Outcome
 from gnomon_schemas.ecosystem import (
     ECOSYSTEM_SUBJECTS,
-    USER_DELETED,
     CalendarEventCreated,
     SubscriptionChanged,
     UserDeleted,
@@ -68,13 +67,11 @@ _LOOK_AGAIN_SECONDS: Final = 30.0
 """Where nobody has a stream for a subject, and ours may not."""
 _COMMAND_SECONDS: Final = 10.0
 _CATCH_UP_SECONDS: Final = 10.0
-_AT_ONCE: Final = 20
-"""Tasks of one user that are cancelled at a time."""
 _NOT_FOUND: Final = 404
 _PASSES: Final = frozenset({Code.UNAVAILABLE})
 """Refusals that another try may not meet."""
-_ENDED: Final = frozenset({Code.INVALID_STATE, Code.NOT_FOUND, Code.DELETED})
-"""What a task says that has ended meanwhile, by itself or by somebody else."""
+_GONE: Final = frozenset({Code.ACCOUNT_CLOSED})
+"""What is said of an entry whose user was deleted meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -241,7 +238,9 @@ class Ecosystem(Service):
         try:
             match told:
                 case UserDeleted():
-                    await self._cancel_all(name, told)
+                    # Their shards cancel the tasks, also those that are made at this moment.
+                    await self._send(plan.closing_of(name, told))
+                    _log.info(LogEvent.ECOSYSTEM_DONE, subject=subject, message=name)
                 case SubscriptionChanged():
                     await self._send(plan.tier_of(name, told))
                 case CalendarEventCreated():
@@ -249,35 +248,6 @@ class Ecosystem(Service):
         except Unusable as error:
             return await self._set_aside(message, name, headers, str(error))
         return "done"
-
-    async def _cancel_all(self, name: str, told: UserDeleted) -> None:
-        """Cancel every task of a user. Those that were made while this went on are found by a further look."""
-        user, refused = plan.user_of(told), list[str]()
-        seen: set[str] = set()
-
-        async def cancel(task_id: str) -> None:
-            try:
-                await self._send(plan.cancel_of(name, task_id, told), fine=_ENDED)
-            except Unusable as error:  # the others are cancelled all the same
-                refused.append(f"task {task_id}: {error}")
-
-        while True:
-            await self._caught_up()
-            before, after, more = len(seen), "", True
-            while more:
-                rows = await self._database.fetch(statement("unfinished_tasks_of"), user, after, _AT_ONCE)
-                found = [row["task_id"] for row in rows]
-                await asyncio.gather(*(cancel(task_id) for task_id in found if task_id not in seen))
-                seen.update(found)
-                more = len(found) == _AT_ONCE
-                after = found[-1] if found else after
-            if len(seen) == before:
-                break
-        _log.info(LogEvent.ECOSYSTEM_DONE, subject=USER_DELETED, tasks=len(seen))
-        if refused:
-            raise Unusable(
-                "; ".join(refused[:10]) + (f"; and {len(refused) - 10} more" if refused[10:] else "")
-            )
 
     async def _link(self, name: str, told: CalendarEventCreated, message: Msg) -> str:
         """Make a reminder of a calendar entry, where the user's account asks for that."""
@@ -290,8 +260,8 @@ class Ecosystem(Service):
         wanted = plan.reminder_of(name, told, told_ms=told_ms, lead_ms=self._lead_ms)
         if wanted is None:
             return "ignored"
-        await self._send(wanted)
-        return "done"
+        outcome = await self._send(wanted, fine=_GONE)
+        return "done" if outcome.ok else "ignored"
 
     async def _caught_up(self) -> None:
         """The read models have everything that is stored by now. Raises _Later."""

@@ -18,13 +18,12 @@ from gnomon_schemas import headers as h
 from gnomon_schemas.accounts import UpdateAccount, account_id_of
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import encode
-from gnomon_schemas.commands import CancelTask
 from gnomon_schemas.ecosystem import CalendarEventCreated, SubscriptionChanged, UserDeleted
 from gnomon_schemas.headers import ADMIN_ROLE
 from gnomon_schemas.limits import NAME_MAX_CHARS, USER_ID_MAX_CHARS
 from gnomon_schemas.workless import CALENDAR_EVENT
 
-__all__ = ["Unusable", "Wanted", "cancel_of", "message_name", "reminder_of", "tier_of", "user_of"]
+__all__ = ["Unusable", "Wanted", "closing_of", "message_name", "reminder_of", "tier_of", "user_of"]
 
 
 class Unusable(Exception):
@@ -55,15 +54,17 @@ def user_of(told: UserDeleted | SubscriptionChanged | CalendarEventCreated) -> s
     return user
 
 
-def cancel_of(name: str, task_id: str, told: UserDeleted) -> Wanted:
-    """Cancel one task of a user who is gone; what runs may finish."""
+def closing_of(name: str, told: UserDeleted) -> Wanted:
+    """Close the account of a user who is gone: shards cancel what tasks there are; what runs may finish."""
+    user = user_of(told)
     reason = "user deleted" if not told.reason else f"user deleted: {told.reason}"
     return Wanted(
-        "task",
-        "cancel",
-        task_id,
-        derived_id("ecosystem", name, task_id),
-        encode(CancelTask(reason=reason[:_REASON_CHARS], running="finish")),
+        "account",
+        "update",
+        account_id_of(user),
+        # Another service may name its message about the user the same.
+        derived_id("closing", name, user),
+        encode(UpdateAccount(closed=True, closed_note=reason[:_REASON_CHARS])),
         _service("account_service"),
     )
 

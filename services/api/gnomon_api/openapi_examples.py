@@ -304,6 +304,8 @@ _ACCOUNT: Final = {
     "calendar_reminders": False,
     "balance": 137.5,
     "credited": 150.0,
+    "closed": False,
+    "closed_note": None,
     "consumed": 12.5,
     "version": 3,
     "created_at": _AT,

@@ -233,8 +233,9 @@ _BY_TEMPLATE: Final = (
 )
 _SPEC: Final = (
     *(Code.INVALID_SCHEDULE, Code.INVALID_CONFIG, Code.UNKNOWN_TASK_TYPE, Code.UNSUPPORTED),
-    *(Code.ACCOUNT_LIMIT, Code.ACCOUNT_REQUIRED),
+    *(Code.ACCOUNT_LIMIT, Code.ACCOUNT_REQUIRED, Code.ACCOUNT_CLOSED),
 )
+_ACCOUNT: Final = (Code.ACCOUNT_REQUIRED, Code.ACCOUNT_CLOSED)
 _OF_TASK: Final = (Code.NOT_FOUND, Code.INVALID_STATE)
 _CHANGE: Final = (*_WRITE, *_OF_TASK, Code.VERSION_MISMATCH)
 _GONE: Final = (
@@ -361,7 +362,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         {200: BackfillAnswer, **_PENDING},
         BackfillInput,
         headers=_KEY + _MATCH,
-        problems=(*_CHANGE, *_ONCE, Code.LIMIT),
+        problems=(*_CHANGE, *_ONCE, Code.LIMIT, *_ACCOUNT),
     ),
     "cancel_backfill": Operation(
         "tasks",
@@ -383,7 +384,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             Code.LIMIT,
             Code.UNSUPPORTED,
             Code.VERSION_MISMATCH,
-            Code.ACCOUNT_REQUIRED,
+            *_ACCOUNT,
         ),
     ),
     "list_task_executions": Operation(
@@ -433,7 +434,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         {202: Execution},
         NoFields,
         headers=_KEY,
-        problems=(*_WRITE, *_OF_TASK, *_ONCE, Code.OVERLAP, Code.LIMIT),
+        problems=(*_WRITE, *_OF_TASK, *_ONCE, Code.OVERLAP, Code.LIMIT, *_ACCOUNT),
     ),
     "explain_task": Operation(
         "executions",

@@ -18,6 +18,7 @@ from gnomon_api.idempotency import new_id
 from gnomon_api.identity import Caller
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
+from gnomon_api.user_limits import UserLimits
 from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.rules.task_type import check_type, resolve
@@ -51,12 +52,13 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planner:
-    """Answers dry runs. Raises DatabaseAway where the answer depends on a task and Postgres is away."""
+    """Answers dry runs. Raises DatabaseAway while Postgres is away."""
 
     def __init__(
         self,
         tasks: TaskViews,
         templates: TemplateViews,
+        limits: UserLimits,
         cluster: Cluster,
         clock: Clock,
         *,
@@ -65,7 +67,7 @@ class Planner:
     ) -> None:
         """`timezone` is the one that schedules without a zone get; `finished_ttl` is for how many seconds the id of a
         deleted task stays taken."""
-        self._tasks, self._templates = tasks, templates
+        self._tasks, self._templates, self._limits = tasks, templates, limits
         self._cluster = cluster
         self._clock = clock
         self._timezone = timezone
@@ -78,6 +80,7 @@ class Planner:
         if present is not None and not self._is_free_again(present, now_ms):
             return await self._create_again(body, present, caller, now_ms)
         spec = self._parse_create(await self._completed(body, caller), now_ms)
+        await self._limits.check_new_task(caller.user_id, spec.schedule, now_ms // 1000)
         check_type(spec, self._cluster.known_types)
         check_reminder(spec)
         check_jitter(spec.schedule, now_ms // 1000)
@@ -110,20 +113,23 @@ class Planner:
         fields = changed_fields(spec, wanted.spec)
         if not fields and wanted.ended is ended:
             return await self._planned(_course(task), task, (), now_ms)
-        self._check_change(task, wanted, fields, now_ms)
+        await self._check_change(task, wanted, fields, now_ms)
         changed = self._changed_task(task, wanted, fields, now_ms)
         if wanted.ended is not ended:
             fields = (*fields, "status")
         return await self._planned(_course(task), changed, fields, now_ms)
 
-    def _check_change(self, task: Task, wanted: Asked, fields: tuple[str, ...], now_ms: int) -> None:
+    async def _check_change(self, task: Task, wanted: Asked, fields: tuple[str, ...], now_ms: int) -> None:
         check_not_final(task.status)
         if "config" in fields:
             check_type(wanted.spec, self._cluster.known_types)
         if {"schedule", "reminder_time"} & set(fields):
             check_reminder(wanted.spec)
         if "schedule" in fields:
+            await self._limits.check_pace(task.user_id, wanted.spec.schedule, now_ms // 1000)
             check_jitter(wanted.spec.schedule, now_ms // 1000)
+        if task.status in ENDED and wanted.ended is None:
+            await self._limits.check_open(task.user_id)
 
     async def _create_again(self, body: bytes, task: Task, caller: Caller, now_ms: int) -> DryRun:
         """A create of an id that is there: fine when the body is the same, a conflict otherwise."""

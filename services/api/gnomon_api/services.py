@@ -22,6 +22,7 @@ from gnomon_api.run_log_views import RunLogViews
 from gnomon_api.settings import ApiSettings
 from gnomon_api.task_views import TaskViews
 from gnomon_api.template_views import TemplateViews
+from gnomon_api.user_limits import UserLimits
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.health import Check
@@ -45,6 +46,7 @@ class ApiServices:
     tasks: TaskViews
     templates: TemplateViews
     accounts: AccountViews
+    limits: UserLimits
     calendars: CalendarViews
     misfits: Misfits
     planner: Planner

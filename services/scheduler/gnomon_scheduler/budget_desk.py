@@ -111,7 +111,9 @@ class BudgetDesk:
                 0, _number(limits.max_concurrent), _number(limits.runs_per_day), barred=rules.required
             )
         limits = rules.limits(reg.tier, reg.limits)
-        return Standing(reg.credited, _number(limits.max_concurrent), _number(limits.runs_per_day))
+        return Standing(
+            reg.credited, _number(limits.max_concurrent), _number(limits.runs_per_day), barred=reg.closed
+        )
 
     def _unit(self, budget: Budget) -> Unit:
         budget.changed = False

@@ -21,7 +21,7 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import patient_reads
 from gnomon_scheduler.blackout_catalogue import BlackoutCatalogue
 from gnomon_scheduler.object_kinds import KINDS
-from gnomon_scheduler.object_registers import KnownObject
+from gnomon_scheduler.object_registers import KnownAccount, KnownObject
 from gnomon_schemas.codec import decode
 from gnomon_schemas.subjects import EVENTS_STREAM, object_registers, parse_object_register
 
@@ -44,6 +44,8 @@ class ObjectCatalogue(Service):
         self._moved = asyncio.Event()
         self.blackouts = BlackoutCatalogue(self._known["calendar"])
         """The calendars, as slots are compared with them."""
+        self.closed: set[str] = set()
+        """Users whose account is closed. Shared with the shards, which only read it."""
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
     @property
@@ -125,6 +127,8 @@ class ObjectCatalogue(Service):
                 LogEvent.REGISTER_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error)
             )
             return kind
+        if isinstance(known, KnownAccount):
+            (self.closed.add if known.closed else self.closed.discard)(known.user_id)
         if known.deleted_ms is None:
             self._known[kind][object_id] = known
         else:

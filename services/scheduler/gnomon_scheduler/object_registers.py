@@ -63,6 +63,9 @@ class AccountRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.sta
     calendar_reminders: bool = False
     credited: int = 0
     """Micros given so far, ever."""
+    closed: bool = False
+    """Its user may make and run nothing."""
+    closed_note: str | None = None
 
 
 class KnownObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -91,6 +94,8 @@ class KnownAccount(KnownObject, frozen=True, kw_only=True):
     user_id: str
     tier: Tier = Tier.FREE
     limits: AccountLimits = AccountLimits()
+    closed: bool = False
+    closed_note: str | None = None
 
 
 def with_ring(reg: ObjectRegister, entry: RingEntry) -> ObjectRegister:

@@ -43,6 +43,7 @@ from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.budget_desk import BudgetDesk
+from gnomon_scheduler.closed_users import ClosedUsers
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Surroundings
@@ -147,6 +148,7 @@ class Shard(Service):
         self._users: UserDoors
         self._budgets: BudgetDesk
         self._counts: TaskCounts
+        self._closed_users: ClosedUsers
         self._endings: EndingDesk
         self._lateness: LatenessDesk
 
@@ -302,6 +304,7 @@ class Shard(Service):
             self._book.now_ms,
             partitions=options.partitions,
             epoch=self._book.epoch,
+            closed=self._objects.closed,
         )
         self._admission = Admission(
             self._book.memory,
@@ -345,6 +348,7 @@ class Shard(Service):
         )
         self._applier = Applier(self._book, self._endings.wish, self._after_end)
         self._own = OwnDesk(self._book, self._applier, self._surroundings)
+        self._closed_users = ClosedUsers(self._book.memory, self._objects.closed, self._counts, self._own)
         self._commands = CommandDesk(
             self._bus,
             self._book,
@@ -478,6 +482,7 @@ class Shard(Service):
         while self._requests:
             self._requests.popleft()()
         await self._commands.prepare()
+        await self._closed_users.look()
         self._admission.hear()
         if self._users.hear():
             self._book.flush_soon()

@@ -70,6 +70,12 @@ class TaskCounts:
         owned = () if self._owned is None else self._owned.get(user, ())
         return sum(task_id in tasks and task_id not in over for task_id in owned)
 
+    async def tasks_of(self, user: str) -> list[str]:
+        """The tasks of a user in this shard, with those that are over."""
+        await self._index()
+        assert self._owned is not None  # it has just been made
+        return sorted(task_id for task_id in self._owned.get(user, ()) if task_id in self._memory.tasks)
+
     async def answer(self, question: TaskCountQuestion) -> TaskCount:
         """What another shard is told of a user here."""
         await self._index()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -73,9 +74,11 @@ class UserDoors:
         *,
         partitions: int,
         epoch: int,
+        closed: AbstractSet[str] = frozenset(),
     ) -> None:
+        """`closed`: the users whose account is closed."""
         self._memory, self._accounts, self._rules, self._now_ms = memory, accounts, rules, now_ms
-        self._partitions, self._epoch = partitions, epoch
+        self._partitions, self._epoch, self._closed = partitions, epoch, closed
         self.heard: deque[BudgetGrants] = deque()
         """What accounts' shards said, to be taken in the next turn."""
         self.bounded = True
@@ -110,14 +113,14 @@ class UserDoors:
         return found
 
     def barred(self, user: str) -> bool:
-        """Whether a user may do nothing, for want of an account."""
-        return self._rules.required and self.account(user) is None
+        """Whether a user may do nothing: the account is closed, or there is none and has to be."""
+        return user in self._closed or (self._rules.required and self.account(user) is None)
 
     def concerns(self, user: str | None, spec: TaskSpec) -> bool:
         """Whether executions of a task are to be asked about here."""
         if user is None:
             return False
-        if spec.credits_per_run > 0 or self._rules.required:
+        if spec.credits_per_run > 0 or self._rules.required or user in self._closed:
             return True
         limits = self._limits.get(user) or self.limits(user)
         return limits.max_concurrent is not None or limits.runs_per_day is not None
@@ -135,7 +138,7 @@ class UserDoors:
 
     def _some_are_bounded(self) -> bool:
         rules = self._rules
-        if rules.required or any(_bounds(limits) for limits in rules.tiers.values()):
+        if rules.required or self._closed or any(_bounds(limits) for limits in rules.tiers.values()):
             return True
         if len(self._accounts) > _ACCOUNTS_LOOKED_AT:
             return True

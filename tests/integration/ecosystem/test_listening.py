@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +57,8 @@ async def test_the_tasks_of_a_user_who_is_deleted_are_cancelled_and_what_runs_fi
     for number in range(25):
         await create(http, "gone", f"gone-{number}", schedule=hourly)
     await create(http, "stays", "stays", schedule=hourly)
+    await create(http, "gone", "gone-done")
+    await running.commands.ok("complete", "gone-done", {})
     lasting = {"task_type": "policy_scripted", "config": {"steps": ["hang 2"]}, "overlap": "queue"}
     await create(http, "gone", "gone-busy", **lasting)
     for _ in range(2):
@@ -66,22 +69,62 @@ async def test_the_tasks_of_a_user_who_is_deleted_are_cancelled_and_what_runs_fi
 
     async def all_cancelled() -> bool:
         tasks = await http.get("/tasks", user_id="gone", limit=100)
-        return {task["status"] for task in tasks["items"]} == {"cancelled"}
+        left = {task["status"] for task in tasks["items"] if task["task_id"] != "gone-done"}
+        return left == {"cancelled"}
 
     await until_async(all_cancelled)
     await running.events.one("executed", "gone-busy", status="completed")
     assert len(running.events.of("started", "gone-busy")) == 1
     await running.events.one("skipped", "gone-busy", reason="cancelled")
     assert await status(http, "stays") == "scheduled"
-    history = await http.get("/tasks/gone-0/history")
-    told = json.dumps(history)
-    assert "account_service" in told
+    told = json.dumps(await http.get("/tasks/gone-0/history"))
+    assert "user deleted: asked for it" in told
+    assert "account_service" in json.dumps(await http.get("/accounts/gone/history"))
+    for verb, body in (("create", {"name": "n", "task_type": "echo"}), ("run", {})):
+        task_id = "gone-late" if verb == "create" else "gone-done"
+        outcome = await running.commands.send(verb, task_id, body, headers={"Gnomon-User": "gone"})
+        assert outcome["error"]["code"] == "account_closed"
     version = (await http.get("/tasks/gone-0"))["version"]
     await say(running, USER_DELETED, {"user_id": "gone"}, "deleted-2")
     await say(running, USER_DELETED, {"user_id": "nobody-knows"})
     await _settled(running)
     assert (await http.get("/tasks/gone-0"))["version"] == version
     assert await poison(http) == []
+
+
+async def test_a_task_that_is_made_while_its_user_is_deleted_does_not_stay(
+    running: World, http: OverHttp
+) -> None:
+    """Creates before, at, and after the moment: each is refused or cancelled, and in the end nothing is left."""
+    user, every = {"Gnomon-User": "racing"}, {"kind": "interval", "every_seconds": 1}
+    body = {"name": "n", "task_type": "echo", "schedule": every}
+    outcomes: list[dict[str, Any]] = []
+
+    async def make(number: int) -> None:
+        outcomes.append(await running.commands.send("create", f"racing-{number}", body, headers=user))
+
+    await make(0)
+    deleted = asyncio.create_task(say(running, USER_DELETED, {"user_id": "racing"}, "racing"))
+    number = 0
+    while outcomes[-1]["ok"]:
+        await asyncio.gather(*(make(number + more) for more in range(1, 9)))
+        number += 8
+    await deleted
+    assert outcomes[-1]["error"]["code"] == "account_closed"
+    made = {outcome["task"]["task_id"] for outcome in outcomes if outcome["ok"]}
+    for task_id in made:
+        await running.events.one("status_changed", task_id, new_status="cancelled", reason="user deleted")
+    await _settled(running)
+    begun = len(running.events.of("started"))
+    entry = {"user_id": "racing", "event_id": "e", "title": "t", "start_time": "2999-01-01T00:00:00Z"}
+    await running.commands.ok("update", account_id_of("racing"), {"calendar_reminders": True}, kind="account")
+    await say(running, CALENDAR_EVENT_CREATED, entry)
+    await _settled(running)
+    assert await poison(http) == []
+    assert {task["status"] for task in (await http.get("/tasks", user_id="racing", limit=500))["items"]} == {
+        "cancelled"
+    }
+    assert all(seen.task_id not in made for seen in running.events.of("started")[begun:])
 
 
 async def _settled(world: World) -> None:

@@ -140,24 +140,58 @@ async def test_br_exe_004_credits_are_consumed_once_and_the_books_agree(
     assert (await rebuild.verify(postgres_url)).differing == []
 
 
-async def test_limits_are_kept_over_both_doors(running: World, http: OverHttp) -> None:
+async def test_limits_are_kept_over_both_doors_and_a_dry_run_tells_the_same(
+    running: World, http: OverHttp
+) -> None:
     user = fresh_id("u")
+
+    async def refused(method: str, path: str, body: Any) -> dict[str, Any]:
+        """What the request is refused for, and its dry run too."""
+        dry = await http.client.request(method, f"{path}?dry_run=true", json=body, headers=of(user))
+        real = await http.client.request(method, path, json=body, headers=of(user))
+        told = [
+            {key: value for key, value in answer.json().items() if key not in ("trace_id", "instance")}
+            for answer in (dry, real)
+        ]
+        assert told[0] == told[1]
+        return told[1]
+
     await http.client.put(
         f"/accounts/{user}", json={"limits": {"max_tasks": 1, "min_interval_seconds": 3600}}
     )
-    often = {"kind": "cron", "expression": "*/5 * * * *"}
+    often, daily = {"kind": "cron", "expression": "*/5 * * * *"}, {"kind": "daily", "time": "07:00"}
     body = {"name": "n", "task_type": "echo", "schedule": often}
-    over_http = await http.client.post("/tasks", json=body, headers=of(user))
-    assert (over_http.status_code, over_http.json()["code"]) == (403, "account_limit"), over_http.text
-    assert over_http.json()["errors"][0]["pointer"] == "#/schedule"
+    over_http = await refused("POST", "/tasks", body)
+    assert (over_http["status"], over_http["code"]) == (403, "account_limit")
+    assert over_http["errors"][0]["pointer"] == "#/schedule"
     over_nats = await running.commands.send("create", fresh_id("t"), body, headers={"Gnomon-User": user})
     assert over_nats["error"]["code"] == "account_limit"
-    task = await _task(http, user)
-    for schedule in (None, {"kind": "daily", "time": "07:00"}):
-        more = await http.client.post("/tasks", json={**body, "schedule": schedule}, headers=of(user))
-        assert more.json()["code"] == "account_limit", more.text
+    template = await http.post("/templates", {"name": "t", "task_type": "echo", "defaults": {}})
+    task = await _task(http, user, schedule=daily)
+    for schedule in (None, daily):
+        assert (await refused("POST", "/tasks", {**body, "schedule": schedule}))["code"] == "account_limit"
+    made = await refused("POST", f"/templates/{template['template_id']}/instantiate", {"name": "n"})
+    assert "max_tasks of the account is 1" in made["detail"]
+    faster = await refused("PATCH", f"/tasks/{task['task_id']}", {"schedule": often})
+    assert faster["errors"][0]["pointer"] == "#/schedule"
     await http.client.delete(f"/tasks/{task['task_id']}", headers=of(user))
-    await _task(http, user, schedule={"kind": "daily", "time": "07:00"})
+    last = await _task(http, user, schedule=daily)
+    await running.commands.ok("complete", last["task_id"], {})
+    closed = await http.client.patch(f"/accounts/{user}", json={"closed": True, "closed_note": "moved away"})
+    assert (closed.json()["closed"], closed.json()["closed_note"]) == (True, "moved away"), closed.text
+
+    async def heard() -> bool:
+        answer = await http.client.post("/tasks", json={**body, "schedule": daily}, headers=of(user))
+        return bool(answer.json().get("code") == "account_closed")
+
+    await until_async(heard)
+    assert (await refused("POST", "/tasks", {**body, "schedule": daily}))["code"] == "account_closed"
+    again = await refused("PATCH", f"/tasks/{last['task_id']}", {"status": "scheduled"})
+    assert again["code"] == "account_closed"
+    run = await http.client.post(f"/tasks/{last['task_id']}/execute", json={}, headers=of(user))
+    assert run.json()["code"] == "account_closed", run.text
+    opened = await http.client.patch(f"/accounts/{user}", json={"closed": False})
+    assert (opened.json()["closed"], opened.json()["closed_note"]) == (False, None), opened.text
 
 
 async def test_a_service_sets_the_tier_over_nats_and_templates_open(running: World, http: OverHttp) -> None:

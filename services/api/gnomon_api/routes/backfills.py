@@ -36,7 +36,7 @@ async def backfill_task(request: HttpRequest, task_id: FromPath[str]) -> HttpRes
     api = services(request)
     body = body_of(await request.body())
     wanted = parse_body(body, BackfillInput)
-    backfilling = Backfilling(api.tasks, api.database, api.projection)
+    backfilling = Backfilling(api.tasks, api.limits, api.database, api.projection)
     try:
         chosen = await backfilling.select(task_id, wanted, caller(request), now_ms=api.clock.now_ms())
     except BusError as error:

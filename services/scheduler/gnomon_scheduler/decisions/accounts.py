@@ -63,6 +63,8 @@ def view_account(reg: AccountRegister) -> Account:
         limits=reg.limits,
         calendar_reminders=reg.calendar_reminders,
         credited=credits_of(reg.credited),
+        closed=reg.closed,
+        closed_note=reg.closed_note,
         version=reg.version,
         created_at=format_instant(reg.created_ms),
         updated_at=format_instant(reg.updated_ms),
@@ -130,7 +132,8 @@ def _update(
 ) -> ObjectDecision:
     """Set what is given; a user may set what of the own account is nobody else's business."""
     payload = parse_update_account(command.data)
-    own_business = payload.tier is UNSET and payload.limits is UNSET and payload.tier_limits is UNSET
+    own_business = all(value is UNSET for value in (payload.tier, payload.limits, payload.tier_limits))
+    own_business = own_business and payload.closed is UNSET and payload.closed_note is UNSET
     if not (own_business and command.user == user):
         check_admin(command)
     elif before is None and not command.admin:
@@ -139,9 +142,18 @@ def _update(
     reg = before or _opened(user, around)
     given: dict[str, Any] = {
         name: value
-        for name, value in (("tier", payload.tier), ("calendar_reminders", payload.calendar_reminders))
-        if value is not UNSET
+        for name in ("tier", "calendar_reminders", "closed", "closed_note")
+        if (value := getattr(payload, name)) is not UNSET
     }
+    if not given.get("closed", reg.closed):
+        if given.get("closed_note") is not None:
+            message = "says why an account is closed, and this one is not"
+            raise Refused(
+                Code.INVALID,
+                f"#/closed_note: {message}",
+                FieldError(pointer="#/closed_note", code=Code.INVALID, message=message),
+            )
+        given["closed_note"] = None
     limits = _limits_after(reg.limits, payload)
     changes = [
         FieldChange(field=name, old=getattr(reg, name), new=value)

@@ -28,6 +28,7 @@ from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import room_for
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged, updated
+from gnomon_scheduler.decisions.user_limits import check_account
 from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Backfilling, Cancelling, TaskRegister
@@ -59,6 +60,7 @@ def backfill(
     check_can_backfill(
         old.spec.task_type, scheduled=old.spec.schedule is not None, cancelled=old.ended == "cancelled"
     )
+    check_account(old.user_id, around)
     record = _record(command_id(command), asked, old, around)
     if len(old.backfills) >= BACKFILLS_PER_TASK:
         raise Refused(

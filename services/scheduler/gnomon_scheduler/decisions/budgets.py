@@ -34,7 +34,7 @@ class Standing(NamedTuple):
     starts: int | None = None
     """Executions that may start in a day; None: any number."""
     barred: bool = False
-    """Nothing may run: there is no account, and there has to be one."""
+    """Nothing may run: the account is closed, or there is none and has to be, or none can tell what was spent."""
 
 
 @dataclass(slots=True)

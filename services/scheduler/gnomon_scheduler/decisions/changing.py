@@ -24,7 +24,7 @@ from gnomon_scheduler.decisions.lateness import changed_objective
 from gnomon_scheduler.decisions.own_changes import unfailed
 from gnomon_scheduler.decisions.reminding import reminder_after
 from gnomon_scheduler.decisions.telling import about, command_id, note_status, unchanged, updated
-from gnomon_scheduler.decisions.user_limits import check_pace
+from gnomon_scheduler.decisions.user_limits import check_account, check_pace
 from gnomon_scheduler.decisions.views import ended_status, resting_status
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
@@ -145,6 +145,8 @@ def _change(
     if not fields and change.ended == old.ended:
         return Decision(old, [unchanged(old, command, around)])
     _check_change(old, spec, fields, command, around)
+    if reopens:
+        check_account(old.user_id, around)
     decision = Decision(old)
     moved = "schedule" in fields or reopens
     reschedules = moved or "paused" in fields or ends

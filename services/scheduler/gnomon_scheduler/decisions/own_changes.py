@@ -6,8 +6,9 @@ a verb, without a command; None where there is nothing to do (any more). Its eve
 what callers change.
 
 What makes one due stands in the register: `paused_until_ms`, more failures than the task takes, a backfill that is
-not through (`registers.owes_change`). So a crash between the cause and the change needs no care of its own: the next
-leader finds the cause in the register and decides the same. An own change must leave nothing that asks for it again.
+not through (`registers.owes_change`); or in that of its user's account, which is closed (`closed_users`). So a crash
+between the cause and the change needs no care of its own: the next leader finds the cause in the register and decides
+the same. An own change must leave nothing that asks for it again.
 
 **How to add one.** Write the pure function here or in a module of its own. Have `ShardMemory.owing` find its tasks at
 a take-over, or find them yourself, and hand each to `OwnDesk.propose(task, change)` inside a turn (or before the first
@@ -32,14 +33,16 @@ from gnomon_scheduler.decisions.closing import close
 from gnomon_scheduler.decisions.command import Decision, Surroundings
 from gnomon_scheduler.decisions.folding import past_last_slot
 from gnomon_scheduler.decisions.telling import about, field_changes
+from gnomon_scheduler.decisions.user_limits import account_of
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import Runtime, TaskRegister, fails_too_often
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import StatusChanged
 from gnomon_schemas.schedules import Schedule
+from gnomon_schemas.tasks import TaskStatus
 
-__all__ = ["OwnChange", "end_pause", "pause_after_failures", "unfailed"]
+__all__ = ["OwnChange", "cancel_of_closed", "end_pause", "pause_after_failures", "unfailed"]
 
 OwnChange: TypeAlias = Callable[[TaskState, list[Slot], Surroundings], Decision | None]
 
@@ -96,6 +99,29 @@ def pause_after_failures(
     decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around)
     told = _told(task, old, reg, "max_consecutive_failures", around.now_ms, around)
     decision.events.insert(0, told)
+    return decision
+
+
+def cancel_of_closed(
+    task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings
+) -> Decision | None:
+    """Cancel a task of a user whose account is closed; what runs may finish."""
+    old = task.reg
+    account = None if old.user_id is None else account_of(old.user_id, around)
+    if account is None or not account.closed or old.ended in ("completed", "cancelled"):
+        return None
+    reg = msgspec.structs.replace(
+        old,
+        ended=TaskStatus.CANCELLED.value,
+        ended_ms=around.now_ms,
+        paused_until_ms=None,
+        backfills=(),
+        updated_ms=around.now_ms,
+    )
+    decision = Decision(old, rescheduled=True)
+    decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around, gentle=True)
+    reason = account.closed_note or "account_closed"
+    decision.events.insert(0, _told(task, old, reg, reason, around.now_ms, around))
     return decision
 
 

@@ -157,6 +157,7 @@ def retry_execution(
     run = parse_retry(command.data).run
     if reg.ended == "cancelled":
         raise Refused(Code.INVALID_STATE, "the task is cancelled; it does not run any more")
+    check_account(reg.user_id, around)
     ended = command.past[-1] if command.past else None
     if run in task.flights or (ended is not None and event_name(ended) not in TERMINAL):
         raise _not_to_be_repeated(Code.INVALID_STATE, task, run, "is still in flight")

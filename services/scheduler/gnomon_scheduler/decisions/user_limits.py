@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gnomon_core.rules.user_limits import check_gap, check_number, check_open, least_interval
 from gnomon_core.timing import least_gap
 from gnomon_scheduler.decisions.command import Surroundings
 from gnomon_scheduler.object_registers import KnownAccount
 from gnomon_schemas.accounts import AccountLimits, Tier, account_id_of
-from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.schedules import Schedule
 
 __all__ = ["account_of", "check_account", "check_new_task", "check_pace", "limits_of", "tier_of"]
@@ -35,11 +35,13 @@ def limits_of(user: str, around: Surroundings) -> AccountLimits:
 
 
 def check_account(user: str | None, around: Surroundings) -> None:
-    """Make sure that a user has an account where everybody needs one. Raises Refused."""
-    if user is not None and around.rules.required and account_of(user, around) is None:
-        raise Refused(
-            Code.ACCOUNT_REQUIRED, f"user {user!r} has no account, and GNOMON_REQUIRE_ACCOUNTS is set"
-        )
+    """Make sure that a user may do anything at all: the account is open, and there is one where everybody needs one.
+    Raises Refused."""
+    if user is None:
+        return
+    account = account_of(user, around)
+    closed = account is not None and account.closed
+    check_open(user, there=account is not None, closed=closed, required=around.rules.required)
 
 
 def check_new_task(user: str | None, schedule: Schedule | None, around: Surroundings) -> None:
@@ -47,12 +49,7 @@ def check_new_task(user: str | None, schedule: Schedule | None, around: Surround
     check_account(user, around)
     if user is None:
         return
-    most, there = limits_of(user, around).max_tasks, around.tasks_of.get(user)
-    if isinstance(most, int) and there is not None and there >= most:
-        raise Refused(
-            Code.ACCOUNT_LIMIT,
-            f"user {user!r} has {there} tasks that have not ended; max_tasks of the account is {most}",
-        )
+    check_number(user, limits_of(user, around), around.tasks_of.get(user))
     check_pace(user, schedule, around)
 
 
@@ -60,14 +57,6 @@ def check_pace(user: str | None, schedule: Schedule | None, around: Surroundings
     """Make sure that no two slots of a schedule are closer than the account of its user allows. Raises Refused."""
     if user is None or schedule is None:
         return
-    least = limits_of(user, around).min_interval_seconds
-    if not isinstance(least, int):
-        return
-    gap = least_gap(schedule, around.now_ms // 1000, enough=least)
-    if gap is not None and gap < least:
-        message = f"has slots {gap} s apart; min_interval_seconds of the account is {least}"
-        raise Refused(
-            Code.ACCOUNT_LIMIT,
-            f"#/schedule: {message}",
-            FieldError(pointer="#/schedule", code=Code.ACCOUNT_LIMIT, message=message),
-        )
+    least = least_interval(limits_of(user, around))
+    if least is not None:
+        check_gap(least_gap(schedule, around.now_ms // 1000, enough=least), least)

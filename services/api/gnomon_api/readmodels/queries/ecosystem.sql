@@ -1,9 +1,3 @@
--- name: unfinished_tasks_of
--- Tasks of a user that have neither ended nor been deleted; after one of them, by id.
-select task_id from tasks
-where user_id = $1 and task_id > $2 and deleted_at is null and base_status not in ('completed', 'cancelled')
-order by task_id limit $3;
-
 -- name: wants_calendar_reminders
 -- Whether a user's account asks for a reminder of each calendar entry.
 select calendar_reminders from accounts where user_id = $1;

@@ -9,7 +9,9 @@ create table accounts (
     version            integer     not null,
     created_at         timestamptz not null,
     updated_at         timestamptz not null,
-    seq                bigint      not null
+    seq                bigint      not null,
+    closed             boolean     not null default false,  -- the user may make and run nothing
+    closed_note        text
 );
 
 -- Credits, double entry: the amounts of one matter (an event, `seq`) add up to zero.

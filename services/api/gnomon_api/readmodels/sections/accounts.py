@@ -35,6 +35,8 @@ class AccountRow(NamedTuple):
     limits: str
     calendar_reminders: bool
     credited: int
+    closed: bool
+    closed_note: str | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -118,6 +120,8 @@ class AccountSection(Section):
             json_text(account.limits),
             account.calendar_reminders,
             micros_of(account.credited),
+            account.closed,
+            maybe_text(account.closed_note),
             account.version,
             as_instant(account.created_at),
             as_instant(account.updated_at),
