@@ -1,0 +1,37 @@
+"""A user whose account is closed, while leaders die: whatever is killed when, no task of that user is left."""
+
+from __future__ import annotations
+
+from gnomon_schemas.accounts import account_id_of
+from tests.harness.commands import fresh_id
+from tests.harness.ledger import Audit
+from tests.harness.stage import Stage, at_every_write
+from tests.harness.world import World
+
+
+async def test_no_death_of_a_leader_leaves_a_task_of_a_closed_account(world: World) -> None:
+    """At every write of a leader that has the account and two tasks: closing it cancels both, once."""
+    users: dict[str, str] = {}
+    fake = await world.fake_executor()
+    fake.run()
+
+    async def prepare(stage: Stage) -> None:
+        while world.partition(account_id_of(user := fresh_id("u"))) != 0:
+            pass
+        users[stage.task] = user
+        for task in (stage.task, f"{stage.task}-2"):
+            if world.partition(task) == 0:
+                await stage.commands.create(
+                    task, schedule={"kind": "daily", "time": "07:00"}, headers={"Gnomon-User": user}
+                )
+
+    async def scene(stage: Stage) -> None:
+        body = {"closed": True, "closed_note": "gone"}
+        account = account_id_of(users[stage.task])
+        await stage.commands.decided("update", account, body, kind="account")
+        await world.events.one("status_changed", stage.task, new_status="cancelled", reason="gone")
+
+    def check(stage: Stage, audit: Audit) -> None:
+        assert len(world.events.of("status_changed", stage.task)) == 1
+
+    assert await at_every_write(world, scene, prepare=prepare, check=check) >= 2
