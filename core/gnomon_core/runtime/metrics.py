@@ -197,6 +197,12 @@ class Metric(Enum):
         "Tasks of the shards led here that are set aside: deciding about them failed, or their state cannot be read.",
         processes=_SCHEDULER,
     )
+    USERS_SET_ASIDE = MetricSpec(
+        "gnomon_users_set_aside",
+        "gauge",
+        "Users of whom the shards led here cannot read what they have spent or may spend: nothing paid runs.",
+        processes=_SCHEDULER,
+    )
     CATCH_UP_WAITING = MetricSpec(
         "gnomon_catch_up_waiting",
         "gauge",

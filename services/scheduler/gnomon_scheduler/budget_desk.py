@@ -4,6 +4,9 @@
 In a turn it takes the statements that came, gives what is free, and hands in the registers that have changed as units;
 its answers are sent once these are stored. A leader that was deposed finds that out when it stores, and answers
 nothing. A user who wants to spend and has no account gets one here.
+
+Of a budget whose register cannot be read (of a newer version) it is not known what was granted to whom: everybody keeps
+what they say they have, nobody is given more, and nothing is stored.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ class BudgetDesk:
         for account in sorted(self._stirred):
             budget = self._budgets[account]
             budget.give(self._standing(account, now_ms), now_ms)
-            if budget.changed:
+            if account in self._book.memory.unreadable_budgets:
+                budget.changed = False
+            elif budget.changed:
                 units.append(self._unit(budget))
             for shard, grant in budget.answers():
                 self._answers[shard].append(grant)
@@ -103,8 +108,10 @@ class BudgetDesk:
         return [Unit(others=[stored], notes=[self._book.object_note("account", event)])]
 
     def _standing(self, account: str, now_ms: int) -> Standing:
-        rules = self._surroundings(now_ms).rules
-        reg = self._book.memory.objects.get("account", account)
+        rules, memory = self._surroundings(now_ms).rules, self._book.memory
+        if account in memory.unreadable_budgets or memory.objects.unreadable("account", account):
+            return Standing(0, barred=True)
+        reg = memory.objects.get("account", account)
         if not isinstance(reg, AccountRegister):
             limits = rules.limits(Tier.FREE)
             return Standing(

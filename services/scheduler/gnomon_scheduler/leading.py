@@ -139,6 +139,9 @@ class Leading(Service):
         self._measures.stand(late_ms / 1000, tasks, in_flight)
         self._measures.broken(sum(len(shard.book.memory.slo_broken) for shard in self._shards.values()))
         self._measures.set_aside(sum(len(shard.book.memory.unreadable) for shard in self._shards.values()))
+        self._measures.users_set_aside(
+            sum(shard.book.memory.users_set_aside for shard in self._shards.values())
+        )
         backlogs = [shard.late for shard in self._shards.values()]
         self._measures.backlog(sum(late.waiting for late in backlogs), sum(late.held for late in backlogs))
 

@@ -160,6 +160,10 @@ class ShardMeasures:
         self._meter.record(Metric.COMMIT_SECONDS, seconds)
         self._meter.record(Metric.BATCH_MESSAGES, messages)
 
+    def users_set_aside(self, users: int) -> None:
+        """Of so many users it cannot be read what they have spent or may spend."""
+        self._meter.set(Metric.USERS_SET_ASIDE, users)
+
     def took_over(self, seconds: float) -> None:
         """A shard was taken over."""
         self._meter.add(Metric.SHARD_TAKEOVERS)

@@ -80,6 +80,8 @@ class ShardMemory:
         """Keys whose register says that nobody uses them, with its sequence: the oldest first, to be removed."""
         self.budgets: dict[str, BudgetRegister] = {}
         """Of the accounts that live in this partition: what each shard may use of them."""
+        self.unreadable_budgets: set[str] = set()
+        """Accounts whose budget does not decode: nothing is granted of them, and nothing is stored over it."""
         self.usages = Usages(partition)
         """What users have used in this partition."""
         self.objects = ObjectShelf()
@@ -361,6 +363,21 @@ class ShardMemory:
         self.drop_task(task_id)
         self.failing.pop(task_id, None)
         self.unreadable[task_id] = seq
+
+    def apply_budget(self, reg: BudgetRegister) -> None:
+        """Take over a budget as it is stored."""
+        self.budgets[reg.account] = reg
+        self.unreadable_budgets.discard(reg.account)
+
+    def put_budget_aside(self, account: str) -> None:
+        """The budget of an account cannot be read."""
+        self.budgets.pop(account, None)
+        self.unreadable_budgets.add(account)
+
+    @property
+    def users_set_aside(self) -> int:
+        """Of how many users what they have spent, or may spend, cannot be read."""
+        return self.usages.set_aside + len(self.unreadable_budgets)
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:
         """Remember how a command was answered, and by the event at which sequence. The newest few thousand are kept."""

@@ -159,17 +159,17 @@ class Replica(Service):
             elif message.subject.startswith("state.usage."):
                 self.memory.usages.apply(message.seq, decode(message.data, UsageRegister))
             elif message.subject.startswith("state.budget."):
-                budget = decode(message.data, BudgetRegister)
-                self.memory.budgets[budget.account] = budget
+                self.memory.apply_budget(decode(message.data, BudgetRegister))
             elif message.subject.startswith(("state.pool.", "state.key.")):
                 self.memory.apply_gate(message.seq, decode(message.data, GateRegister))
         except Exception as error:
             # Also what is not a fault of decoding: a zone or holiday calendar that this release does not have, or an
             # instant that is none. That task stops, never the shard.
-            if message.subject.startswith("state.task."):
-                self.memory.set_aside(message.subject.rpartition(".")[2], message.seq)
-            elif not isinstance(error, msgspec.DecodeError | RecursionError | ValueError):
+            if not message.subject.startswith("state.task.") and not isinstance(
+                error, msgspec.DecodeError | RecursionError | ValueError
+            ):
                 raise
+            self._set_aside(message)
             _log.error(
                 LogEvent.REGISTER_UNREADABLE,
                 subject=message.subject,
@@ -193,6 +193,16 @@ class Replica(Service):
                     error=repr(error),
                     exc_info=error,
                 )
+
+    def _set_aside(self, message: Stored) -> None:
+        """Stop what a register is about that cannot be read; nothing is stored over it."""
+        name = message.subject.rpartition(".")[2]
+        if message.subject.startswith("state.task."):
+            self.memory.set_aside(name, message.seq)
+        elif message.subject.startswith("state.usage."):
+            self.memory.usages.put_aside(name)
+        elif message.subject.startswith("state.budget."):
+            self.memory.put_budget_aside(name)
 
     def _apply_calendar(self, message: Stored) -> None:
         try:

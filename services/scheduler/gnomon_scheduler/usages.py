@@ -3,6 +3,9 @@
 A standby takes registers over as they come. A leader folds `task.executed` into them, whatever has become of the task,
 and hands in what changed with its next batch. The fold position of the shard stays before the oldest event whose
 effect is in no stored register (`dirty_from`), so that a successor folds it again.
+
+A register that cannot be read (of a newer version) is *set aside*: what its user has used here is not known, so nothing
+that has a price or counts is let go (`user_doors`), and nothing is stored over it. What ends meanwhile is not counted.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import msgspec
 from gnomon_scheduler.budget_registers import UsageRegister
 from gnomon_scheduler.decisions.usage import counts, use
 from gnomon_schemas import subjects
+from gnomon_schemas.accounts import account_id_of
 from gnomon_schemas.codec import encode
 from gnomon_schemas.events import Executed
 
@@ -37,6 +41,8 @@ class Usages:
         self._partition = partition
         self._registers: dict[str, UsageRegister] = {}
         self._seqs: dict[str, int] = {}
+        self._set_aside: set[str] = set()
+        """Ids of the accounts of users whose register cannot be read."""
         self._unsaved: dict[str, UsageRegister] = {}
         """By user, what no stored register says yet."""
         self._dirty_from: dict[str, int] = {}
@@ -45,6 +51,20 @@ class Usages:
     def of(self, user: str) -> UsageRegister | None:
         """What a user has used here; None: nothing that was ever counted."""
         return self._registers.get(user)
+
+    @property
+    def set_aside(self) -> int:
+        """Of how many users the register cannot be read."""
+        return len(self._set_aside)
+
+    def unreadable(self, user: str) -> bool:
+        """Whether what a user has used here cannot be read."""
+        return bool(self._set_aside) and account_id_of(user) in self._set_aside
+
+    def put_aside(self, account: str) -> None:
+        """The register that is kept for an account cannot be read."""
+        self._registers = {user: reg for user, reg in self._registers.items() if reg.account != account}
+        self._set_aside.add(account)
 
     def untold(self) -> list[UsageRegister]:
         """Those whose account's shard does not know all of it, as far as is known."""
@@ -55,6 +75,7 @@ class Usages:
         if seq > self._seqs.get(reg.user, 0):
             self._seqs[reg.user] = seq
             self._registers[reg.user] = reg
+            self._set_aside.discard(reg.account)
 
     def fold(self, seq: int, event: Executed, daily: Callable[[str], bool]) -> UsageRegister | None:
         """Count an event; the register after it, or None where it changes nothing.
@@ -62,7 +83,7 @@ class Usages:
         `daily` tells of a user whether the runs of a day are counted.
         """
         user = event.user_id
-        if user is None or not counts(event, daily=daily(user)):
+        if user is None or self.unreadable(user) or not counts(event, daily=daily(user)):
             return None
         reg = use(self._registers.get(user), seq, event)
         if reg is not None:

@@ -113,8 +113,13 @@ class UserDoors:
         return found
 
     def barred(self, user: str) -> bool:
-        """Whether a user may do nothing: the account is closed, or there is none and has to be."""
-        return user in self._closed or (self._rules.required and self.account(user) is None)
+        """Whether a user may do nothing: the account is closed, or there is none and has to be, or what the user has
+        spent here cannot be read."""
+        return (
+            user in self._closed
+            or (self._rules.required and self.account(user) is None)
+            or self._memory.usages.unreadable(user)
+        )
 
     def concerns(self, user: str | None, spec: TaskSpec) -> bool:
         """Whether executions of a task are to be asked about here."""
@@ -165,10 +170,14 @@ class UserDoors:
             self._stirred.add(reg.user)
         for task in self._memory.in_flight.values():
             for flight in task.flights.values():
-                if flight.running and self.concerns(task.reg.user_id, task.reg.spec):
+                user = task.reg.user_id or ""
+                if (
+                    flight.running
+                    and self.concerns(task.reg.user_id, task.reg.spec)
+                    and not self._memory.usages.unreadable(user)
+                ):
                     self.take(task, flight)
-                    door = self._door(task.reg.user_id or "")
-                    door.purse.ask()
+                    self._door(user).purse.ask()
 
     # -- letting go --------------------------------------------------------------------------------
 
@@ -290,6 +299,8 @@ class UserDoors:
         news = False
         while self.heard:
             for grant in self.heard.popleft().grants:
+                if self._memory.usages.unreadable(grant.user):
+                    continue  # what it would state of the user, that nothing was used, is wrong
                 # Where nothing of the user is known, caps may be kept for a predecessor: say that nothing is used.
                 door = self._door(grant.user)
                 if door.purse.hear(self._epoch, grant):
