@@ -1,4 +1,4 @@
-"""What a user has spent, or may spend, in a register of a newer version: nothing paid runs, and nothing is forgotten."""
+"""What a user has spent, or may spend, in a register of a newer version: nothing paid runs, nothing is forgotten."""
 
 from __future__ import annotations
 
