@@ -23,11 +23,13 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from gnomon.errors import GnomonError
 from gnomon.live_stream import checked_names
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode_event
 from gnomon_schemas.events import Event, ReminderTriggered
 from gnomon_schemas.limits import is_id
+from gnomon_schemas.problems import Code, problem
 
 __all__ = ["EventStream", "ReminderStream"]
 
@@ -42,6 +44,9 @@ _PAUSE_SECONDS: Final = 0.5
 _IDLE_NS: Final = 300 * 10**9
 """The broker removes a consumer that nobody pulls from for this long."""
 _NANOSECONDS: Final = 10**9
+_FIRST_ANSWER_SECONDS = 30.0
+"""A broker that was never heard to serve the log for this long does not do so for this client. One that has served it
+once is waited for as long as it takes."""
 _HEARTBEAT: Final = "100"
 _PULL_ENDED: Final = frozenset({"404", "408"})
 _STATUS: Final = "Status"
@@ -55,7 +60,8 @@ class EventStream:
     """Events from the log, in order, each once. Made by `Client.events`.
 
     Iterating waits for further events and never ends by itself; leave the loop, or `aclose`. Raises what
-    nats-py raises once the client's connection has been closed.
+    nats-py raises once the client's connection has been closed, and GnomonError `unavailable` where the log could not
+    be read from the beginning: no Gnomon has made it there, or this client may not make consumers of it.
     """
 
     def __init__(
@@ -74,6 +80,9 @@ class EventStream:
         self._consumer: str | None = None
         self._delivered = 0
         self._pulling = False
+        self._served = False
+        """Whether the broker has answered a question about the log."""
+        self._asked_since: float | None = None
 
     @property
     def position(self) -> int | None:
@@ -116,10 +125,12 @@ class EventStream:
             if not self._pulling:
                 await self._pull(subscription)
             self._take(await subscription.next_msg(timeout=_SILENCE_SECONDS))
-        except (nats.errors.TimeoutError, _ConsumerLost):
+        except (nats.errors.TimeoutError, _ConsumerLost) as error:
             await self._drop_consumer()
-        except nats.errors.NoRespondersError:
+            self._go_on_after(error)
+        except nats.errors.NoRespondersError as error:
             await self._drop_consumer()
+            self._go_on_after(error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _take(self, message: Msg) -> None:
@@ -187,7 +198,8 @@ class EventStream:
         while True:
             try:
                 answer = await self._api(f"STREAM.INFO.{subjects.EVENTS_STREAM}", None)
-            except (nats.errors.TimeoutError, nats.errors.NoRespondersError, _ConsumerLost):
+            except (nats.errors.TimeoutError, nats.errors.NoRespondersError, _ConsumerLost) as error:
+                self._go_on_after(error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 return int(answer["state"]["last_seq"])
@@ -199,7 +211,19 @@ class EventStream:
         decoded: dict[str, Any] = msgspec.json.decode(answer.data)
         if "error" in decoded:
             raise _ConsumerLost(decoded["error"].get("description", "refused"))
+        self._served = True
         return decoded
+
+    def _go_on_after(self, error: Exception) -> None:
+        """Whether it is worth asking again. Raises GnomonError where the log has never been served."""
+        now = asyncio.get_running_loop().time()
+        if self._asked_since is None:
+            self._asked_since = now
+        if self._served or now - self._asked_since < _FIRST_ANSWER_SECONDS:
+            return
+        words = f"the stream {subjects.EVENTS_STREAM} cannot be read: {str(error) or type(error).__name__}"
+        hint = "live_events needs no more than the right to subscribe to task.*"
+        raise GnomonError(problem(Code.UNAVAILABLE, f"{words}; {hint}"), "") from error
 
 
 class ReminderStream(EventStream):

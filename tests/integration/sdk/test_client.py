@@ -10,8 +10,10 @@ import msgspec
 import pytest
 from nats.aio.client import Client as Nats
 
-from gnomon import Client, GnomonError, NotAnswered, cron, interval, new_id
+from gnomon import Client, GnomonError, NotAnswered, cron, event_stream, interval, new_id
 from gnomon.commanding import RESEND_AFTER_SECONDS
+from gnomon_core.runtime.embedded import EmbeddedNats
+from gnomon_schemas import subjects
 from gnomon_schemas.accounts import AccountLimits, Tier
 from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import instant_ms, slot_run
@@ -194,6 +196,20 @@ async def test_reminders_of_a_user_are_heard_from_the_log_and_live(client: Clien
     await again.aclose()
     with pytest.raises(ValueError, match="'nonsense' is not known"):
         client.live_events("nonsense")
+
+
+async def test_a_log_that_is_not_there_for_a_client_is_an_error_and_not_a_wait_for_ever(
+    nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an account that may not ask JetStream: nobody answers."""
+    monkeypatch.setattr(event_stream, "_FIRST_ANSWER_SECONDS", 0.6)
+    monkeypatch.setattr(subjects, "EVENTS_STREAM", "NOT_THERE")
+    async with Client(nats_server.url) as stranger:
+        with pytest.raises(GnomonError, match="live_events") as refused:
+            await anext(stranger.events())
+        assert refused.value.code is Code.UNAVAILABLE
+        with pytest.raises(GnomonError, match="NOT_THERE cannot be read"):
+            await anext(stranger.events(after_seq=7))
 
 
 async def test_every_verb(client: Client) -> None:
