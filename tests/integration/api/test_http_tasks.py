@@ -543,3 +543,15 @@ async def test_pages_and_documents_are_served(running: Running) -> None:
     assert "gnomon_projected_events_total" in (await running.http.get("/metrics")).text
     for path in ("/scheduler", "/executors", "/task-types"):
         assert (await running.http.get(f"{API}{path}")).status_code == 200
+
+
+async def test_types_without_work_are_listed_where_no_executor_runs(running: Running) -> None:
+    """And a task of one can be made there; one of a type that nobody announces cannot."""
+    listed = (await running.http.get(f"{API}/task-types")).json()["items"]
+    found = {one["name"]: one for one in listed}
+    assert {"todo", "reminder", "calendar_event"} <= found.keys()
+    for name in ("todo", "reminder", "calendar_event"):
+        assert found[name]["live"], "its shard tells it"
+        assert (found[name]["isolation"], found[name]["config_schema"]["type"]) == ("none", "object")
+    assert (await running.http.get(f"{API}/executors")).json()["items"] == []
+    assert (await create(running, task_type="todo", schedule=None))["task_type"] == "todo"

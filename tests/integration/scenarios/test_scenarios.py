@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -16,7 +17,7 @@ from tests.harness.commands import fresh_id
 from tests.harness.live import Live
 from tests.harness.over_http import OverHttp
 from tests.harness.target import Target
-from tests.harness.waiting import until_async
+from tests.harness.waiting import until_async, until_time
 from tests.harness.world import World, now_ms
 from tests.integration.ecosystem.test_listening import say
 
@@ -323,3 +324,29 @@ async def test_what_is_overdue_and_what_is_to_come_are_in_the_app(door: Door) ->
     await door.update(late, status="completed")
     await door.shown(late, status="completed")
     assert (await door.http.get("/tasks", overdue="true", user_id=door.user))["items"] == []
+
+
+async def test_the_slots_of_a_reminder_have_one_outcome_each(running: World, http: OverHttp) -> None:
+    """Told, passed over by a pause, and ended by a deletion: both engines of the audit count them like any others."""
+    task = fresh_id("t")
+    schedule = {"kind": "cron", "expression": "* * * * * *"}
+    await http.create(task, task_type="reminder", schedule=schedule)
+    await running.events.some(2, "reminder_triggered", task)
+    await http.post(f"/tasks/{task}/pause")
+    resumed_at = now_ms() // 1000 * 1000 + 2000
+    await until_time(resumed_at)
+    await http.post(f"/tasks/{task}/resume")
+    told = len(running.events.of("reminder_triggered", task))
+    await running.events.some(told + 1, "reminder_triggered", task)
+    await http.client.delete(f"/tasks/{task}")
+
+    async def audit(engine: str) -> dict[str, Any] | None:
+        report: dict[str, Any] = await http.get("/ledger/audit", task_id=task, engine=engine)
+        return None if report["pending"] else report
+
+    for engine in ("timing", "cronsim"):
+        report = await answer_of(partial(audit, engine))
+        assert (report["missing"], report["duplicate"], report["misplaced"]) == ([], [], []), report
+        reminders = len(running.events.of("reminder_triggered", task))
+        assert report["outcomes"]["executed"] == reminders
+        assert report["expected"] == sum(report["outcomes"].values()) >= reminders + 1, "of the pause too"
