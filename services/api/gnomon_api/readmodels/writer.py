@@ -42,8 +42,7 @@ __all__ = [
 ]
 
 SMALL: Final = 64
-"""Up to so many events are written by one statement; more go by COPY, which costs a dozen. So many, one or two
-milliseconds' work, are also folded between two turns of the loop."""
+"""Up to so many events are written by one statement; more go by COPY, which costs a dozen."""
 
 WRITER_SETTINGS: Final = {
     # The statements are always the same: planned once, they need not be planned again. The plan is made
@@ -60,6 +59,8 @@ WRITER_SETTINGS: Final = {
 
 _ARCHIVE: Final = TableWrite("event_archive", ("seq", "stored_at", "subject", "headers", "payload"))
 _Item = TypeVar("_Item")
+_PER_TURN: Final = 32
+"""Events that are folded between two turns of the loop: half a millisecond's work."""
 _ROWS_KEPT: Final = 20_000
 """Rows of each kind that stay in memory between batches."""
 _UNFIT: Final = (
@@ -263,49 +264,46 @@ class ReadModelWriter:
                     write.parts, (row[place] for row in records if row[place] is not None)
                 )
         if len(prepared.batch) <= SMALL:
-            await self._commit_small(prepared)
+            await self._move(prepared, prepared.changes)
         else:
             await self._commit_large(prepared)
         self.position = prepared.reached
         return prepared.unreadable
 
-    async def _commit_small(self, prepared: Prepared) -> None:
-        """One statement, for little latency: somebody waits to read what was just written."""
+    async def _move(self, prepared: Prepared, changes: Sequence[Change]) -> None:
+        """Move the position and write some of the changes, by one statement: for little latency, since somebody waits
+        to read what was just written, and as few round trips as can be."""
         # The rows were read before the position is locked: should it have moved since, nothing is changed.
-        sql = batch_sql(tuple(write for write, _ in prepared.changes))
-        columns = [column for _, records in prepared.changes for column in by_columns(records)]
+        sql = batch_sql(tuple(write for write, _ in changes))
+        columns = [column for _, records in changes for column in by_columns(records)]
         moved = await self._connection.fetchval(sql, *self.position[:2], *prepared.reached[1:], *columns)
         if moved is None:
             raise Deposed(f"the position is not {self.position.sequence} any more")
 
     async def _commit_large(self, prepared: Prepared) -> None:
-        """Copied to the tables, or to temporary ones and merged from there, for throughput."""
+        """What is more than a few rows is copied to its table, or to a temporary one and merged from there, for
+        throughput."""
+        few = [change for change in prepared.changes if len(change[1]) <= SMALL]
+        many = [change for change in prepared.changes if len(change[1]) > SMALL]
         if not self._instants_kept:
             await keep_instants(self._connection)
             self._instants_kept = True
-        for write, records in prepared.changes:
-            if _is_staged(write, records) and write not in self._staged:
+        for write, _ in many:
+            if write.mode is not Mode.APPEND and write not in self._staged:
                 await self._connection.execute(write.stage_sql())
                 self._staged.add(write)
         async with self._connection.transaction():
-            moved = await self._connection.execute(
-                statement("move_position"), *self.position[:2], *prepared.reached[1:]
-            )
-            if moved != "UPDATE 1":
-                raise Deposed(f"the position is not {self.position.sequence} any more")
-            for change in prepared.changes:
+            await self._move(prepared, few)
+            for change in many:
                 await self._store(*change)
 
     async def _store(self, write: TableWrite, records: Records) -> None:
         if write.mode is Mode.APPEND:
             await self._copy(write.table, write, records)
-        elif not _is_staged(write, records):
-            await self._connection.execute(write.merge_sql(write.array_sql(1)), *by_columns(records))
         else:
             await self._copy(write.stage, write, records)
-            await self._connection.execute(write.merge_sql(write.stage))
-            # Not left to the transaction's end: several batches may share one.
-            await self._connection.execute(f"truncate {write.stage}")
+            # Emptied at once and not at the transaction's end: several batches may share one.
+            await self._connection.execute(f"{write.merge_sql(write.stage)}; truncate {write.stage}")
 
     async def _copy(self, table: str, write: TableWrite, records: Records) -> None:
         await self._connection.copy_records_to_table(table, columns=write.columns, records=records)
@@ -329,22 +327,17 @@ class ReadModelWriter:
 
 
 async def _by_turns(items: Sequence[_Item]) -> AsyncIterator[Sequence[_Item]]:
-    """`SMALL` of them at a time, with a turn of the loop between."""
-    for start in range(0, len(items), SMALL):
+    """A few of them at a time, with a turn of the loop between."""
+    for start in range(0, len(items), _PER_TURN):
         if start:
             await asyncio.sleep(0)
-        yield items[start : start + SMALL]
+        yield items[start : start + _PER_TURN]
 
 
 def _not_folded(batch: Sequence[Stored], stream_created: str) -> Prepared:
     """A batch with an event that no row can hold: no generation is its own, so its commit folds it anew."""
     reached = Position(stream_created, batch[-1].seq, _instant(batch[-1].time_ms))
     return Prepared(batch, frozenset(), reached, [], -1, ())
-
-
-def _is_staged(write: TableWrite, records: Records) -> bool:
-    """Whether so many rows are merged that a temporary table is worth its while."""
-    return write.mode is not Mode.APPEND and len(records) > SMALL
 
 
 def _archived(batch: Sequence[Stored]) -> Change:

@@ -11,10 +11,6 @@ select stream_created, sequence, event_time from projector_position;
 -- How far the read models are, held: until the transaction ends no projector writes.
 select stream_created, sequence, event_time from projector_position for update;
 
--- name: move_position
--- Compare and set: takes the row's lock first, so that a deposed projector waits here and then changes nothing.
-update projector_position set sequence = $3, event_time = $4 where stream_created = $1 and sequence = $2;
-
 -- name: read_archive
 -- Archived events in order, up to and including a sequence.
 select seq, stored_at, subject, headers, payload from event_archive where seq > $1 and seq <= $2 order by seq limit $3;
