@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gnomon_api.account_views import AccountPage, AccountView, CreditEntryPage
 from gnomon_api.analytics import PlatformAnalytics, TaskAnalytics
@@ -13,15 +11,26 @@ from gnomon_api.auditing import AuditReport, Engine
 from gnomon_api.backfilling import BackfillAnswer, BackfillInput
 from gnomon_api.calendar_feed import FEED_DAYS_DEFAULT, FEED_DAYS_MAX, FEED_FILTERS
 from gnomon_api.calendar_views import CALENDAR_LISTS, CalendarPage, CalendarView
-from gnomon_api.cluster import ExecutorsView, SchedulerView, TypeView
+from gnomon_api.cluster import ExecutorsView, SchedulerView
 from gnomon_api.execution_views import EXECUTION_LISTS, Execution
 from gnomon_api.explaining import Explanation
 from gnomon_api.forecasting import ForecastReport
 from gnomon_api.misfits import MisfitPage
 from gnomon_api.object_history import ObjectChanges
 from gnomon_api.openapi_examples import RUN_LOG_STREAM
+from gnomon_api.operation_types import (
+    CommandView,
+    ExecutionPage,
+    OneOf,
+    Operation,
+    OrStream,
+    Patch,
+    PoolPage,
+    TaskPage,
+    Text,
+    TypePage,
+)
 from gnomon_api.planning import DryRun
-from gnomon_api.pool_views import PoolView
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, Lists
 from gnomon_api.repairing import RepairReport
 from gnomon_api.routes.analytics import DAYS_DEFAULT, DAYS_MAX
@@ -43,99 +52,12 @@ from gnomon_schemas.commands import CancelTask, CompleteTask, PauseTask, ResumeT
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import ID_PATTERN
 from gnomon_schemas.pools import Pool
-from gnomon_schemas.problems import Code, Problem
+from gnomon_schemas.problems import Code
 from gnomon_schemas.run_logs import LEVELS
 from gnomon_schemas.tasks import Task, TaskSpec
 from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["OPERATIONS", "OneOf", "Operation", "OrStream", "Patch", "Text"]
-
-
-class TaskPage(msgspec.Struct):
-    """A page of tasks."""
-
-    items: tuple[Task, ...]
-    next_cursor: str | None
-    """`cursor` of the next page; null: this is the last."""
-
-
-class ExecutionPage(msgspec.Struct):
-    """A page of executions."""
-
-    items: tuple[Execution, ...]
-    next_cursor: str | None
-    """`cursor` of the next page; null: this is the last."""
-
-
-class PoolPage(msgspec.Struct):
-    """All pools."""
-
-    items: tuple[PoolView, ...]
-    next_cursor: None
-    """There is no other page."""
-
-
-class TypePage(msgspec.Struct):
-    """All task types."""
-
-    items: tuple[TypeView, ...]
-    next_cursor: None
-    """There is no other page."""
-
-
-class CommandView(msgspec.Struct):
-    """What became of a command; what is not known yet is left out."""
-
-    command_id: str
-    status: str
-    """`pending`, `ok` or `refused`."""
-    task_id: str | None = None
-    execution_id: str | None = None
-    event: str | None = None
-    """Name of the event that answers it."""
-    error: Problem | None = None
-    decided_at: str | None = None
-    asked_at: str | None = None
-    seq: int | None = None
-
-
-class Text(NamedTuple):
-    """An answer that is no JSON."""
-
-    media_type: str
-
-
-class OrStream(NamedTuple):
-    """An answer that is a stream of server-sent events where that is asked for."""
-
-    kind: type[msgspec.Struct]
-    stream: str
-    """An example of it."""
-
-
-class Patch(NamedTuple):
-    """A body that is a merge patch of a task or another object."""
-
-    kind: type[msgspec.Struct] = TaskSpec
-
-
-class OneOf(NamedTuple):
-    """An answer that is of one type or the other, by what was asked for."""
-
-    kinds: tuple[type[msgspec.Struct], ...]
-
-
-class Operation(NamedTuple):
-    """What the document says of a route besides its docstring."""
-
-    tag: str
-    answers: Mapping[int, Any]
-    """Status to type; None: no body."""
-    body: Any = None
-    params: Sequence[Mapping[str, Any]] = ()
-    headers: Sequence[str] = ()
-    problems: Sequence[Code] = ()
-    """Codes of the problems that it may answer with, besides those of every route."""
 
 
 def _query(name: str, words: str, **schema: Any) -> dict[str, Any]:
