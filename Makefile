@@ -62,6 +62,9 @@ test e2e chaos bench: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/compiled
 test e2e chaos bench: export PYTHONDONTWRITEBYTECODE :=
 endif
 
+# Where time is no matter, no process is forked off one that has imported everything: tests/harness/forking.py
+e2e chaos bench: export GNOMON_TESTS_FORK := 0
+
 # The few that have the machine for themselves go first: their pass compiles what four workers then only read.
 test: dev ## every test that needs nothing but pip; options for pytest in ARGS
 	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \

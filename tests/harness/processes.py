@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_core.runtime.embedded.account import LAUNCHER
+from tests.harness.forking import Forked, can_fork, fork
 
 __all__ = ["Process", "ProcessEndedError"]
 
@@ -33,15 +34,19 @@ class ProcessEndedError(AssertionError):
 class Process:
     """One run of one service."""
 
-    def __init__(self, name: str, module: str, env: Mapping[str, str], *arguments: str) -> None:
+    def __init__(
+        self, name: str, module: str, env: Mapping[str, str], *arguments: str, forked: bool = False
+    ) -> None:
+        """`forked`: it need not be started afresh, see `forking`."""
         self.name = name
+        self._forked = forked and not arguments and can_fork(module)
         self._module = module
         self._arguments = arguments
         self._env = dict(env)
         self.lines: list[dict[str, Any]] = []
         """What it has logged, in order. A line that is not JSON is under `text`."""
         self._heard = asyncio.Condition()
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: asyncio.subprocess.Process | Forked | None = None
         self._reader: asyncio.Task[None] | None = None
 
     @property
@@ -61,11 +66,15 @@ class Process:
 
     async def start(self) -> None:
         """Start it; it is not ready yet."""
+        self._child = await (fork(self._module, self._env) if self._forked else self._start_afresh())
+        self._reader = asyncio.create_task(self._read(), name=f"log of {self.name}")
+
+    async def _start_afresh(self) -> asyncio.subprocess.Process:
         command = self.command()
         if sys.platform == "linux":
             launcher = [sys.executable, "-I", "-S", str(LAUNCHER), "--parent", str(os.getpid())]
             command = [*launcher, "--death-signal", str(int(signal.SIGKILL)), "--", *command]
-        self._child = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *command,
             cwd=_ROOT,
             env=self._env,
@@ -74,7 +83,6 @@ class Process:
             stderr=asyncio.subprocess.STDOUT,
             limit=16 * 1024 * 1024,
         )
-        self._reader = asyncio.create_task(self._read(), name=f"log of {self.name}")
 
     async def logged(self, event: str, *, after: int = 0, within: float = 20.0, **fields: object) -> int:
         """Wait for a log line with this event and these fields, from the `after`-th on; the index behind it.

@@ -203,7 +203,7 @@ class World:
             env[TRAPS_VARIABLE] = msgspec.json.encode([trap.as_text() for trap in traps]).decode()
             env[CLOCK_OFFSET_VARIABLE] = str(clock_offset_ms)
         self._names[name] = number = self._names.get(name, 0) + 1
-        process = Process(f"{name}-{number}", module, env)
+        process = Process(f"{name}-{number}", module, env, forked=True)
         self.processes.append(process)
         await process.start()
         if ready:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import textwrap
+import sys
 from functools import cache
+from itertools import pairwise
 
 __all__ = ["doc_of", "field_docs"]
 
@@ -25,13 +26,29 @@ def field_docs(cls: type) -> dict[str, str]:
     for base in reversed(cls.__mro__):
         if not base.__module__.startswith("gnomon"):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef), "the source of a class is a class"
-        for statement, following in zip(body.body, body.body[1:], strict=False):
+        body = _classes(base.__module__)[base.__qualname__].body
+        for statement, following in pairwise(body):
             name = _name(statement)
             if name and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
                 docs[name] = _spoken(str(following.value.value))
     return docs
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    """The classes of a module by qualified name. A module is parsed once for all of its classes: an api reads those of
+    every Struct when it starts."""
+    found: dict[str, ast.ClassDef] = {}
+    waiting: list[tuple[str, ast.stmt]] = [
+        ("", each) for each in ast.parse(inspect.getsource(sys.modules[module])).body
+    ]
+    while waiting:
+        prefix, statement = waiting.pop()
+        if isinstance(statement, ast.ClassDef):
+            name = f"{prefix}{statement.name}"
+            found[name] = statement
+            waiting += [(f"{name}.", each) for each in statement.body]
+    return found
 
 
 def _name(statement: ast.stmt) -> str | None:
