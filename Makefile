@@ -69,7 +69,7 @@ e2e chaos bench: export GNOMON_TESTS_FORK := 0
 test: dev ## every test that needs nothing but pip; options for pytest in ARGS
 	@rm -f .pytest_cache/v/cache/lastfailed; failed=0; \
 	$(BIN)/python -m pytest -m "alone and not chaos and not e2e" $(ARGS) || { code=$$?; test $$code -eq 5 || failed=$$code; }; \
-	$(BIN)/python -m pytest -m "not chaos and not e2e and not alone" -n 4 --dist loadfile $(ARGS) || failed=$$?; \
+	$(BIN)/python -m pytest -m "not chaos and not e2e and not alone" -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) || failed=$$?; \
 	if test $$failed -eq 1; then \
 		echo "make test: what failed is tried once more, by itself; what fails again has failed"; \
 		$(BIN)/python -m pytest -m "not chaos and not e2e" --last-failed --last-failed-no-failures none $(ARGS); failed=$$?; \

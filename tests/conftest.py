@@ -18,6 +18,7 @@ import pytest_asyncio
 from hypothesis import settings as hypothesis_settings
 
 from gnomon_core.runtime.embedded import EmbeddedNats, EmbeddedPostgres
+from tests.ordering import order
 from tests.servers import (
     TEST_POSTGRES_OPTIONS,
     clone_database,
@@ -59,6 +60,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     limit = threading.Timer(SESSION_SECONDS, give_up)
     limit.daemon = True
     limit.start()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, they take the files in an order that keeps them all busy."""
+    if hasattr(config, "workerinput"):
+        order(items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -28,6 +28,9 @@ from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.events import Executed
 from gnomon_schemas.tasks import NULL, Trigger
 
+# Reckons for a while, and for longer where other workers do too.
+pytestmark = pytest.mark.timeout(180)
+
 SHARDS = 3
 USER = "u"
 ACCOUNT = account_id_of(USER)

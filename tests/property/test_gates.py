@@ -22,6 +22,9 @@ from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.gates import Grant, Statement, Waiter
 from gnomon_schemas.tasks import RateLimit
 
+# Reckons for a while, and for longer where other workers do too.
+pytestmark = pytest.mark.timeout(180)
+
 SHARDS = 3
 PER_SECONDS = 20
 

@@ -48,6 +48,9 @@ from tests.property.timing_strategies import (
     zones,
 )
 
+# Reckons for a while, and for longer where other workers do too.
+pytestmark = pytest.mark.timeout(180)
+
 DAY = 86_400
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

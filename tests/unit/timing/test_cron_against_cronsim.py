@@ -25,6 +25,9 @@ from gnomon_schemas.cron_grammar import CronError
 from gnomon_schemas.schedules import Cron, Dst
 from tests.unit.timing.cron_cases import MONTHS, WEEKDAYS, Case, cases
 
+# Reckons for a while, and for longer where other workers do too.
+pytestmark = pytest.mark.timeout(180)
+
 PARTS = 10
 CASES = 50_000
 PAGE = Path(__file__).parents[3] / "docs/explanation/time.md"
