@@ -19,6 +19,7 @@ Both are behind `gnomon verify`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -124,7 +125,7 @@ async def rebuild(dsn: str, *, schema: str = SCHEMA) -> Rebuilt:
             await pipeline.flush()
             await writer.remove(removal)
 
-        past = _Past(live, home, begun.sequence, row["sequence"])
+        past = _Past(live, home, begun.sequence, row["sequence"], ahead=True)
         events = await past.fold(0, pipeline.put, again)
         await pipeline.flush()
         await define(live, schema, "index")
@@ -203,7 +204,8 @@ async def _catch_up(
         await writer.remove(removal)
 
     done = await connection.fetchval(statement("last_retirement"))
-    events = await _Past(connection, home, begun.sequence, until).fold(done, put, remove_again)
+    past = _Past(connection, home, begun.sequence, until, ahead=False)
+    events = await past.fold(done, put, remove_again)
     return Rebuilt(events, writer.position.sequence, tuple(unreadable))
 
 
@@ -248,6 +250,8 @@ class _Past(NamedTuple):
     home: str
     after: int
     until: int
+    ahead: bool
+    """Whether the next batch is read while one is folded: where the connection is not what `put` writes through."""
 
     async def fold(
         self,
@@ -268,14 +272,26 @@ class _Past(NamedTuple):
 
     async def _read(self, after: int, until: int, put: Callable[[Sequence[Stored]], Awaitable[None]]) -> int:
         events = 0
-        while after < until:
-            rows = await self.connection.fetch(statement("read_archive"), after, until, _BATCH)
-            if not rows:
-                raise RebuildError(f"the archive ends at {after} and the read models stand at {until}")
-            batch = [_stored(row) for row in rows]
-            await put(batch)
-            after, events = batch[-1].seq, events + len(batch)
+        ahead: asyncio.Task[list[asyncpg.Record]] | None = None
+        try:
+            while after < until:
+                rows = await (ahead or self._rows(after, until))
+                if not rows:
+                    raise RebuildError(f"the archive ends at {after} and the read models stand at {until}")
+                batch = [_stored(row) for row in rows]
+                after, events = batch[-1].seq, events + len(batch)
+                if self.ahead and after < until:
+                    ahead = asyncio.create_task(self._rows(after, until), name="rebuild: read ahead")
+                await put(batch)
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                # Where it is not what has failed, nobody wants it any more, nor its error.
+                await asyncio.gather(ahead, return_exceptions=True)
         return events
+
+    async def _rows(self, after: int, until: int) -> list[asyncpg.Record]:
+        return await self.connection.fetch(statement("read_archive"), after, until, _BATCH)
 
 
 def _stored(row: asyncpg.Record) -> Stored:
