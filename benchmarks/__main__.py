@@ -18,6 +18,7 @@ from benchmarks import (
     one_instant,
     projector,
     run_latency,
+    run_logs,
     schedules,
     startup,
 )
@@ -28,6 +29,7 @@ QUESTIONS = [
     one_instant.QUESTION,
     intervals.QUESTION,
     run_latency.QUESTION,
+    run_logs.QUESTION,
     fires.QUESTION,
     http_requests.QUESTION,
     schedules.QUESTION,

@@ -35,7 +35,7 @@ from gnomon_schemas.dues import Due
 from gnomon_schemas.tasks import Priority, RetryPolicy, Trigger
 from tests.harness.events import Seen
 
-__all__ = ["QUESTION"]
+__all__ = ["IN_FLIGHT", "QUESTION", "drain", "drained_outcomes"]
 
 IN_FLIGHT = 200
 _SLOTS = 8
@@ -126,21 +126,28 @@ async def bare_loop(streams: BareStreams, count: int) -> float:
     return count / await streams.executions(count, IN_FLIGHT)
 
 
-async def drain(stage: Stage, database: asyncpg.Connection[asyncpg.Record], count: int, turn: int) -> float:
+async def drain(
+    stage: Stage,
+    database: asyncpg.Connection[asyncpg.Record],
+    count: int,
+    turn: int,
+    *,
+    task_type: str = "bench_noop",
+) -> float:
     """Executions a second of a full queue, without a scheduler."""
     pid = stage.services["executor-1"].pid
     os.kill(pid, signal.SIGSTOP)
     try:
         for begin in range(0, count, 500):
             dues = [
-                a_due(f"d-{turn}-{begin + number}-{secrets.token_hex(4)}")
+                a_due(f"d-{turn}-{begin + number}-{secrets.token_hex(4)}", task_type)
                 for number in range(min(500, count - begin))
             ]
             await publish_batch(stage.nc, dues)
     finally:
         os.kill(pid, signal.SIGCONT)
     begun = time.perf_counter()
-    async with stage.measuring("execution, drained", count):
+    async with stage.measuring(f"execution, drained ({task_type})", count):
         async with asyncio.timeout(180):
             while await stage.due_messages():  # noqa: ASYNC110 - only the broker knows
                 await asyncio.sleep(0.02)
@@ -166,8 +173,8 @@ async def drained_outcomes(
     return outcomes
 
 
-def a_due(task_id: str) -> Message:
-    """A no-op execution of a task that nobody knows, as a scheduler would publish it."""
+def a_due(task_id: str, task_type: str) -> Message:
+    """An execution of a task that nobody knows, as a scheduler would publish it."""
     at = format_instant(now_ms())
     run = "20260101T000000Z"
     due = Due(
@@ -175,7 +182,7 @@ def a_due(task_id: str) -> Message:
         task_id=task_id,
         run=run,
         user_id="u1",
-        task_type="bench_noop",
+        task_type=task_type,
         config=msgspec.Raw(b"{}"),
         trigger=Trigger.SCHEDULE,
         attempt=1,
