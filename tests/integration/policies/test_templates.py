@@ -200,11 +200,21 @@ async def test_the_tier_of_an_account_opens_its_templates_at_once(running: World
     template = (await _made(http, tags=[mark], required_subscription_level="pro"))["template_id"]
     acting = {"X-User-Id": user}
     body = {**PLACE, "template_id": template}
+    made: list[str] = []
     for tier, status in (("basic", 403), ("enterprise", 201), ("free", 403)):
         changed = await http.client.put(f"/accounts/{user}", json={"tier": tier})
         assert changed.status_code in (200, 201), changed.text
         for _ in range(3):
             answer = await http.client.post("/tasks", json=body, headers=acting)
             assert answer.status_code == status, answer.text
+            made += [answer.json()["task_id"]] if status == 201 else []
         listed = (await http.client.get("/templates", params={"tag": mark}, headers=acting)).json()
         assert [one["template_id"] for one in listed["items"]] == ([template] if status == 201 else [])
+    # What was made while the tier allowed it is the user's: it is changed and runs, whatever becomes of the template.
+    await http.client.patch(f"/templates/{template}", json={"is_active": False, "required_fields": ["zip"]})
+    path = f"/tasks/{made[0]}"
+    changed = await http.client.patch(path, json={"name": "Mine", "config": PLACE["config"]}, headers=acting)
+    assert changed.status_code == 200, changed.text
+    ran = await http.client.post(f"{path}/execute", headers=acting)
+    assert ran.is_success, ran.text
+    await running.events.one("executed", made[0])
