@@ -162,3 +162,29 @@ async def test_a_task_that_is_called_done_ends_whenever_the_leader_dies(world: W
         assert last <= slot_run(instant_ms(ended.changed_at) // 1000), audit
 
     assert await at_every_write(world, scene, prepare=prepare, check=check) >= 3
+
+
+async def test_a_task_that_has_failed_too_often_is_paused_before_its_next_slot(world: World) -> None:
+    """Also where that slot is due by the time that the last failure is folded."""
+    stage = Stage(world)
+    await stage.lead()
+    fake = await world.fake_executor(clock=stage.clock)
+    await stage.commands.create(
+        stage.task, schedule=EVERY_SECOND, overlap="allow", max_consecutive_failures=1
+    )
+    stage.advance(1)
+    work = await fake.next(task_id=stage.task)
+    await stage.leader.die()
+    await fake.complete(work, "failed")
+    fake.run()
+    stage.clock.advance(3)
+    await stage.lead()
+    told = (await world.events.one("status_changed", stage.task)).event
+    assert isinstance(told, StatusChanged)
+    assert told.reason == "max_consecutive_failures"
+    await stage.commands.ok("resume", stage.task)
+    await stage.settle()
+    assert [seen.run for seen in world.events.of("started", stage.task)] == [work.due.run]
+    (span,) = (seen.event for seen in world.events.of("skipped", stage.task))
+    assert isinstance(span, Skipped)
+    assert (span.reason, span.count) == ("paused", 3)

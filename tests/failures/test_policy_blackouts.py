@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.events import Coalesced, Queued
 from tests.harness.ledger import Audit
@@ -264,3 +266,36 @@ async def test_a_backlog_that_lies_in_blackouts_is_told_piece_by_piece_whenever_
         assert audit.executed() == 2, audit
 
     assert await at_every_write(world, scene, prepare=prepare, check=check) >= 6
+
+
+@pytest.mark.parametrize(
+    ("actions", "ran", "counted"),
+    [
+        pytest.param(("first_after", "defer"), [3, 4, 5, 6], 4, id="what is put off after it runs by itself"),
+        pytest.param(("defer", "first_after"), [6], 3, id="it takes the place of what it stands for"),
+    ],
+)
+async def test_in_a_backlog_one_stands_for_what_was_put_off_before_it(
+    world: World, actions: tuple[str, str], ran: list[int], counted: int
+) -> None:
+    """As it would have, had a leader been there; and the same number of runs is counted."""
+    stage = Stage(world)
+    await stage.lead()
+    (await world.fake_executor(clock=stage.clock)).run()
+    late = {"policy": "all", "after_seconds": 1, "grace_seconds": 3600, "limit": 100}
+    begun_ms = stage.clock.now_ms() // 1000 * 1000
+    until = format_instant(begun_ms + 6500)
+    await make_task(stage, schedule={**EVERY_SECOND, "max_runs": 20, "end_at": until}, catch_up=late)
+    for name, action, delay in zip("ab", actions, (1, 4), strict=True):
+        blackout = Blackout(stage, action, 3 if name == "a" else 30, delay=delay)
+        blackout.calendar_id = world.task_in(0, f"{name}-{stage.task[-6:]}-")
+        await blackout.make()
+    await stage.leader.die()
+    stage.clock.advance(7)
+    await stage.lead()
+    await stage.commands.ok("update", stage.task, {"description": "the backlog is decided"})
+    _, register = await world.task_register(stage.task)
+    stage.advance(40)
+    await stage.settle(begun_ms + 6000)
+    assert [at_ms - begun_ms for at_ms in runs(world, stage.task)] == [one * 1000 for one in ran]
+    assert register.fired == counted

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.events import Executed, ReminderTriggered, StatusChanged
+from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
+from gnomon_schemas.events import Executed, ReminderTriggered, Started, StatusChanged
+from gnomon_schemas.subjects import EVENTS_STREAM
 from tests.harness.ledger import Audit
 from tests.harness.stage import Stage, at_every_write
 from tests.harness.world import World
@@ -206,3 +208,32 @@ async def _later_one(stage: Stage) -> None:
     await stage.commands.create(other, task_type="todo", reminder_time=at)
     stage.advance(1)
     await stage.world.events.one("reminder_triggered", other)
+
+
+async def test_a_slot_that_was_told_by_somebody_else_is_not_told_again_in_part(world: World) -> None:
+    """Its chain has moved: neither its start nor its end nor its reminder is stored, and its neighbours' are."""
+    stage = Stage(world)
+    await stage.lead()
+    await stage.commands.create(stage.task, task_type="reminder", schedule=EVERY_SECOND)
+    stage.advance(1)
+    first = await world.events.one("started", stage.task)
+    assert isinstance(first.event, Started)
+    told_s = instant_ms(first.event.scheduled_for) // 1000
+    stored = await world.bus.last(EVENTS_STREAM, f"task.started.0.{stage.task}.{first.run}")
+    assert stored is not None
+    elsewhere = slot_run(told_s + 1)
+    event = msgspec.json.decode(stored.data) | {"run": elsewhere, "execution_id": f"{stage.task}.{elsewhere}"}
+    await world.bus.store(
+        f"task.started.0.{stage.task}.{elsewhere}",
+        msgspec.json.encode(event),
+        {name: value for name, value in stored.headers.items() if name.startswith("ce-")},
+    )
+    stage.advance(1)
+    stage.advance(1)
+    await world.events.some(2, "reminder_triggered", stage.task)
+    await stage.commands.ok("update", stage.task, {"description": "a turn"})
+    runs = [seen.run for seen in world.events.of("executed", stage.task)]
+    assert runs == [slot_run(told_s), slot_run(told_s + 2)]
+    assert [event.execution_id for event in told(world, stage.task)] == [
+        f"{stage.task}.{run}" for run in runs
+    ]

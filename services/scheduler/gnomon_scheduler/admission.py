@@ -215,7 +215,7 @@ class Admission:
             return "fair"
         if door is None:
             return None
-        if door.leave is not None and (door.leave.room <= 0 or self._paused(pool) or door.queue.wanting):
+        if door.leave is not None and (door.leave.room <= 0 or self.paused(pool) or door.queue.wanting):
             return "pool"
         return None
 
@@ -307,7 +307,7 @@ class Admission:
                     left -= 1
         for name, door in list(self._pools.items()):
             while door.queue.wanting and left > 0:
-                if door.leave is not None and (not door.leave.room or self._paused(name)):
+                if door.leave is not None and (not door.leave.room or self.paused(name)):
                     break
                 item = self._next(door, may_go)
                 if item is not None:
@@ -429,7 +429,8 @@ class Admission:
     def _count_out(self, pool: str, user: str | None) -> None:
         self._out[pool, user] = self._out.get((pool, user), 0) + 1
 
-    def _paused(self, pool: str) -> bool:
+    def paused(self, pool: str) -> bool:
+        """Whether a pool is paused."""
         settings = self._catalogue.limited.get(pool)
         return settings is not None and settings.paused
 

@@ -264,8 +264,10 @@ class Book:
         expected: int | None = None,
         on_seq: Callable[[int], None] | None = None,
         traceparent: str | None = None,
+        follows: Note | None = None,
     ) -> Note:
-        """An event to store; `expected` is the last sequence that its chain must have."""
+        """An event to store; `expected` is the last sequence that its chain must have. It is left out where the one
+        that it `follows` is."""
         if isinstance(event, ExecutionEvent | SlotOutcome):
             event = msgspec.structs.replace(event, epoch=self.epoch)
         subject = subjects.event("task", event_name(event), self.partition, event.task_id, run)
@@ -276,7 +278,7 @@ class Book:
             traceparent=traceparent,
         )
         chain = None if expected is None else subjects.chain(self.partition, event.task_id, run)
-        return Note(Outgoing(subject, encode(event), headers, expected, chain), on_seq)
+        return Note(Outgoing(subject, encode(event), headers, expected, chain), on_seq, follows)
 
     def pool_note(self, event: PoolUpdated, traceparent: str | None = None) -> Note:
         """An event of a pool to store."""
@@ -421,7 +423,8 @@ class Book:
         return self._oldest if oldest is None else min(self._oldest, oldest)
 
     async def _store_or_drop_moved(self, register: ShardRegister, batch: Batch) -> int:
-        """Store a batch. An event whose chain has moved after all is left out, loudly, and the rest stored.
+        """Store a batch. An event whose chain has moved after all is left out, loudly, with what follows it, and the
+        rest stored.
 
         The chains in here are of slots that this shard never handed out, so nobody else writes on them; were it to
         happen, callers' commands must not hang on it.
@@ -430,7 +433,8 @@ class Book:
             try:
                 return await self._committer.store(register, batch.messages(self.partition))
             except ChainMoved:
-                batch.notes = [note for note in batch.notes if not await self._has_moved(note.message)]
+                moved = {id(note) for note in batch.notes if await self._has_moved(note.message)}
+                batch.notes = [note for note in batch.notes if not {id(note), id(note.follows)} & moved]
                 await asyncio.sleep(IN_PROCESS_PAUSE)
 
     async def _has_moved(self, message: Outgoing) -> bool:

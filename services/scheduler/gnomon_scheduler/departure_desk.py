@@ -9,7 +9,7 @@ slots go after all others, when `late_runs` lets them; so do those that a blacko
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from msgspec import UNSET
@@ -60,6 +60,8 @@ class DepartureDesk:
         self._book, self._types, self._ended_unseen = book, types, ended_unseen
         self._admission, self._telling, self._blackouts = admission, telling, blackouts
         self._parked: set[tuple[str, str]] = set()
+        self._late_parked: dict[str, list[LateKey]] = {}
+        """Late slots whose pool is paused, by pool."""
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
         )
@@ -120,6 +122,17 @@ class DepartureDesk:
             if flight is not None:
                 self._book.arm(task_id, flight)
         self._parked.clear()
+
+    def pools_changed(self) -> None:
+        """Something was set of a pool: late slots may go on, at their pace, into one that is paused no more."""
+        for pool in [pool for pool in self._late_parked if not self._admission.paused(pool)]:
+            self._take_up(self._late_parked.pop(pool))
+
+    def _take_up(self, keys: Iterable[LateKey]) -> None:
+        for key in keys:
+            flight = self._find(*key)
+            if flight is not None and flight.waits_late:
+                self.late.add(key.task_id, flight)
 
     def look_again(self, task: TaskState) -> None:
         """The task has changed: what of it waits for an executor, a pool or a key may need another one now."""
@@ -272,6 +285,11 @@ class DepartureDesk:
         while len(ready) < _DUES_A_TURN and (key := self.late.take(now_ms)) is not None:
             task, flight = self._waiting(*key)
             if task is None or flight is None:
+                continue
+            pool = self.pool(task)
+            if self._admission.paused(pool):
+                # In the queue of the pool it would wait too, and leave it with all others in the moment it opens.
+                self._late_parked.setdefault(pool, []).append(key)
                 continue
             with self._book.aside.task(task.task_id, "handing out a late slot"):
                 self._depart(task, flight, now_ms, ready, units)

@@ -60,6 +60,19 @@ class OwnDesk:
         if task.reg.backfills:
             self.propose(task, go_on)
 
+    def pause_failing(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
+        """Pause the tasks that have failed as often as they may, before their next slot is handed out."""
+        if not any(change is pause_after_failures for _, change in self._proposed):
+            return []
+        memory = self._book.memory
+        due_ms = memory.next_due_ms()
+        until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
+        others = self._proposed
+        self._proposed = deque(one for one in others if one[1] is pause_after_failures)
+        units = self.decide(until_ms, ahead)
+        self._proposed += (one for one in others if one[1] is not pause_after_failures)
+        return units
+
     def end_pauses(self, now_ms: int, ahead: MutableMapping[str, int]) -> tuple[list[Unit], int]:
         """End the pauses that last until `now_ms` at the latest, before any slot after them is handed out.
 

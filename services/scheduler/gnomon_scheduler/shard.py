@@ -3,9 +3,9 @@
 Everything happens in *turns* of one task. A turn freezes the time, T, and then, in this order:
 
 1. *folds* what the follower delivered;
-2. *ends the pauses* that last until T at the latest (`own_changes`), *tells the reminders* that are due
-   (`reminding`), then *hands out the slots* whose emission time is up to T: plain ones are published at once, under the
-   due fence;
+2. *pauses* what has failed too often, *ends the pauses* that last until T at the latest (`own_changes`), *tells the
+   reminders* that are due (`reminding`), then *hands out the slots* whose emission time is up to T: plain ones are
+   published at once, under the due fence;
 3. *decides* what tasks change of their own accord, and *the commands* that wait, at T, so that every slot up to T
    belongs to the revision before them;
 4. *stores* one or more batches: what 1 to 3 decided, what its gates grant (`gate_desk`), and, in the last of them, the
@@ -215,6 +215,7 @@ class Shard(Service):
     def pools_changed(self) -> None:
         """Something was set of a pool."""
         self.request(self._admission.pools_changed)
+        self.request(self._departures.pools_changed)
 
     def accounts_changed(self) -> None:
         """Something was set of an account, or credits were given."""
@@ -487,10 +488,11 @@ class Shard(Service):
         if self._users.hear():
             self._book.flush_soon()
         now_ms = self._book.now_ms()
-        units, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
+        units = self._own.pause_failing(now_ms, self._slots.ahead)
+        of_pauses, paused_ms = self._own.end_pauses(now_ms, self._slots.ahead)
         of_reminders, told_ms = self._own.remind(paused_ms)
         of_slots, until_ms, handed_out = await self._slots.hand_out(told_ms)
-        units += of_reminders + of_slots
+        units += of_pauses + of_reminders + of_slots
         units += self._own.decide(until_ms, self._slots.ahead)
         units += self._commands.decide(until_ms, self._slots.ahead)
         units += self._gates.decide(now_ms)

@@ -19,8 +19,14 @@ from gnomon_core.timing import Touch
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.blackout_catalogue import BlackoutCatalogue
 from gnomon_scheduler.book import Book
-from gnomon_scheduler.decisions.blackouts import decide_inside, put_off, stands_for, touch_of, touch_words
-from gnomon_scheduler.decisions.catching_up import catch_up, late_flight, waiting_flight
+from gnomon_scheduler.decisions.blackouts import (
+    decide_inside,
+    put_off,
+    stands_for_earlier,
+    touch_of,
+    touch_words,
+)
+from gnomon_scheduler.decisions.catching_up import Backlog, catch_up, late_flight, waiting_flight
 from gnomon_scheduler.decisions.counting import allowed, counted
 from gnomon_scheduler.decisions.grounds import (
     account_detail,
@@ -315,15 +321,9 @@ class SlotDesk:
             else:
                 flights.append(late)
                 task.reg = counted(task.reg, [slot])
-        coming: list[tuple[Slot, Touch | None]] = [*backlog.put_off]
-        for slot in backlog.waiting:
-            touch = touch_of(present, task, slot.nominal_s)
-            if touch is not None and touch.action is BlackoutAction.SKIP:
-                notes.append(self._skipped(slot, "blackout", touch_words(touch), now_ms, touch.calendar_id))
-            else:
-                coming.append((slot, touch))
+        coming = self._coming(task, backlog, notes, now_ms)
         in_time = allowed(task.reg, [slot for slot, _ in coming])
-        stands: tuple[str, Touch] | None = None
+        stands: tuple[Slot, Touch] | None = None
         for slot, touch in coming:
             if slot not in in_time:
                 notes.append(self._skipped(slot, "limit", runs_used_up(task.reg.spec), now_ms))
@@ -333,17 +333,35 @@ class SlotDesk:
                 flights.append(put_off(slot, touch))
                 notes.append(self._queued(task, flights[-1], now_ms, "blackout", touch))
                 if touch.action is BlackoutAction.FIRST_AFTER:
-                    stands = flights[-1].run, touch
-        task.reg = counted(task.reg, in_time)
+                    stands = slot, touch
         for flight in flights:
             self._book.take_off(task, flight)
             self._book.arm_once_stored(task.task_id, flight)
+        wishes: list[Cancelling] = []
+        if stands is not None:
+            wishes = stands_for_earlier(*stands, now_ms)
+            if wishes:
+                # It takes the place that they were counted for.
+                in_time.remove(stands[0])
+        task.reg = counted(task.reg, in_time)
         self._book.memory.schedule(task, self._book.watermark_ms)
-        wishes = () if stands is None else stands_for(task, *stands, now_ms)
         unit = self._unit_with_wishes(task, notes, wishes)
         if not task.flights:
             unit.when_stored(lambda: self._after_end(task))
         return unit
+
+    def _coming(
+        self, task: TaskState, backlog: Backlog, notes: list[Note], now_ms: int
+    ) -> list[tuple[Slot, Touch | None]]:
+        """The slots of a backlog that are to come, with the blackouts that put them off; `notes` are told of others."""
+        coming: list[tuple[Slot, Touch | None]] = [*backlog.put_off]
+        for slot in backlog.waiting:
+            touch = touch_of(self._blackouts.present, task, slot.nominal_s)
+            if touch is not None and touch.action is BlackoutAction.SKIP:
+                notes.append(self._skipped(slot, "blackout", touch_words(touch), now_ms, touch.calendar_id))
+            else:
+                coming.append((slot, touch))
+        return coming
 
     async def _clear_ghosts(self, task: TaskState, now_ms: int) -> bool:
         """Before a skip for something older than its timeout: has that ended unseen? True where something had.

@@ -35,10 +35,11 @@ class TellingDesk:
         book = self._book
         with book.measures.firing(task, flight) as traceparent:
             started, executed, reminder = told(task, flight, self._surroundings(now_ms), book.owner)
+        head = book.note(started, run=flight.run, expected=flight.cause_seq, traceparent=traceparent)
         made = [
-            book.note(started, run=flight.run, expected=flight.cause_seq, traceparent=traceparent),
-            book.note(executed, run=flight.run, traceparent=traceparent),
-            book.note(reminder, traceparent=traceparent),
+            head,
+            book.note(executed, run=flight.run, traceparent=traceparent, follows=head),
+            book.note(reminder, traceparent=traceparent, follows=head),
         ]
         book.measures.fired([(now_ms - flight.emit_ms, flight.trigger)])
         return book.unit(task, [*notes, *made]) if changed else Unit(notes=made)

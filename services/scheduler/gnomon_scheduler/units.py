@@ -33,6 +33,8 @@ class Note:
 
     message: Outgoing
     on_seq: Callable[[int], None] | None = None
+    follows: Note | None = None
+    """It is stored only where this one is."""
 
 
 @dataclass(slots=True)

@@ -33,6 +33,30 @@ async def test_late_slots_wait_for_their_pool_behind_live_executions(world: Worl
     assert await next_of(stage, fake) == stage.task
 
 
+async def test_late_slots_of_a_pool_that_was_paused_go_at_their_pace_when_it_opens(world: World) -> None:
+    stage = Stage(world, catch_up_rate=2.0)
+    fake = await world.fake_executor()
+    await stage.lead()
+    await world.leader(1).__aenter__()
+    await stage.commands.ok("update", "default", {"paused": True}, kind="pool")
+    await until(lambda: "default" in stage.leader.pools.limited)
+    every_minute = {"kind": "interval", "every_seconds": 60}
+    catch_up = {"policy": "all", "after_seconds": 5, "limit": 10}
+    await stage.commands.create(stage.task, schedule=every_minute, overlap="allow", catch_up=catch_up)
+    stage.advance(630)
+    await until(lambda: stage.leader.shard.status().catch_up_waiting == 10)
+    for _ in range(10):
+        stage.advance(1)
+        await stage.commands.ok("update", stage.task, {"description": f"{stage.clock.now_ms()}"})
+    assert await world.dues() == []
+    await stage.commands.ok("update", "default", {"paused": False}, kind="pool")
+    await until(lambda: len(fake.seen) == 2)
+    await stage.commands.ok("update", stage.task, {"description": "no time has passed"})
+    assert len(await world.dues()) == 2
+    stage.advance(1)
+    await until(lambda: len(fake.seen) == 4)
+
+
 async def next_of(stage: Stage, fake: FakeExecutor) -> str:
     """Complete what is handed out next while time passes, for statements are repeated by it; its task."""
     coming = asyncio.ensure_future(fake.next())

@@ -29,10 +29,19 @@ from gnomon_scheduler.decisions.slots import flight_of
 from gnomon_scheduler.memory import Flight, Slot, TaskState
 from gnomon_scheduler.registers import Cancelling
 from gnomon_schemas.blackouts import BlackoutAction
-from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.tasks import Overlap
 
-__all__ = ["Inside", "decide_inside", "put_off", "room_to_put_off", "stands_for", "touch_of", "touch_words"]
+__all__ = [
+    "Inside",
+    "decide_inside",
+    "put_off",
+    "room_to_put_off",
+    "stands_for",
+    "stands_for_earlier",
+    "touch_of",
+    "touch_words",
+]
 
 
 class Inside(NamedTuple):
@@ -90,6 +99,14 @@ def stands_for(task: TaskState, run: str, touch: Touch, now_ms: int) -> tuple[Ca
         for flight in _put_off_before(task)
         if flight.run != run
     )
+
+
+def stands_for_earlier(slot: Slot, touch: Touch, now_ms: int) -> list[Cancelling]:
+    """The same for a slot of a backlog, some of which comes after it: that runs by itself, as it would have on time."""
+    task = slot.task
+    later = {flight.run for flight in task.flights.values() if flight.scheduled_ms > slot.nominal_s * 1000}
+    wishes = stands_for(task, slot_run(slot.nominal_s), touch, now_ms)
+    return [wish for wish in wishes if wish.run not in later]
 
 
 def room_to_put_off(task: TaskState) -> int:
