@@ -18,21 +18,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from gnomon_core.timing.timeline import LAST_INSTANT
-from gnomon_core.timing.timetable import last_fire, next_fire
+from gnomon_core.timing.timetable import fires, last_fire, next_fire
 from gnomon_schemas.blackouts import BlackoutAction, CalendarSpec, Selector
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.schedules import Schedule
 
 __all__ = ["Blackout", "BlackoutStretch", "Blackouts", "Touch", "stretches"]
 
-_STEPS_MAX: Final = 500
-"""So many spans that run into each other are followed to find where a blackout ends. Where it goes on after that, what
-waits for its end looks again there."""
-_FREE_STEPS_MAX: Final = 2000
-"""The same for all calendars of a task together."""
+_HORIZON_S: Final = 400 * 86_400
+"""So far ahead spans that run into each other are followed to find where a blackout ends. Where it goes on after that,
+what waits for its end looks again there."""
+_SPANS_MAX: Final = 1000
+"""So many of one recurring span are followed at a time: some milliseconds' worth."""
+_STEPS_MAX: Final = 8
+"""So often they are followed from one calendar's, or one span's, to another's."""
 _BEYOND: Final = LAST_INSTANT + 1
 _RANKS: Final = {BlackoutAction.SKIP: 0, BlackoutAction.FIRST_AFTER: 1, BlackoutAction.DEFER: 2}
 
@@ -90,12 +93,7 @@ class Blackout:
 
     def end(self, at: int) -> int | None:
         """Where the stretch that holds an instant ends; None: it is not in force then."""
-        reached = at
-        for _ in range(_STEPS_MAX):
-            further = self.part_end(reached)
-            if further is None:
-                break
-            reached = further
+        reached = _free_after((self,), at)
         return reached if reached > at else None
 
     def next_start(self, after: int) -> int | None:
@@ -105,16 +103,23 @@ class Blackout:
         found += [start for part in self._recurring if (start := next_fire(part.schedule, after)) is not None]
         return min(found, default=None)
 
-    def part_end(self, at: int) -> int | None:
-        """The end of the longest single span that holds an instant."""
+    def run_end(self, at: int, limit: int) -> int:
+        """How far the spans reach that hold an instant and, one after the other, run into each other without those of
+        another part; the instant itself: none holds it. Not followed beyond `limit`."""
         index = bisect_right(self._starts, at) - 1
-        found = self._ends[index] if index >= 0 else at
+        found = max(at, self._ends[index]) if index >= 0 else at
         for part in self._recurring:
             # All spans of a part are equally long, so the last one that began is the last one to end.
             start = last_fire(part.schedule, at)
-            if start is not None:
-                found = max(found, start + part.duration_s)
-        return min(found, _BEYOND) if found > at else None
+            if start is None or start + part.duration_s <= at:
+                continue
+            reached = start + part.duration_s
+            for following in islice(fires(part.schedule, start, limit), _SPANS_MAX):
+                if following > reached:
+                    break
+                reached = following + part.duration_s
+            found = max(found, reached)
+        return min(found, _BEYOND)
 
 
 class Blackouts:
@@ -198,13 +203,15 @@ def stretches(mine: Sequence[Blackout], after: int, until: int) -> Iterator[Blac
 
 def _free_after(mine: Sequence[Blackout], at: int) -> int:
     """The first instant from `at` on at which none of some calendars is in force."""
-    for _ in range(_FREE_STEPS_MAX):
-        # From span to span, not from stretch to stretch: those of one that never ends would be followed for seconds.
-        ends = [end for one in mine if (end := one.part_end(at)) is not None]
-        if not ends:
+    reached, limit = at, min(at + _HORIZON_S, LAST_INSTANT)
+    for _ in range(_STEPS_MAX):
+        further = max((one.run_end(reached, limit) for one in mine), default=reached)
+        if further == reached:
             break
-        at = max(ends)
-    return at
+        reached = further
+        if reached > limit:
+            break
+    return reached
 
 
 def _ceil_second(text: str) -> int:

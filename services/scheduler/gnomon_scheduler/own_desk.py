@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 
+from gnomon_core.timing import next_fire
 from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.backfilling import go_on
@@ -61,17 +62,45 @@ class OwnDesk:
             self.propose(task, go_on)
 
     def pause_failing(self, now_ms: int, ahead: Mapping[str, int]) -> list[Unit]:
-        """Pause the tasks that have failed as often as they may, before their next slot is handed out."""
-        if not any(change is pause_after_failures for _, change in self._proposed):
-            return []
-        memory = self._book.memory
-        due_ms = memory.next_due_ms()
-        until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
-        others = self._proposed
-        self._proposed = deque(one for one in others if one[1] is pause_after_failures)
-        units = self.decide(until_ms, ahead)
-        self._proposed += (one for one in others if one[1] is not pause_after_failures)
+        """Pause the tasks that have failed as often as they may, before their next slot is handed out.
+
+        Where it is not certain which slot that is, the pause is decided after the slots, as every other own change.
+        """
+        units: list[Unit] = []
+        for task_id in [task_id for task_id, change in self._proposed if change is pause_after_failures]:
+            task = self._book.memory.tasks.get(task_id)
+            if task is None or not fails_too_often(task.reg):
+                continue
+            with self._book.aside.task(task_id, "pausing it"):
+                at_ms = self._before_next_slot(task, now_ms, ahead.get(task_id, 0))
+                decision = None
+                if at_ms is not None:
+                    decision = pause_after_failures(task, [], self._surroundings(at_ms))
+                if decision is not None:
+                    units.append(self._applier.apply(task, decision))
+            if len(units) >= _CHANGES_A_TURN:
+                break
         return units
+
+    def _before_next_slot(self, task: TaskState, now_ms: int, ahead_ms: int) -> int | None:
+        """An instant up to which every slot of a task, and none after it, was handed out; None: it cannot be told.
+
+        With jitter slots do not come due in their order. Of a leader that died it may have been a later slot that it
+        handed out, and not one before.
+        """
+        memory, schedule, reg = self._book.memory, task.reg.spec.schedule, task.reg
+        if schedule is None:
+            return max(now_ms, reg.revision_from_ms)
+        if schedule.jitter_seconds or task.task_id in memory.resumed:
+            return None
+        handled = memory.handled.get(task.task_id, ())
+        nominal = next_fire(schedule, max(reg.cursor_s, self._book.watermark_ms // 1000, ahead_ms // 1000))
+        while nominal is not None and nominal in handled:
+            nominal = next_fire(schedule, nominal)
+        at_ms = now_ms if nominal is None else min(now_ms, nominal * 1000 - 1)
+        if at_ms < reg.revision_from_ms or any(slot * 1000 > at_ms for slot in handled):
+            return None
+        return at_ms
 
     def end_pauses(self, now_ms: int, ahead: MutableMapping[str, int]) -> tuple[list[Unit], int]:
         """End the pauses that last until `now_ms` at the latest, before any slot after them is handed out.

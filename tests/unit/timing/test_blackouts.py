@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gnomon_core.rules.calendar_input import parse_calendar
-from gnomon_core.timing import Blackout, Blackouts, BlackoutStretch, Touch, stretches
+from gnomon_core.timing import Blackout, Blackouts, BlackoutStretch, Touch, fires, stretches
 from gnomon_schemas.codec import encode
 
 
@@ -89,7 +90,7 @@ def test_one_that_never_ends_is_followed_so_far_and_no_further() -> None:
     always = {"schedule": {"kind": "daily", "time": "00:00"}, "duration_seconds": 86_400}
     one = calendar(recurring=[always])
     begin = at("2026-11-10T00:00")
-    assert one.end(begin) == begin + 500 * 86_400
+    assert one.end(begin) == begin + 401 * 86_400
 
 
 @pytest.mark.parametrize(
@@ -202,3 +203,33 @@ def test_slots_inside_one_that_never_ends_cost_little() -> None:
     ends = {touch.until_s for number in range(200) if (touch := known.touch((), "x", None, begin + number))}
     assert time.process_time() - started < 1.0, "two hundred slots in CPU seconds"
     assert min(ends) > begin + 30 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds"),
+    [
+        ({"kind": "daily", "time": "00:00", "timezone": "Europe/Berlin"}, 365 * 86_400),
+        ({"kind": "cron", "expression": "0 0 1 * *", "timezone": "Europe/Berlin"}, 32 * 86_400),
+        ({"kind": "cron", "expression": "*/5 * * * *"}, 7 * 86_400),
+        ({"kind": "interval", "every_seconds": 60, "anchor": "2026-01-01T00:00:00Z"}, 120),
+    ],
+)
+def test_spans_that_overlap_for_ever_are_not_followed_for_long(
+    schedule: dict[str, Any], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks holds up an event loop meanwhile."""
+    asked = 0
+
+    def counting(*args: Any) -> Iterator[int]:
+        nonlocal asked
+        for one in fires(*args):
+            asked += 1
+            yield one
+
+    monkeypatch.setattr("gnomon_core.timing.blackouts.fires", counting)
+    one = calendar(recurring=[{"schedule": schedule, "duration_seconds": seconds}])
+    begin = at("2026-11-10T00:00")
+    end = one.end(begin)
+    assert end is not None
+    assert begin < end <= begin + 401 * 86_400 + seconds
+    assert asked <= 8 * 1001
