@@ -151,7 +151,8 @@ def _answer(name: str, status: int, kind: Any, refs: Mapping[Any, Any]) -> dict[
             "schema": {"type": "string"},
             "example": kind.stream,
         }
-    headers = ["ETag"] if kind in _VERSIONED or (isinstance(kind, OneOf) and Task in kind.kinds) else []
+    kinds = kind.kinds if isinstance(kind, OneOf) else (kind,)
+    headers = ["ETag"] if any(one in _VERSIONED for one in kinds) else []
     if status in (201, 202):
         headers.append("Location")
     if headers:
@@ -188,7 +189,8 @@ def _problem(status: int, codes: Sequence[Code], refs: Mapping[Any, Any]) -> dic
 
 def _schema(kind: Any, refs: Mapping[Any, Any]) -> Any:
     if isinstance(kind, OneOf):
-        return {"oneOf": [refs[one] for one in kind.kinds]}
+        # Not oneOf: readers ignore fields that they do not know, so an answer may fit more than one of them.
+        return {"anyOf": [refs[one] for one in kind.kinds]}
     if isinstance(kind, Patch):
         return {"$ref": _REF.format(name=patch_name(kind.kind))}
     return kind if isinstance(kind, dict) else refs[kind]

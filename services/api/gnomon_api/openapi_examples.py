@@ -357,17 +357,26 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("create_task", 200): {"there_already": _TASK, "dry_run": _plain(_CREATED_DRY)},
     ("list_tasks", 200): {"items": [_TASK], "next_cursor": None},
     ("read_task", 200): {
-        **_TASK,
-        "running": [
-            {
-                "execution_id": f"{_TASK['task_id']}.{_RUN}",
-                "run": _RUN,
-                "status": "running",
-                "attempt": 1,
-                "started_at": _AT,
-                "progress": {"fraction": 0.4, "message": "2 of 5 files"},
-            }
-        ],
+        "now": {
+            **_TASK,
+            "running": [
+                {
+                    "execution_id": f"{_TASK['task_id']}.{_RUN}",
+                    "run": _RUN,
+                    "status": "running",
+                    "attempt": 1,
+                    "started_at": _AT,
+                    "progress": {"fraction": 0.4, "message": "2 of 5 files"},
+                }
+            ],
+        },
+        "at_an_instant": {
+            **_TASK,
+            **dict.fromkeys(("run_count", "success_count", "failure_count", "consecutive_failures")),
+            **dict.fromkeys(("last_run_time", "last_execution", "next_run_time", "runs_left")),
+            "running": [],
+            "not_known": f"executions that ended before {_AT} have been removed (GNOMON_EXECUTION_RETENTION)",
+        },
     },
     ("task_history", 200): {
         "items": [

@@ -41,7 +41,7 @@ from gnomon_api.routes.executions import CancelReason, NoFields
 from gnomon_api.routes.forecast import BUCKET_DEFAULT, TOLERANCE_DEFAULT, ForecastInput
 from gnomon_api.routes.schedules import COUNT_DEFAULT, COUNT_MAX, PreviewInput
 from gnomon_api.run_log_views import LogPage
-from gnomon_api.task_details import TaskDetail
+from gnomon_api.task_details import PastTask, TaskDetail
 from gnomon_api.task_history import HISTORY_SORTS, HistoryPage
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_api.template_views import TEMPLATE_LISTS, TemplatePage, TemplateView
@@ -254,7 +254,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "list_tasks": Operation("tasks", {200: TaskPage}, params=_list_params(TASK_LISTS), problems=_READ),
     "read_task": Operation(
         "tasks",
-        {200: TaskDetail},
+        {200: OneOf((TaskDetail, PastTask))},
         params=[_query("at", "A past instant: the task as it was then.", format="date-time")],
         problems=(*_READ_ONE, Code.INVALID),
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 
@@ -10,11 +11,17 @@ from gnomon_api.database import Database, Row
 from gnomon_api.event_hub import EventHub
 from gnomon_api.queries import shown_instant
 from gnomon_api.readmodels.statements import statement
+from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task
 
-__all__ = ["FinishedExecution", "RunningExecution", "TaskDetail", "TaskDetails", "past_detail"]
+__all__ = ["FinishedExecution", "PastTask", "RunningExecution", "TaskDetail", "TaskDetails", "past_detail"]
 
 _RUNNING_SHOWN: Final = 20
+_OF_RUNS: Final = (
+    *("run_count", "success_count", "failure_count", "consecutive_failures", "runs_left"),
+    *("last_run_time", "last_execution", "next_run_time"),
+)
+"""What a past state tells by the executions that there were."""
 
 
 class RunningExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +53,19 @@ class TaskDetail(Task, frozen=True, kw_only=True):
     last_execution: FinishedExecution | None
     running: tuple[RunningExecution, ...]
     """What has not ended, newest first: at most 20."""
+
+
+class PastTask(TaskDetail, frozen=True, kw_only=True):
+    """A task as it was at a past instant. What runs had told by then is counted from the executions since: where some
+    of these have been removed it is not known, and null."""
+
+    # Wider than of a task of the present, which always knows them; nobody takes the one for the other.
+    run_count: int | None  # type: ignore[assignment]
+    success_count: int | None  # type: ignore[assignment]
+    failure_count: int | None  # type: ignore[assignment]
+    consecutive_failures: int | None  # type: ignore[assignment]
+    not_known: str | None
+    """Why the counts, the last run and what was in flight are not told; null: they are."""
 
 
 class TaskDetails:
@@ -83,12 +103,26 @@ class TaskDetails:
         return _detail(task, tuple(running), finished)
 
 
-def past_detail(task: Task) -> TaskDetail:
-    """A task as it was once: what was under way then, and what came of it, its executions tell."""
-    return _detail(task, (), None)
+def past_detail(task: Task, runs_from: datetime | None) -> PastTask:
+    """A task as it was once: what was under way then, and what came of it, its executions tell.
+
+    `runs_from`: the executions that ended before this instant are gone, and the task was asked for before it.
+    """
+    fields = _fields(task, None)
+    why = None
+    if runs_from is not None:
+        at = format_instant(round(runs_from.timestamp() * 1000))
+        why = f"executions that ended before {at} have been removed (GNOMON_EXECUTION_RETENTION)"
+        fields |= dict.fromkeys(_OF_RUNS)
+    return PastTask(**fields, running=(), not_known=why)
 
 
 def _detail(task: Task, running: tuple[RunningExecution, ...], finished: Row | None) -> TaskDetail:
+    return TaskDetail(**_fields(task, finished), running=running)
+
+
+def _fields(task: Task, finished: Row | None) -> dict[str, Any]:
+    """The fields of a task, with the result of its last execution."""
     fields, last = msgspec.structs.asdict(task), task.last_execution
     if last is not None:
         result = None if finished is None else finished["result"]
@@ -97,4 +131,4 @@ def _detail(task: Task, running: tuple[RunningExecution, ...], finished: Row | N
             result=NULL if result is None else msgspec.Raw(result.encode()),
             result_truncated=finished is not None and finished["result_truncated"],
         )
-    return TaskDetail(**fields, running=running)
+    return fields

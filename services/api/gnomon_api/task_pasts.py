@@ -2,7 +2,7 @@
 
 What a caller sets is in the events of its changes, which the archive holds whole: the newest one up to the instant
 carries the task as it was from then on. What runs tell (counts, status, last result) is counted from the executions:
-the counts of now, less what has ended since. So they are right as far back as executions are kept.
+the counts of now, less what has ended since. So they are told as far back as executions are kept, and not before.
 
 What is not told: whether the lateness objective was broken. And the failures in a row, and what was in flight, are
 counted from what was recorded by then by the clocks of the processes that told it, which may differ from
@@ -21,6 +21,7 @@ from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.readmodels.sections.executions import Attempt
 from gnomon_api.readmodels.statements import statement
+from gnomon_api.task_details import PastTask, past_detail
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import next_fire
@@ -46,7 +47,7 @@ class TaskPasts:
     def __init__(self, database: Database, tasks: TaskViews, clock: Clock) -> None:
         self._database, self._tasks, self._clock = database, tasks, clock
 
-    async def at(self, task_id: str, at_ms: int, caller: Caller) -> Task:
+    async def at(self, task_id: str, at_ms: int, caller: Caller) -> PastTask:
         """The task at an instant. Raises Refused where it was not there then, or that is still to come."""
         now = await self._tasks.known(task_id, caller)
         if at_ms > self._clock.now_ms():
@@ -67,7 +68,10 @@ class TaskPasts:
             gone = format_instant(changes[0]["at"])
             raise Refused(Code.NOT_FOUND, f"task {task_id!r} was deleted at {gone}")
         told, status = await self._told(changes)
-        return await self._with_runs(told, status, now, changes, at)
+        past = await self._with_runs(told, status, now, changes, at)
+        # Asked last: what is removed between the two is not counted and called complete.
+        removed = await self._database.fetchrow(statement("executions_removed_before"))
+        return past_detail(past, None if removed is None or removed["before"] <= at else removed["before"])
 
     async def _told(self, changes: Sequence[Row]) -> tuple[Task, TaskStatus]:
         """The task as the newest change with the whole of it told, and its status after those that told only that."""

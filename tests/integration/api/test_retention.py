@@ -9,13 +9,19 @@ from typing import Any
 import asyncpg
 import pytest
 
+from gnomon_api.database import Database
+from gnomon_api.identity import Caller
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.checksum import checksums
 from gnomon_api.readmodels.pipeline import WritePipeline
 from gnomon_api.readmodels.retention import Removal, Retention, Rounds, due_removals
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.readmodels.writer import Connection, Deposed, ReadModelWriter
+from gnomon_api.task_pasts import TaskPasts
+from gnomon_api.task_views import TaskViews
+from gnomon_core.runtime.clock import ManualClock
 from gnomon_core.runtime.messages import Stored
+from gnomon_schemas.headers import ADMIN_ROLE
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_read_models import connection, position_of, project
 
@@ -94,6 +100,35 @@ async def test_a_month_goes_and_the_ledger_reads_as_before(connection: Connectio
     assert await count(connection, "commands") == 0
     assert await connection.fetchval("select status from executions where completed_at is null") == "running"
     assert (await rebuilding.verify(postgres_url)).differing == []
+
+
+async def test_a_past_state_tells_no_counts_where_executions_have_gone(
+    connection: Connection, postgres_url: str
+) -> None:
+    """It did tell too many: what had ended since and was removed was taken for what had ended before."""
+    writer = await project(connection, a_year())
+    database = Database(postgres_url)
+    await database.start()
+    clock = ManualClock(START_MS + 90 * DAY_MS)
+    pasts = TaskPasts(database, TaskViews(database, clock), clock)
+    admin = Caller(user_id="admin", roles=frozenset({ADMIN_ROLE}))
+    instants = {"september": START_MS + DAY_MS, "november": START_MS + 55 * DAY_MS}
+
+    async def counts() -> dict[str, tuple[int | None, ...]]:
+        found = {name: await pasts.at("K", at_ms, admin) for name, at_ms in instants.items()}
+        return {
+            name: (past.run_count, past.success_count, past.failure_count) for name, past in found.items()
+        }
+
+    whole = {"september": (8, 7, 1), "november": (16, 14, 2)}
+    assert await counts() == whole
+    await writer.remove(Removal("executions", NOVEMBER))
+    assert await counts() == whole | {"september": (None, None, None)}
+    past = await pasts.at("K", instants["september"], admin)
+    assert (past.name, past.last_execution, past.next_run_time) == ("Task K", None, None)
+    assert past.not_known is not None
+    assert "executions that ended before 2026-11-01T00:00:00.000Z" in past.not_known
+    await database.stop()
 
 
 async def test_tasks_that_are_over_go_when_nothing_of_them_is_left(

@@ -22,7 +22,7 @@ from gnomon_api.http_io import (
     services,
 )
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
-from gnomon_api.task_details import TaskDetails, past_detail
+from gnomon_api.task_details import TaskDetails
 from gnomon_api.task_pasts import TaskPasts
 from gnomon_core.rules.decoding import parse_body, read_object
 from gnomon_core.rules.task_input import check_given, check_patch, parse_create
@@ -80,8 +80,9 @@ async def read_task(request: HttpRequest, task_id: FromPath[str]) -> HttpRespons
     checked_id(task_id)
     api, at_ms = services(request), instant_param(request, "at")
     if at_ms is not None:
-        past = await TaskPasts(api.database, api.tasks, api.clock).at(task_id, at_ms, caller(request))
-        return json_response(past_detail(past))
+        return json_response(
+            await TaskPasts(api.database, api.tasks, api.clock).at(task_id, at_ms, caller(request))
+        )
     task = await api.tasks.get(task_id, caller(request))
     detail = await TaskDetails(api.database, api.hub).of(task)
     return json_response(detail, headers=_etag(task))

@@ -40,6 +40,10 @@ from executions,
       where task_id = $1 and completed_at <= $2 and status = 'completed' and trigger <> 'backfill') as good
 where task_id = $1;
 
+-- name: executions_removed_before
+-- Of the executions that ended before this instant none is left; of those after it all are. No row: none was removed.
+select before from retirements where what = 'executions' order by before desc limit 1;
+
 -- name: last_result_at
 -- The newest result of a task at an instant.
 select execution_id, run, status, completed_at, duration_ms, error, attempts from executions
