@@ -61,4 +61,4 @@ async def test_nobody_without_an_account_makes_or_runs_anything(
             account = account_id_of(user)
             assert (await world.commands.ok("update", account, {}, kind="account"))["account"]["version"] == 1
         assert world.events.of("executed", "systems")
-        assert not world.events.of("skipped", "systems")
+        assert not world.events.of("skipped", "systems", reason="limit")
