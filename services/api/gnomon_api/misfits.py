@@ -6,6 +6,10 @@ decodes the config. Nothing is changed by that; they are listed here, so that so
 
 Looked at are the tasks that may still run: not deleted, completed, failed or cancelled. They come from the read models,
 and the schema is the one that this process knows at that moment.
+
+Counting a type looks at each of its tasks, a million of them in minutes. So it takes half of the time at the most, a
+thousand tasks and then a rest as long, for the requests that this process answers; and a count that took long is made
+again so much later that it takes a twentieth of the time.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -31,13 +36,16 @@ from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["Misfit", "MisfitPage", "MisfitWatch", "Misfits"]
+__all__ = ["Misfit", "MisfitPage", "MisfitWatch", "Misfits", "rest_until"]
 
 _log = structlog.get_logger(__name__)
 _CHUNK: Final = 1000
 _CHECKED_MAX: Final = 20_000
 """Tasks that one request looks at."""
 _BEFORE_ALL: Final = ("0001-01-01T00:00:00+00:00", "")
+_LONG_SECONDS: Final = 1.0
+_REST_TIMES: Final = 20
+"""A count that took longer than `_LONG_SECONDS` is followed by so many times its own length without one."""
 _SAYS_NOTHING: Final = frozenset({"$schema", "$id", "title", "description", "type"})
 
 
@@ -105,11 +113,13 @@ class Misfits:
         """How many tasks of a type do not fit it."""
         after, count = _BEFORE_ALL, 0
         while True:
+            begun = time.monotonic()
             rows = await self._rows(known.announcement.name, None, after)
             count += len(await asyncio.to_thread(_misfits, known, rows))
             if len(rows) < _CHUNK:
                 return count
             after = _place(rows[-1])
+            await asyncio.sleep(time.monotonic() - begun)
 
     async def _rows(self, task_type: str, owner: str | None, after: tuple[str, str]) -> Sequence[Row]:
         at, task_id = after
@@ -128,6 +138,8 @@ class MisfitWatch(Service):
         self._every = every_seconds
         self._counted: dict[str, tuple[str, int]] = {}
         """By type: of which schema, and how many."""
+        self._resting: dict[str, float] = {}
+        """By type: until when it is not counted again, by the monotonic clock."""
 
     @override
     async def on_start(self) -> None:
@@ -154,13 +166,21 @@ class MisfitWatch(Service):
         for name, known in sorted(self._cluster.known_types.items()):
             digest = hashlib.sha256(bytes(known.announcement.config_schema)).hexdigest()
             before, count = self._counted.get(name, ("", 0))
-            if before == digest and not count:
+            begun = time.monotonic()
+            if before == digest and (not count or begun < self._resting.get(name, 0.0)):
                 continue
             count = 0 if _takes_anything(known) else await self._misfits.count(known)
             if count and before != digest:
                 _log.warning(LogEvent.MISFITS_FOUND, type=name, tasks=count)
             self._counted[name] = (digest, count)
+            self._resting[name] = rest_until(begun, time.monotonic())
             self._meter.set(Metric.TYPE_MISFITS, count, task_type=name)
+
+
+def rest_until(begun: float, ended: float) -> float:
+    """Until when a type is not counted again, after a count from `begun` to `ended`."""
+    took = ended - begun
+    return ended + _REST_TIMES * took if took > _LONG_SECONDS else ended
 
 
 def _misfits(known: KnownType, rows: Sequence[Row]) -> list[_Found]:

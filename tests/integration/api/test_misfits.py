@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gnomon_api.misfits import MisfitWatch
+from gnomon_api.misfits import MisfitWatch, rest_until
 from gnomon_core.runtime.metrics import Meter
 from tests.harness.fake_executor import announce_type
 from tests.harness.waiting import until
@@ -79,3 +79,8 @@ async def test_a_changed_schema_lists_the_tasks_that_do_not_fit(running: Running
 )
 async def test_what_is_wrong_is_refused(running: Running, path: str, status: int, code: str) -> None:
     is_problem(await running.http.get(f"{API}/task-types/{path}"), status, code)
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.01, 0), (1.0, 0), (1.5, 30), (240, 4800)])
+def test_a_long_count_is_made_again_after_a_long_rest(took: float, rest: float) -> None:
+    assert rest_until(1000.0, 1000.0 + took) - (1000.0 + took) == rest
