@@ -7,7 +7,8 @@ decodes the config. Nothing is changed by that; they are listed here, so that so
 Looked at are the tasks that may still run: not deleted, completed, failed or cancelled. They come from the read models,
 and the schema is the one that this process knows at that moment.
 
-Counting a type looks at each of its tasks, a million of them in minutes. So it takes half of the time at the most, a
+Counting a type looks at each of its tasks: 283,537 among a million took 7 s of CPU here, and two minutes on a busy
+machine, most of it for Postgres to read them. So it takes half of the time at the most, a
 thousand tasks and then a rest as long, for the requests that this process answers; and a count that took long is made
 again so much later that it takes a twentieth of the time.
 """
