@@ -8,9 +8,9 @@ Looked at are the tasks that may still run: not deleted, completed, failed or ca
 and the schema is the one that this process knows at that moment.
 
 Counting a type looks at each of its tasks: 283,537 among a million took 7 s of CPU here, and two minutes on a busy
-machine, most of it for Postgres to read them. So it takes half of the time at the most, a
-thousand tasks and then a rest as long, for the requests that this process answers; and a count that took long is made
-again so much later that it takes a twentieth of the time.
+machine, most of it for Postgres to read them. So it takes half of the time at the most, a thousand tasks and then a
+rest as long, for the requests that this process answers; and a count that took long is made again so much later that
+it takes a twentieth of the time.
 """
 
 from __future__ import annotations
