@@ -123,7 +123,8 @@ def _shards(chart: Chart) -> Iterator[Finding]:
             "tasks of these shards do not fire",
         )
     elif partitions:
-        yield ok("shards.led", f"{partitions} shards led by {len(chart.schedulers)} schedulers")
+        count = len(chart.schedulers)
+        yield ok("shards.led", f"{partitions} shards led by {count} scheduler{'' if count == 1 else 's'}")
     twice = [number for number, count in claimed.items() if count > 1]
     if twice:
         yield warn(

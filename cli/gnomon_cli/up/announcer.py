@@ -40,6 +40,7 @@ class Announcer:
         """All is ready: where to go, and what a write is worth. `sync`: how the embedded server writes to disk; None:
         there is none."""
         self.terminal.line((f"ready in {seconds:.1f} s", "bold green"))
+        self.terminal.line("  web page     ", (f"{url}/", "bold"))
         self.terminal.line("  api          ", (f"{url}/api/v1", "bold"))
         self.terminal.line("  api docs     ", (f"{url}/docs", "bold"))
         self.terminal.line("  durability   ", _durability(sync))

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from gnomon_core.runtime.embedded import EmbeddedNats, EmbeddedPostgres
+from tests.harness.waiting import until_async
 from tests.integration.cli.running_up import RunningUp, alive, gnomon, held_locks
 from tests.servers import reachable_folder
 
@@ -47,6 +48,7 @@ async def test_the_demo_s_tasks_run_and_are_shown(demo: RunningUp) -> None:
 async def test_the_start_tells_each_component_and_where_to_go(demo: RunningUp) -> None:
     for name in ("nats-server", "postgres", "scheduler-1", "executor-1", "api"):
         assert [line for line in demo.lines if line.split()[:1] == [name]], demo.terminal
+    await demo.shows("web page", f"{demo.run_file.url}/")
     await demo.shows("api docs", f"{demo.run_file.url}/docs")
     await demo.shows("durability", "--fast", "power cut")
 
@@ -68,6 +70,16 @@ async def test_the_run_file_tells_addresses_and_processes_that_live(demo: Runnin
             if entry.health_url is not None:
                 assert (await http.get(f"{entry.health_url}/readyz")).status_code == 200
         assert (await http.get(f"{content.url}/docs")).status_code == 200
+
+
+async def test_the_page_tells_what_runs_by_the_names_of_the_tasks(demo: RunningUp) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+
+        async def told() -> bool:
+            page = (await http.get(f"{demo.run_file.url}/")).text
+            return "Echo every 2 s" in page.partition('id="executions"')[2].partition("</table>")[0]
+
+        await until_async(told, within=60)
 
 
 async def test_a_second_up_on_the_folder_is_refused_by_name(demo: RunningUp) -> None:

@@ -131,7 +131,7 @@ async def test_shards_that_nobody_leads(world: World) -> None:
     """After the only scheduler was killed: as soon as its lease has expired, and named by number."""
     scheduler = await world.scheduler()
     await world.leading(scheduler)
-    assert (await fault(world, None, "shards.led", "ok")).saw == "2 shards led by 1 schedulers"
+    assert (await fault(world, None, "shards.led", "ok")).saw == "2 shards led by 1 scheduler"
     await scheduler.kill()
     found = await fault(world, None, "shards.led", "fail")
     assert "0, 1" in found.saw

@@ -6,17 +6,20 @@ a few lines then follows `/events` and asks again for the tables when something 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Final
 
+import msgspec
 from litestar import Response, get
 
 from gnomon_api.database import DatabaseAway
 from gnomon_api.execution_views import Execution
 from gnomon_api.http_io import HttpRequest, HttpResponse, caller, services
 from gnomon_api.readmodels.statements import statement
+from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.tasks import Task
 
 __all__ = ["dashboard_page"]
@@ -28,6 +31,8 @@ _POLICY: Final = {
     ),
     "Cache-Control": "no-store",
 }
+_EVENTS: Final = msgspec.json.encode([*EVENT_TYPES, "progress"]).decode()
+"""What the page listens for: a browser hears only the events that it names."""
 _PAGE: Final = Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
 
 
@@ -42,7 +47,11 @@ async def dashboard_page(request: HttpRequest) -> HttpResponse:
         task_page = await api.tasks.list([("limit", str(_SHOWN))], who)
         run_page = await api.executions.list([("limit", str(_SHOWN))], who)
         tasks = "".join(map(_task_row, task_page.items))
-        executions = "".join(map(_execution_row, run_page.items))
+        ran = list({execution.task_id for execution in run_page.items})
+        names = {
+            row["task_id"]: row["name"] for row in await api.database.fetch(statement("task_names"), ran)
+        }
+        executions = "".join(_execution_row(execution, names) for execution in run_page.items)
     except DatabaseAway:
         trouble = "Postgres is away: tasks run and commands are taken, but nothing can be shown now."
     page = _PAGE.substitute(
@@ -52,6 +61,7 @@ async def dashboard_page(request: HttpRequest) -> HttpResponse:
         hidden="" if trouble else "hidden",
         counts=counts or "<li>no tasks yet",
         tasks=tasks or "<tr><td colspan=6 class=none>No tasks yet.",
+        events=_EVENTS,
         executions=executions or "<tr><td colspan=6 class=none>Nothing has run yet.",
     )
     return Response(page.encode(), media_type="text/html", headers=_POLICY)
@@ -67,11 +77,13 @@ def _task_row(task: Task) -> str:
     )
 
 
-def _execution_row(execution: Execution) -> str:
+def _execution_row(execution: Execution, names: Mapping[str, str]) -> str:
+    # A task that retention has removed has no name any more.
+    name = names.get(execution.task_id, execution.task_id)
     duration = "" if execution.duration_ms is None else f"{execution.duration_ms:,} ms"
     lateness = "" if execution.lateness_ms is None else f"{execution.lateness_ms:,} ms"
     return (
-        f"<tr><td title='{escape(execution.execution_id)}'>{escape(execution.task_id)}"
+        f"<tr><td title='{escape(execution.execution_id)}'>{escape(name)}"
         f"<td><time>{escape(execution.scheduled_for or '')}</time>"
         f"<td><i class='{escape(execution.status)}'>{escape(execution.status)}</i> {escape(execution.reason or '')}"
         f"<td>{lateness}<td>{duration}<td>{escape(execution.executor or '')}"
