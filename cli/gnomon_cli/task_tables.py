@@ -11,6 +11,7 @@ from rich.text import Text
 from gnomon_cli import shown
 from gnomon_cli.event_lines import one_line
 from gnomon_cli.terminal import Terminal
+from gnomon_schemas.workless import WORKLESS
 
 __all__ = [
     "EXECUTION_COLUMNS",
@@ -218,6 +219,9 @@ def next_run(task: Json) -> str:
             if until is None
             else f"goes on {shown.relative(until)} ({shown.instant(until)})"
         )
+    if task.get("task_type") in WORKLESS:
+        coming = ", ".join(f"{label} {text}" for label, text in _coming(task))
+        return coming or f"done once you say so: gnomon task complete {task.get('task_id')}"
     if task.get("schedule") is None:
         return f"runs on demand: gnomon task run {task.get('task_id')}"
     return "no run is planned"
