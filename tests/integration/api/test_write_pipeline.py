@@ -99,11 +99,12 @@ async def test_rows_that_are_forgotten_while_a_batch_is_folded_are_loaded_and_fo
     def forgetful(fold: Fold, read: Read) -> None:
         nonlocal calls
         calls += 1
-        if calls == SMALL // 2:
+        if calls == 20:
             asyncio.get_running_loop().call_soon(writer._forget)
         apply(fold, read)
 
     monkeypatch.setattr(Fold, "apply", forgetful)
+    monkeypatch.setattr(writing, "_PER_TURN", 16)
     prepared = await writer.prepare(events[middle:])
     assert calls > len(events) - middle
     await writer.commit(prepared)
