@@ -60,7 +60,8 @@ WRITER_SETTINGS: Final = {
 _ARCHIVE: Final = TableWrite("event_archive", ("seq", "stored_at", "subject", "headers", "payload"))
 _Item = TypeVar("_Item")
 _PER_TURN: Final = 128
-"""Events that are folded between two turns of the loop: two milliseconds' work. With 32 the turns cost more than they gain."""
+"""Events that are folded between two turns of the loop: two milliseconds' work. With 32 the turns cost more than
+they gain."""
 _ROWS_KEPT: Final = 20_000
 """Rows of each kind that stay in memory between batches."""
 _UNFIT: Final = (
