@@ -6,9 +6,12 @@ left can be spent.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gnomon_core.rules.account_rules import AccountRules
+from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_scheduler.budget_registers import BudgetRegister
 from gnomon_schemas import subjects
 from gnomon_schemas.accounts import account_id_of, micros_of
@@ -20,7 +23,7 @@ from tests.harness.ledger import Audit
 from tests.harness.processes import Process
 from tests.harness.stage import Stage, at_every_write
 from tests.harness.waiting import until_async
-from tests.harness.world import World
+from tests.harness.world import World, tell
 
 PRICE = 4
 OPENING = 10
@@ -132,3 +135,91 @@ async def test_credits_are_kept_when_schedulers_are_killed(world: World) -> None
     await until_async(agreed, within=20)
     reasons = {seen.event.reason for seen in world.events.of("skipped") if isinstance(seen.event, Skipped)}
     assert reasons <= {"credits"}
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(240)
+async def test_bound_and_lag_are_measured_while_schedulers_are_killed(broker: EmbeddedNats) -> None:
+    """Eight shards, two schedulers of which one is killed every few seconds, real executors: what users overspend, and
+    how late what matters is felt. Half of the users run handlers that report more than the price."""
+    price, opening, extra, users_of_each = 1.0, 60.0, 0.5, 5
+    async with World(broker, partitions=8, settings={"GNOMON_INITIAL_CREDITS": str(opening)}) as world:
+        await world.executor(GNOMON_EXECUTOR_TASKS="tests.integration.executor.handlers")
+        alive = [await world.scheduler() for _ in range(2)]
+        tasks: dict[str, str] = {}
+        for number in range(2 * users_of_each):
+            user = fresh_id("u")
+            for partition in range(8):
+                task = world.task_in(partition, fresh_id("t")[:12] + "-")
+                tasks[task] = user
+                spec = (
+                    {"task_type": "test_spend", "config": {"used": extra, "fails": False}}
+                    if number < users_of_each
+                    else {"task_type": "echo"}
+                )
+                await world.commands.create(
+                    task,
+                    **spec,
+                    overlap="allow",
+                    credits_per_run=price,
+                    schedule={"kind": "interval", "every_seconds": 1},
+                    headers={"Gnomon-User": user},
+                )
+        users = list(dict.fromkeys(tasks.values()))
+        over, frugal = users[:users_of_each], users[users_of_each:]
+        given, worst = dict.fromkeys(users, opening), dict.fromkeys(users, 0.0)
+        felt: list[float] = []
+        deaths = 0
+
+        def spent() -> dict[str, float]:
+            sums = dict.fromkeys(users, 0.0)
+            for seen in world.events.of("executed"):
+                if isinstance(seen.event, Executed):
+                    sums[tasks[seen.task_id]] += seen.event.credits_consumed
+            return sums
+
+        async def all_spent() -> bool:
+            sums = spent()
+            for user in users:
+                worst[user] = max(worst[user], sums[user] - given[user])
+            return all(given[user] - sums[user] < price for user in users)
+
+        for _ in range(5):
+            await until_async(all_spent, within=40)
+            victim = alive.pop(0)
+            await victim.kill()
+            deaths += 1
+            alive.append(await world.scheduler())
+            for user in users:
+                before, at = spent()[user], time.monotonic()
+                amount = 10 * price + max(0.0, worst[user])
+                await world.commands.decided(
+                    "credit", account_id_of(user), {"amount": amount}, kind="account"
+                )
+                given[user] += amount
+
+                async def goes(user: str = user, before: float = before) -> bool:
+                    return spent()[user] > before
+
+                await until_async(goes, within=30)
+                felt.append(time.monotonic() - at)
+        await until_async(all_spent, within=40)
+        begun = time.monotonic()
+
+        async def agreed() -> bool:
+            sums = spent()
+            return all([await told(world, user) == pytest.approx(sums[user]) for user in users])
+
+        await until_async(agreed, within=20)
+        lag = time.monotonic() - begun
+    felt.sort()
+    most = max(worst[user] for user in over)
+    tell(
+        f"{len(tasks)} tasks, {sum(given.values()):.0f} credits given, {deaths} schedulers killed: too much by "
+        f"{max(worst[user] for user in frugal):g} at the price, by {most:g} where handlers report {extra:g} more; "
+        f"top-up to next end {felt[len(felt) // 2]:.2f} s in the middle, {felt[-1]:.2f} s at most; "
+        f"the accounts' shards agree {lag:.2f} s after the last end was seen"
+    )
+    assert all(worst[user] <= 0 for user in frugal)
+    # What was in flight when the last credits were let go: one of each task at the most, unless they last longer.
+    assert most <= 8 * 2 * extra + price

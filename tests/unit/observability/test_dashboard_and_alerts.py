@@ -158,6 +158,7 @@ def test_every_metric_is_shown_on_the_dashboard() -> None:
         "gnomon_leases_held",
         "gnomon_projector_unreadable_total",  # has an alert
         "gnomon_shard_set_aside",  # has an alert
+        "gnomon_users_set_aside",  # has an alert
     }
 
 
