@@ -13,6 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import PubAck
 
+from tests.harness.waiting import PATIENCE
+
 __all__ = ["Commands", "RefusedError", "fresh_id"]
 
 _BETWEEN_TRIES: Final = 0.1
@@ -81,7 +83,7 @@ class Commands:
         self._answers.setdefault(key, asyncio.Queue())
         return f"{self._inbox}.{key}"
 
-    async def outcome(self, command_id: str, within: float = 15.0) -> dict[str, Any]:
+    async def outcome(self, command_id: str, within: float = PATIENCE) -> dict[str, Any]:
         """Wait for the next outcome of a command."""
         key = self.inbox(command_id).rpartition(".")[2]
         try:
@@ -95,14 +97,14 @@ class Commands:
         return self._answers[self.inbox(command_id).rpartition(".")[2]].qsize()
 
     async def send(
-        self, verb: str, task_id: str, body: Any = None, *, within: float = 15.0, **options: Any
+        self, verb: str, task_id: str, body: Any = None, *, within: float = PATIENCE, **options: Any
     ) -> dict[str, Any]:
         """Send a command and wait for its outcome."""
         command_id, _ = await self.post(verb, task_id, body, **options)
         return await self.outcome(command_id, within)
 
     async def ok(
-        self, verb: str, task_id: str, body: Any = None, *, within: float = 15.0, **options: Any
+        self, verb: str, task_id: str, body: Any = None, *, within: float = PATIENCE, **options: Any
     ) -> dict[str, Any]:
         """The same for one that has to be accepted. Raises RefusedError."""
         outcome = await self.send(verb, task_id, body, within=within, **options)

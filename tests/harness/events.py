@@ -13,6 +13,7 @@ from gnomon_schemas.codec import decode_event
 from gnomon_schemas.events import Event
 from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM, EventSubject, parse_event
 from tests.harness.contract import faults
+from tests.harness.waiting import PATIENCE
 
 __all__ = ["Events", "Seen"]
 
@@ -83,7 +84,9 @@ class Events:
                     self.all.append(Seen(message.seq, message.time_ms, subject, event, message.headers))
             self._changed.notify_all()
 
-    async def wait_for(self, predicate: Callable[[], T | None], within: float = 15.0, what: str = "") -> T:
+    async def wait_for(
+        self, predicate: Callable[[], T | None], within: float = PATIENCE, what: str = ""
+    ) -> T:
         """Wait until `predicate` gives something that is true; that. It is asked again after every event."""
         try:
             async with asyncio.timeout(within), self._changed:
@@ -108,19 +111,19 @@ class Events:
                 what=f"the event at {last.seq}",
             )
 
-    async def more(self, than: int, within: float = 15.0) -> None:
+    async def more(self, than: int, within: float = PATIENCE) -> None:
         """Wait until there are more than so many events."""
         await self.wait_for(lambda: len(self.all) > than, within, f"an event after {than}")
 
     async def one(
-        self, name: str, task_id: str | None = None, *, within: float = 15.0, **filters: Any
+        self, name: str, task_id: str | None = None, *, within: float = PATIENCE, **filters: Any
     ) -> Seen:
         """Wait for an event of this name, task, and with these further properties (`run`, or of the payload)."""
         found = await self.some(1, name, task_id, within=within, **filters)
         return found[0]
 
     async def some(
-        self, count: int, name: str, task_id: str | None = None, *, within: float = 15.0, **filters: Any
+        self, count: int, name: str, task_id: str | None = None, *, within: float = PATIENCE, **filters: Any
     ) -> list[Seen]:
         """Wait for at least so many."""
 

@@ -38,6 +38,7 @@ from gnomon_schemas.events import ErrorInfo, Executed, ExecutionEvent, Retrying,
 from gnomon_schemas.members import Member, TypeAnnouncement
 from gnomon_schemas.subjects import DUE_STREAM, MEMBERS_BUCKET, TYPES_BUCKET
 from gnomon_schemas.tasks import NULL, RetryPolicy
+from tests.harness.waiting import PATIENCE
 
 __all__ = ["FakeExecutor", "Work", "announce_type"]
 
@@ -209,7 +210,7 @@ class FakeExecutor:
 
     # -- step by step ------------------------------------------------------------------------------
 
-    async def next(self, within: float = 15.0, *, task_id: str | None = None) -> Work:
+    async def next(self, within: float = PATIENCE, *, task_id: str | None = None) -> Work:
         """The next due that is delivered, of this task where one is named; others wait for their turn."""
         async with asyncio.timeout(within):
             while True:

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gnomon_schemas.clock_text import parse_slot_run
+from tests.harness.waiting import PATIENCE
 
 __all__ = ["Dues", "Heard", "Live", "Slot"]
 
@@ -57,7 +58,7 @@ class Live:
         """Listen no more."""
         await self.nc.close()
 
-    async def wait_for(self, holds: Callable[[], bool], within: float = 15.0, what: str = "") -> None:
+    async def wait_for(self, holds: Callable[[], bool], within: float = PATIENCE, what: str = "") -> None:
         """Wait until something holds; it is asked again after every message."""
         try:
             async with asyncio.timeout(within), self._changed:
@@ -122,7 +123,7 @@ class Dues(Live):
             self.repeated += 1
         self.times.setdefault(slot, heard.time_ms)
 
-    async def all_of(self, tasks: Collection[str], nominal: int, within: float = 15.0) -> None:
+    async def all_of(self, tasks: Collection[str], nominal: int, within: float = PATIENCE) -> None:
         """Wait until a slot of each of these tasks has been handed out."""
         wanted = {(task, nominal) for task in tasks}
         await self.wait_for(

@@ -11,6 +11,7 @@ import httpx
 
 from tests.harness.commands import fresh_id
 from tests.harness.processes import Process
+from tests.harness.waiting import PATIENCE
 
 __all__ = ["OverHttp", "ServerSent", "Sse"]
 
@@ -86,7 +87,7 @@ class Sse:
             await sse._comment()
             yield sse
 
-    async def next(self, within: float = 15.0) -> ServerSent:
+    async def next(self, within: float = PATIENCE) -> ServerSent:
         """The next event. Raises TimeoutError."""
         fields = {"id": "", "event": "", "data": ""}
         async with asyncio.timeout(within):

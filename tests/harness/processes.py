@@ -18,6 +18,7 @@ import msgspec
 
 from gnomon_core.runtime.embedded.account import LAUNCHER
 from tests.harness.forking import Forked, can_fork, fork
+from tests.harness.waiting import PATIENCE
 
 __all__ = ["Process", "ProcessEndedError"]
 
@@ -84,7 +85,7 @@ class Process:
             limit=16 * 1024 * 1024,
         )
 
-    async def logged(self, event: str, *, after: int = 0, within: float = 20.0, **fields: object) -> int:
+    async def logged(self, event: str, *, after: int = 0, within: float = PATIENCE, **fields: object) -> int:
         """Wait for a log line with this event and these fields, from the `after`-th on; the index behind it.
 
         Raises ProcessEndedError when the process ends without it, TimeoutError.
@@ -113,7 +114,7 @@ class Process:
         """Wait until all of its services run. Many of them may be starting at a time, on few cores."""
         await self.logged("process.ready", within=_READY_WITHIN)
 
-    async def ended(self, within: float = 20.0) -> int:
+    async def ended(self, within: float = PATIENCE) -> int:
         """Wait until it has ended; its exit code, or minus the signal that ended it."""
         assert self._child is not None
         assert self._reader is not None
@@ -127,7 +128,7 @@ class Process:
         self.send(signal.SIGKILL)
         await self.ended()
 
-    async def stop(self, within: float = 20.0) -> int:
+    async def stop(self, within: float = PATIENCE) -> int:
         """SIGTERM, and wait until it has ended; its exit code."""
         self.send(signal.SIGTERM)
         return await self.ended(within)

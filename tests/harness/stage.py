@@ -17,6 +17,7 @@ from tests.harness.commands import Commands, fresh_id
 from tests.harness.leading import Leader
 from tests.harness.ledger import Audit, audit
 from tests.harness.stopping import Trap
+from tests.harness.waiting import PATIENCE
 from tests.harness.world import World, now_ms
 
 __all__ = ["Scene", "Stage", "at_every_write"]
@@ -55,7 +56,7 @@ class Stage:
         self.clock.advance(seconds)
         self.leader.shard.wake()
 
-    async def settle(self, until_ms: int | None = None, within: float = 20.0) -> Audit:
+    async def settle(self, until_ms: int | None = None, within: float = PATIENCE) -> Audit:
         """Let time pass until every slot up to an instant (now) has its outcome; the audit."""
         until = self.clock.now_ms() if until_ms is None else until_ms
         await self.world.events.catch_up()

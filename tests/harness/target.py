@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from types import TracebackType
 
+from tests.harness.waiting import PATIENCE
+
 __all__ = ["Call", "Target"]
 
 _ANSWER = (
@@ -73,7 +75,7 @@ class Target:
         for call in self.calls:
             call.release()
 
-    async def called(self, *keys: str, times: int = 1, within: float = 15.0) -> None:
+    async def called(self, *keys: str, times: int = 1, within: float = PATIENCE) -> None:
         """Wait until each of these keys was seen so often."""
 
         def enough() -> bool:

@@ -43,6 +43,7 @@ from tests.harness.leading import Leader
 from tests.harness.ledger import ENDINGS, Audit, audit
 from tests.harness.processes import Process
 from tests.harness.stopping import TRAPS_VARIABLE, Trap
+from tests.harness.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -300,7 +301,7 @@ class World:
         """Expected slots against recorded outcomes, up to an instant (now)."""
         return audit(self.events.all, now_ms() if until_ms is None else until_ms, self.calendars)
 
-    async def settled(self, until_ms: int | None = None, within: float = 20.0) -> Audit:
+    async def settled(self, until_ms: int | None = None, within: float = PATIENCE) -> Audit:
         """Wait until every slot up to an instant (now) has its outcome; the audit, which is sound.
 
         Raises AssertionError with the audit where it is not sound, or not settled in time.
