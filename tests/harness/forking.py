@@ -41,7 +41,7 @@ _LINE_LIMIT: Final = 16 * 1024 * 1024
 _PRELOADED: Final = {
     "gnomon_scheduler": ("gnomon_scheduler.bootstrap",),
     "gnomon_executor": ("gnomon_executor.bootstrap", "gnomon_executor.settings"),
-    "gnomon_api": ("gnomon_api.bootstrap",),
+    "gnomon_api": ("gnomon_api.bootstrap", "tests.harness.warm_api"),
     "tests.harness.scheduler_main": (
         "gnomon_scheduler.bootstrap",
         "tests.harness.calendars",
