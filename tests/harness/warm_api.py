@@ -7,5 +7,5 @@ from litestar import Litestar
 
 from gnomon_api.app import document_of
 
-_ = document_of("")
-_ = Litestar([], openapi_config=None, logging_config=None)
+document_of("")
+Litestar([], openapi_config=None, logging_config=None)
