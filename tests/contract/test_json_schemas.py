@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -44,6 +45,28 @@ def test_each_is_a_schema_in_both_drafts_that_documents_use(name: str) -> None:
     Draft202012Validator.check_schema(found)
     Draft7Validator.check_schema(found)
     assert _lonely_references(found)
+
+
+@pytest.mark.parametrize("name", [message.name for message in MESSAGES])
+def test_what_is_required_is_named_beside(name: str) -> None:
+    """Strict readers, such as Ajv in its strict mode, refuse a schema that requires a field which it does not name."""
+    assert list(_unnamed(schema(name))) == []
+
+
+def test_a_requirement_without_its_field_would_be_found() -> None:
+    assert list(_unnamed({"anyOf": [{"required": ["a"], "properties": {"b": {}}}]})) == ["a"]
+
+
+def _unnamed(found: Any) -> Iterator[str]:
+    if isinstance(found, dict):
+        required = found.get("required")
+        # A field of a message may be called `required` itself; then this is its schema.
+        if isinstance(required, list):
+            yield from (name for name in required if name not in found.get("properties", ()))
+        found = list(found.values())
+    if isinstance(found, list):
+        for part in found:
+            yield from _unnamed(part)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
