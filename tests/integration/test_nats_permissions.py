@@ -145,14 +145,15 @@ async def test_the_whole_system_works_and_nothing_is_refused(server: DeployedNat
             await listener.nc.flush()
             await listener.nc.flush()
 
-            async with reader.events("executed") as durable:
+            async with reader.events("executed") as durable, publisher.live_events("executed") as heard_live:
                 # A command from outside fires, is executed, and is heard live and read from the log.
                 await publisher.create_task(
                     task_id="ticks", name="Ticks", task_type="echo", schedule=interval(seconds=1)
                 )
                 async with asyncio.timeout(20):
                     live = json.loads((await lives.get()).data)
-                    stored = await anext(durable)
+                    stored, told = await anext(durable), await anext(heard_live)
+                assert told == stored
                 assert (live["task_id"], live["status"]) == ("ticks", "completed")
                 assert stored.task_id == "ticks"
             await _finds_everybody(listener.nc)
