@@ -556,5 +556,7 @@ PARTS: Final[tuple[type[Part], ...]] = (
     OnDemand,
     CatchUp,
     MaxRuns,
+    Pools,
+    Keys,
     Backfills,
 )
