@@ -102,5 +102,5 @@ def _chain(world: World, of: Seen) -> list[Seen]:
 
 def _gap_after(world: World, seq: int) -> int:
     """The first sequence after one that no event has: a register's."""
-    taken = {seen.seq for seen in world.events.all}
-    return next(number for number in range(seq + 1, world.events.all[-1].seq) if number not in taken)
+    taken = set(world.events.sequences)
+    return next(number for number in range(seq + 1, world.events.sequences[-1]) if number not in taken)

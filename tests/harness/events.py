@@ -57,6 +57,8 @@ class Events:
     def __init__(self, bus: NatsBus) -> None:
         self.all: list[Seen] = []
         """In the order of the stream."""
+        self.sequences: list[int] = []
+        """Of these, and of the events of pools, templates, calendars and accounts."""
         self.faults: list[str] = []
         """Where one was not as the contract's schemas say."""
         self._bus = bus
@@ -77,6 +79,7 @@ class Events:
     async def _take(self, messages: list[Stored]) -> None:
         async with self._changed:
             for message in messages:
+                self.sequences.append(message.seq)
                 subject = parse_event(message.subject)
                 self.faults += faults(f"{subject.kind}.{subject.name}", message.data)
                 if subject.kind == "task":

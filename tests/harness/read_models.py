@@ -31,7 +31,8 @@ async def caught_up(world: World, dsn: str, within: float = 60.0) -> None:
     last = await world.bus.last(EVENTS_STREAM, EVENTS_FILTER)
     assert last is not None, "there is no event"
     seq = last.seq
-    await world.events.wait_for(lambda: bool(world.events.all) and world.events.all[-1].seq >= seq, within)
+    heard = world.events.sequences
+    await world.events.wait_for(lambda: bool(heard) and heard[-1] >= seq, within)
     connection = await asyncpg.connect(dsn)
     try:
 
@@ -59,8 +60,8 @@ async def differences(world: World, dsn: str) -> list[str]:
     finally:
         await connection.close()
     found = (await rebuild.verify(dsn)).differing
-    if archived != [seen.seq for seen in world.events.all]:
-        found.append(f"{len(archived)} events are archived, {len(world.events.all)} were stored")
+    if archived != world.events.sequences:
+        found.append(f"{len(archived)} events are archived, {len(world.events.sequences)} were stored")
     executed = sorted(f"{seen.task_id}.{seen.run}" for seen in world.events.of("executed"))
     if sorted(row["execution_id"] for row in rows) != executed:
         found.append(f"{len(rows)} executions have a result in Postgres, {len(executed)} in the log")
