@@ -55,10 +55,10 @@ class _Tampered(NamedTuple):
     misplaced: str
 
 
-async def tamper(world: World, dsn: str) -> _Tampered:
-    """Take one slot's events out of the archive, double another's result, and move a third under a revision that never
-    was; then put the read models made of that in place. Nothing else may run meanwhile."""
-    removed, doubled, moved = _three_slots(world)
+async def tamper(world: World, dsn: str, until_ms: int) -> _Tampered:
+    """Take the events of one slot up to an instant out of the archive, double another's result, and move a third under
+    a revision that never was; then put the read models made of that in place. Nothing else may run meanwhile."""
+    removed, doubled, moved = _three_slots(world, until_ms)
     connection = await asyncpg.connect(dsn)
     try:
         for seen in _chain(world, removed):
@@ -84,11 +84,12 @@ async def tamper(world: World, dsn: str) -> _Tampered:
     return _Tampered(*(f"{seen.task_id}.{seen.run}" for seen in (removed, doubled, moved)))
 
 
-def _three_slots(world: World) -> list[Seen]:
-    """Results of slots of three tasks, from the middle of each one's life."""
+def _three_slots(world: World, until_ms: int) -> list[Seen]:
+    """Results of slots of three tasks up to an instant, from the middle of each one's life."""
     found: dict[str, list[Seen]] = {}
     for seen in world.events.of("executed"):
-        if parse_slot_run(seen.run) is not None:
+        nominal = parse_slot_run(seen.run)
+        if nominal is not None and nominal.timestamp() * 1000 <= until_ms:
             found.setdefault(seen.task_id, []).append(seen)
     many = sorted(
         (task for task, slots in found.items() if len(slots) > 4), key=lambda task: -len(found[task])

@@ -1,85 +1,23 @@
-"""Every policy at work at the same time, and what must hold of each whatever was killed meanwhile.
-
-Each *part* makes tasks of one policy, keeps them busy as their users would, and in the end looks at nothing but the
-event log: the ledger (every slot exactly one outcome) says for all parts together that nothing was lost or doubled, and
-each part says besides what its own policy promises.
-"""
+"""Every policy at work at the same time, and what must hold of each whatever was killed meanwhile: see `at_work`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections import defaultdict
 from functools import partial
 from typing import Any, Final
 
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.events import Executed, Queued, Retrying, Started, StatusChanged, Updated
-from tests.harness.events import Seen
+from tests.harness.at_work import EVERY_SECOND, Part
 from tests.harness.ledger import audit
 from tests.harness.recorded import most_at_once, most_in_any
-from tests.harness.world import World, now_ms
+from tests.harness.world import now_ms
 
-__all__ = ["NARROW_POOL", "PARTS", "Part"]
+__all__ = ["NARROW_POOL", "PARTS", "Backfills", "CatchUp", "MaxRuns", "Retries"]
 
 NARROW_POOL: Final = "narrow"
 """Executors have to serve it besides the default one."""
-EVERY_SECOND: Final = {"kind": "interval", "every_seconds": 1}
-
-
-class Part:
-    """One policy at work."""
-
-    name = ""
-
-    def __init__(self, world: World, seed: int) -> None:
-        self.world = world
-        self.random = random.Random(f"{seed} {self.name}")
-
-    async def begin(self) -> None:
-        """Make the tasks."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Say what the policy promises, of what is recorded. Some executions may still be under way: the ledger says
-        which may not."""
-        raise NotImplementedError
-
-    async def create(self, task: str, **spec: Any) -> None:
-        """Create a task, whatever is away."""
-        body = {"name": task, "task_type": "echo", **spec}
-        outcome = await self.world.commands.decided("create", task, body)
-        assert outcome["ok"], outcome
-
-    async def go_on(self, over: asyncio.Event) -> None:
-        """Do what its users do until it is over: nothing, where its schedules do all."""
-        await over.wait()
-
-    async def finish(self) -> None:
-        """Let what is bounded come to its end, now that nothing is killed any more."""
-
-    async def pause(self, over: asyncio.Event, least: float, most: float) -> bool:
-        """Wait for a while; False when it is over."""
-        try:
-            async with asyncio.timeout(self.random.uniform(least, most)):
-                await over.wait()
-        except TimeoutError:
-            return True
-        return False
-
-    def ended(self, task: str) -> dict[str, list[Seen]]:
-        """The executions of a task that were executed, by run."""
-        chains = self.chains(task).items()
-        return {run: chain for run, chain in chains if any(seen.name == "executed" for seen in chain)}
-
-    def chains(self, task: str) -> dict[str, list[Seen]]:
-        """The executions of a task, by run."""
-        found: defaultdict[str, list[Seen]] = defaultdict(list)
-        for seen in self.world.events.of(task_id=task):
-            if seen.run != "_":
-                found[seen.run].append(seen)
-        return found
 
 
 class Retries(Part):

@@ -68,7 +68,7 @@ async def test_all_policies_while_everything_is_killed(world: World, postgres_ur
         part.check()
     assert world.audit(until).settled
     assert await differences(world, postgres_url) == []
-    tampered = await tamper(world, postgres_url)
+    tampered = await tamper(world, postgres_url, until)
     api = await world.api(postgres_url, GNOMON_AUDIT_EVERY="0s")
     report = await audited(world, postgres_url, api, begin_ms, until)
     tell(f"after tampering: {tell_of(report)}")

@@ -11,7 +11,7 @@ from tests.harness.processes import Process
 from tests.harness.waiting import until_time
 from tests.harness.world import World, now_ms
 
-__all__ = ["ALL", "PROCESSES", "Hand"]
+__all__ = ["ALL", "ONE_EACH", "PROCESSES", "Hand"]
 
 _LEASE_SECONDS: Final = 2
 _ACK_WAIT_SECONDS: Final = 3
@@ -23,10 +23,12 @@ PROCESSES: Final = ("kill", "kill", "freeze", "stop")
 """What is done to schedulers and executors, one at a time; what stands here twice is done twice as often."""
 ALL: Final = (*PROCESSES, "no_schedulers", "no_executors", "broker_killed", "broker_frozen")
 """The same, and outages: all schedulers or all executors away for a while, and a node of the broker."""
+ONE_EACH: Final = ("kill_scheduler", "kill_executor", "kill_api")
+"""One of each kind is killed."""
 
 
 class Hand:
-    """Schedulers and executors of a world, and what is done to them."""
+    """Schedulers, executors and, where wanted, apis of a world, and what is done to them."""
 
     def __init__(
         self,
@@ -36,16 +38,19 @@ class Hand:
         schedulers: int = 3,
         executors: int = 3,
         executor: Callable[[], Awaitable[Process]] | None = None,
+        api: Callable[[], Awaitable[Process]] | None = None,
         acts: Sequence[str] = PROCESSES,
         pause_ms: tuple[int, int] = (200, 1500),
     ) -> None:
-        """`executor` starts one, where it takes more than the world's own does. `pause_ms`: least and most between two
-        acts."""
+        """`executor` starts one, where it takes more than the world's own does; `api` starts one, which is killed by
+        `kill_api` alone. `pause_ms`: least and most between two acts."""
         self.world, self._random, self._acts, self._pause_ms = world, random.Random(seed), acts, pause_ms
         self._start_executor = executor or world.executor
+        self._start_api = api
         self._wanted = (schedulers, executors)
         self.schedulers: list[Process] = []
         self.executors: list[Process] = []
+        self.apis: list[Process] = []
         self._deck: list[str] = []
         self.ended: list[str] = []
         """What was done, in words."""
@@ -56,6 +61,7 @@ class Hand:
         await asyncio.gather(
             *(self._add_scheduler() for _ in range(schedulers)),
             *(self._add_executor() for _ in range(executors)),
+            *(() if self._start_api is None else (self._add_api(),)),
         )
 
     async def work_for(self, seconds: float) -> None:
@@ -69,13 +75,16 @@ class Hand:
             await until_time(now_ms() + self._random.randrange(*self._pause_ms))
 
     async def act(self, act: str) -> None:
-        """Do one thing: see `PROCESSES` and `ALL`."""
+        """Do one thing: see `PROCESSES`, `ALL` and `ONE_EACH`."""
         match act:
             case "kill":
-                victim, start = self._victim()
-                self.ended.append(f"{victim.name} killed")
-                await victim.kill()
-                await start()
+                await self._kill(*self._victim())
+            case "kill_scheduler":
+                await self._kill(self.schedulers.pop(0), self._add_scheduler)
+            case "kill_executor":
+                await self._kill(self.executors.pop(0), self._add_executor)
+            case "kill_api":
+                await self._kill(self.apis.pop(0), self._add_api)
             case "stop":
                 victim, start = self._victim()
                 self.ended.append(f"{victim.name} stopped")
@@ -106,6 +115,15 @@ class Hand:
 
     async def _add_executor(self) -> None:
         self.executors.append(await self._start_executor())
+
+    async def _add_api(self) -> None:
+        assert self._start_api is not None, "there is none in this world"
+        self.apis.append(await self._start_api())
+
+    async def _kill(self, victim: Process, start: Callable[[], Awaitable[None]]) -> None:
+        self.ended.append(f"{victim.name} killed")
+        await victim.kill()
+        await start()
 
     def _victim(self) -> tuple[Process, Callable[[], Awaitable[None]]]:
         """A process that is not kept any more, and what puts another in its place."""

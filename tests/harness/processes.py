@@ -61,6 +61,11 @@ class Process:
         """Whether it lives; it may be paused."""
         return self._child is not None and self._child.returncode is None
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether SIGKILL has ended it."""
+        return self._child is not None and self._child.returncode == -signal.SIGKILL
+
     def command(self) -> list[str]:
         """What is started."""
         return [sys.executable, "-m", self._module, *self._arguments]

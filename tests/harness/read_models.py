@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from gnomon_api.readmodels import rebuild
-from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM
+from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM, LOGS_STREAM
 from tests.harness.waiting import until_async
 from tests.harness.world import World
 
@@ -27,7 +27,8 @@ async def end_everything(world: World, dsn: str) -> None:
 
 
 async def caught_up(world: World, dsn: str, within: float = 60.0) -> None:
-    """Wait until the test has heard, and the projector written, the last event of the stream."""
+    """Wait until the test has heard, and the projector written, the last event of the stream; and until what handlers
+    have logged is in Postgres too."""
     last = await world.bus.last(EVENTS_STREAM, EVENTS_FILTER)
     assert last is not None, "there is no event"
     seq = last.seq
@@ -41,6 +42,14 @@ async def caught_up(world: World, dsn: str, within: float = 60.0) -> None:
             return position is not None and position >= seq
 
         await until_async(written, within)
+        lines = (await world.bus.stream_info(LOGS_STREAM)).last_seq
+
+        async def taken() -> bool:
+            position = await connection.fetchval("select max(sequence) from run_log_position")
+            return position is not None and position >= lines
+
+        if lines:
+            await until_async(taken, within)
     finally:
         await connection.close()
 

@@ -177,13 +177,15 @@ class World:
         """Start an executor and wait until it is ready."""
         return await self._service(_EXECUTOR, "executor", traps, clock_offset_ms, ready, settings)
 
-    async def api(self, database_url: str, *, ready: bool = True, **settings: str) -> Process:
-        """Start an api and wait until it is ready."""
+    async def api(
+        self, database_url: str, *, clock_offset_ms: int = 0, ready: bool = True, **settings: str
+    ) -> Process:
+        """Start an api and wait until it is ready; with a wrong clock by the test's own main."""
         return await self._service(
             "gnomon_api",
             "api",
             (),
-            0,
+            clock_offset_ms,
             ready,
             {"GNOMON_DATABASE_URL": database_url, "GNOMON_HTTP_PORT": "0", **settings},
         )

@@ -72,6 +72,10 @@ _PASSES: Final = frozenset({Code.UNAVAILABLE})
 """Refusals that another try may not meet."""
 _GONE: Final = frozenset({Code.ACCOUNT_CLOSED})
 """What is said of an entry whose user was deleted meanwhile."""
+_LINKED: Final = frozenset({Code.ALREADY_EXISTS, Code.DELETED})
+"""What is said of an entry that was told before, with another time to remind, or whose task was deleted since."""
+_PASSED: Final = frozenset({"#/reminder_time"})
+"""The field that is refused where the time has passed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -257,11 +261,15 @@ class Ecosystem(Service):
         if row is None or not row["calendar_reminders"]:
             return "ignored"
         told_ms = round(_stored_at(message).timestamp() * 1000)
-        wanted = plan.reminder_of(name, told, told_ms=told_ms, lead_ms=self._lead_ms)
-        if wanted is None:
-            return "ignored"
-        outcome = await self._send(wanted, fine=_GONE)
-        return "done" if outcome.ok else "ignored"
+        for wanted in plan.reminders_of(name, told, told_ms=told_ms, lead_ms=self._lead_ms):
+            try:
+                outcome = await self._send(wanted, fine=_GONE | _LINKED)
+            except Unusable as error:
+                if error.pointers != _PASSED:
+                    raise
+            else:
+                return "done" if outcome.ok else "ignored"
+        return "ignored"  # it had begun when it was told, or has begun since
 
     async def _caught_up(self) -> None:
         """The read models have everything that is stored by now. Raises _Later."""
@@ -295,7 +303,10 @@ class Ecosystem(Service):
         if problem.code in _PASSES:
             raise _Later(problem.detail)
         words = "; ".join(f"{error.pointer}: {error.message}" for error in problem.errors)
-        raise Unusable(f"{wanted.kind}.{wanted.verb} was refused, {problem.code}: {words or problem.detail}")
+        raise Unusable(
+            f"{wanted.kind}.{wanted.verb} was refused, {problem.code}: {words or problem.detail}",
+            frozenset(error.pointer for error in problem.errors),
+        )
 
     async def _set_aside(self, message: Msg, name: str, headers: Mapping[str, str], reason: str) -> str:
         """Keep a message that will never do. Raises DatabaseAway."""

@@ -23,11 +23,16 @@ from gnomon_schemas.headers import ADMIN_ROLE
 from gnomon_schemas.limits import NAME_MAX_CHARS, USER_ID_MAX_CHARS
 from gnomon_schemas.workless import CALENDAR_EVENT
 
-__all__ = ["Unusable", "Wanted", "closing_of", "message_name", "reminder_of", "tier_of", "user_of"]
+__all__ = ["Unusable", "Wanted", "closing_of", "message_name", "reminders_of", "tier_of", "user_of"]
 
 
 class Unusable(Exception):
     """A message that will never do: the text says why. It is set aside."""
+
+    def __init__(self, why: str, pointers: frozenset[str] = frozenset()) -> None:
+        """`pointers`: the fields of the command that were refused, where it was for fields."""
+        super().__init__(why)
+        self.pointers = pointers
 
 
 class Wanted(NamedTuple):
@@ -82,11 +87,15 @@ def tier_of(name: str, told: SubscriptionChanged) -> Wanted:
     )
 
 
-def reminder_of(name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms: int) -> Wanted | None:
-    """Make the task that is linked to an entry; None where the entry has begun before it was told.
+def reminders_of(
+    name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms: int
+) -> tuple[Wanted, ...]:
+    """Ways to make the task that is linked to an entry, the best first; none where the entry has begun before it was
+    told.
 
-    It reminds `lead_ms` before the entry begins, or when it begins where that was too close when the entry was told
-    (`told_ms`): by what is stored with the message, so that a second delivery comes to the same. Raises Unusable.
+    It reminds `lead_ms` before the entry begins; where that has passed by the time the command is decided, since nobody
+    was there to listen or the entry was told too late, when the entry begins. Each is made of what is stored with the
+    message and has a command id of its own, so that a second delivery comes to the same. Raises Unusable.
     """
     user = user_of(told)
     try:
@@ -94,8 +103,19 @@ def reminder_of(name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms:
     except ValueError as error:
         raise Unusable(f"start_time {error}") from None
     if start_ms <= told_ms:
-        return None
-    remind_ms = start_ms - lead_ms if start_ms - lead_ms > told_ms else start_ms
+        return ()
+    early = (start_ms - lead_ms, derived_id("ecosystem", name, user))
+    at_start = (start_ms, derived_id("ecosystem", name, user, "at start"))
+    return tuple(
+        _linked_task(user, told, start_ms, remind_ms, command_id)
+        for remind_ms, command_id in (early, at_start)
+        if remind_ms > told_ms
+    )
+
+
+def _linked_task(
+    user: str, told: CalendarEventCreated, start_ms: int, remind_ms: int, command_id: str
+) -> Wanted:
     start = format_instant(start_ms)
     body = {
         "name": (told.title.strip() or told.event_id)[:NAME_MAX_CHARS],
@@ -110,7 +130,7 @@ def reminder_of(name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms:
         "create",
         # By the entry and not by the message: an entry that is told twice under two names is one task.
         derived_id("calendar", user, told.event_id),
-        derived_id("ecosystem", name, user),
+        command_id,
         msgspec.json.encode(body),
         Caller(user_id=user, roles=frozenset()),
     )

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from gnomon_schemas.accounts import account_id_of
-from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.ecosystem import CALENDAR_EVENT_CREATED, SUBSCRIPTION_CHANGED, USER_DELETED
 from gnomon_schemas.limits import COMMAND_MAX
 from gnomon_schemas.subjects import ECOSYSTEM_STREAM, EVENTS_STREAM
 from tests.harness.over_http import OverHttp
-from tests.harness.waiting import until_async
-from tests.harness.world import World
+from tests.harness.waiting import until_async, until_time
+from tests.harness.world import World, now_ms
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -179,6 +179,41 @@ async def test_a_calendar_entry_is_linked_once_where_the_account_asks_for_it(
     lead_ms = instant_ms(task["due_date"]) - instant_ms(task["reminder_time"])
     assert (lead_ms, task["due_date"][:16]) == (900_000, start.isoformat()[:16])
     assert (await http.get("/tasks", user_id="quiet"))["items"] == []
+    assert await poison(http) == []
+
+
+async def test_an_entry_whose_time_to_remind_has_passed_reminds_when_it_begins(
+    running: World, http: OverHttp
+) -> None:
+    """It passes while nobody decides; and between two tellings of an entry that was made in time. Neither is lost, made
+    twice, or set aside."""
+    asked = {"calendar_reminders": True}
+    assert (await running.commands.ok("update", account_id_of("slow"), asked, kind="account"))["ok"]
+
+    async def tell(event: str, start_ms: int, name: str) -> None:
+        entry = {"user_id": "slow", "event_id": event, "title": event, "start_time": format_instant(start_ms)}
+        await say(running, CALENDAR_EVENT_CREATED, entry, name)
+
+    in_time_ms = now_ms() + 902_000
+    await tell("in time", in_time_ms, "in-time-1")
+    await running.events.one("created", user_id="slow")
+    (scheduler,) = [process for process in running.processes if process.name.startswith("scheduler")]
+    await scheduler.pause()
+    late_ms = now_ms() + 900_300
+    try:
+        await tell("late", late_ms, "late-1")
+        await until_time(in_time_ms - 900_000)
+    finally:
+        scheduler.resume()
+    await tell("late", late_ms, "late-2")
+    await tell("in time", in_time_ms, "in-time-2")
+    await _settled(running)
+    tasks = (await http.get("/tasks", user_id="slow"))["items"]
+    assert {task["name"]: instant_ms(task["reminder_time"]) for task in tasks} == {
+        "in time": in_time_ms - 900_000,
+        "late": late_ms,
+    }
+    assert len(tasks) == 2
     assert await poison(http) == []
 
 

@@ -12,7 +12,15 @@ import msgspec
 
 from gnomon import Context, DoNotRetry, Retry, task_type
 
-__all__ = ["Mark", "marks", "policy_patient", "policy_scripted", "policy_told"]
+__all__ = [
+    "Mark",
+    "marks",
+    "policy_logging",
+    "policy_patient",
+    "policy_scripted",
+    "policy_spending",
+    "policy_told",
+]
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -34,6 +42,20 @@ class Mark(msgspec.Struct, frozen=True):
     """Its idempotency key."""
     at_ms: int
     """By the wall clock of its process."""
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """How many lines to log at each attempt, and how many attempts to take."""
+
+    lines: int
+    attempts: int = 1
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """Credits to report, and which of the attempts fail: every so many-th second's (0: none)."""
+
+    credits: float
+    fails_every: int = 0
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -121,3 +143,22 @@ def _leave(path: str, word: str, key: str) -> None:
 async def policy_alone(config: dict[str, Any]) -> None:
     """Last a little, and never beside another of this type."""
     await asyncio.sleep(config.get("seconds", 0.2))
+
+
+@task_type("policy_logging")
+async def policy_logging(config: Lines, ctx: Context) -> dict[str, int]:
+    """Log line by line and tell how far it is; answer with its process."""
+    for number in range(1, config.lines + 1):
+        ctx.log.info("a line", number=number)
+        await ctx.progress(number / config.lines, f"line {number}")
+    if ctx.attempt < config.attempts:
+        raise Retry(after=0.2)
+    return {"pid": os.getpid()}
+
+
+@task_type("policy_spending")
+async def policy_spending(config: Spending, ctx: Context) -> None:
+    """Report what it used, beside its price; and fail now and then."""
+    ctx.add_usage(credits=config.credits)
+    if config.fails_every and int(time.time()) % config.fails_every == 0:
+        raise ValueError("fails as told")
