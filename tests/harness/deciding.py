@@ -21,7 +21,10 @@ from gnomon_core.rules.workless import WORKLESS_TYPES
 from gnomon_core.runtime.messages import Stored
 from gnomon_scheduler.budget_registers import UsageRegister
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.counting import counted
+from gnomon_scheduler.decisions.departing import Departure, departure
 from gnomon_scheduler.decisions.folding import finish, fold
+from gnomon_scheduler.decisions.overlapping import replaced
 from gnomon_scheduler.decisions.own_changes import pause_after_failures
 from gnomon_scheduler.decisions.reminding import remind, told
 from gnomon_scheduler.decisions.slots import Course, course_of, flight_of
@@ -35,7 +38,7 @@ from gnomon_scheduler.withdrawals import Step, Wish, act
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import decode, encode
-from gnomon_schemas.events import ErrorInfo, Event, Executed, Started, event_name
+from gnomon_schemas.events import ErrorInfo, Event, Executed, Queued, Skipped, Started, event_name
 from gnomon_schemas.members import TypeAnnouncement
 from gnomon_schemas.subjects import TASK_RUN, EventSubject
 from gnomon_schemas.tasks import NULL, RetryPolicy, Task
@@ -193,28 +196,66 @@ class Deciding:
         self._after_end()
 
     def _hand_out(self, slot: Slot) -> None:
-        course = course_of(slot.task, slot.emit_ms, self.now_ms, runnable=True)
+        task = slot.task
+        if task.reg.exhausted:
+            return
+        course = course_of(task, slot.emit_ms, self.now_ms, runnable=True)
         flight = flight_of(slot, written=False)
-        if course is Course.TELL:
-            self._tell(flight)
-        elif course is Course.EMIT:
-            slot.task.take_off(flight)
-            flight.emitted = True
-            self.due[flight.run] = flight
-        else:
-            raise AssertionError(f"{course} is nothing that a test of this kind makes")
+        match course:
+            case Course.TELL:
+                self._count(slot)
+                self._tell(flight)
+            case Course.EMIT:
+                task.take_off(flight)
+                flight.emitted = True
+                self.due[flight.run] = flight
+            case Course.COUNT:
+                self._write_ahead(slot, gated=False)
+            case Course.WAIT_FOR_OTHERS:
+                self._write_ahead(slot, gated=True)
+            case Course.REPLACE_OTHERS:
+                for item in replaced(task, self.now_ms + self.around().cancel_grace_ms):
+                    task.wish(item)
+                self._write_ahead(slot, gated=True)
+            case Course.SKIP_OVERLAP:
+                self._append(Skipped(**self._of_run(flight), reason="overlap"), flight.run)
+            case _:
+                raise AssertionError(f"{course} is nothing that a test of this kind makes")
+
+    def _count(self, slot: Slot) -> None:
+        slot.task.reg = counted(slot.task.reg, [slot])
+        if slot.task.reg.exhausted:
+            self.memory.schedule(slot.task, self._watermark_ms)
+
+    def _write_ahead(self, slot: Slot, *, gated: bool) -> None:
+        flight = flight_of(slot, written=True, gated=gated, queued=gated)
+        self._count(slot)
+        if gated:
+            seq = self._append(Queued(**self._of_run(flight), reason="overlap"), flight.run)
+            flight.first_seq = flight.last_seq = flight.cause_seq = seq
+        slot.task.take_off(flight)
 
     def _depart(self) -> None:
-        """What is in the register is handed out."""
-        assert self.task is not None
-        for flight in list(self.task.flights.values()):
-            if not flight.emitted and flight.run not in self.task.cancelling:
-                if self.reg.spec.task_type in WORKLESS_TYPES:
+        """What is in the register is handed out, where it may go."""
+        task = self.task
+        assert task is not None
+        in_order = sorted(
+            task.flights.values(), key=lambda flight: (flight.gated, flight.emit_ms, flight.run)
+        )
+        for flight in in_order:
+            if flight.emitted or flight.run in task.cancelling:
+                continue
+            match departure(task, flight, self.now_ms, runnable=True):
+                case Departure.WAIT:
+                    continue
+                case Departure.GO if self.reg.spec.task_type in WORKLESS_TYPES:
                     self._tell(flight)
-                    self.task.land(flight.run)
-                else:
-                    flight.emitted = True
+                    task.land(flight.run)
+                case Departure.GO:
+                    flight.emitted, flight.gated = True, False
                     self.due[flight.run] = flight
+                case other:
+                    raise AssertionError(f"{other} is nothing that a test of this kind makes")
 
     def _tell(self, flight: Flight) -> None:
         assert self.task is not None
@@ -296,6 +337,7 @@ class Deciding:
             run,
         )
         self._fold(self.log[-1])
+        self._depart()
         self._after_end()
 
     def _of_run(self, flight: Flight) -> dict[str, Any]:
@@ -342,7 +384,8 @@ class Deciding:
             if known is None:
                 task.take_off(flight)
             else:
-                known.emitted, known.started = True, flight.started or known.started
+                known.emitted, known.gated = True, False
+                known.started = flight.started or known.started
                 self.due[run] = known
         self._end_what_is_wished()
         self._after_end()
