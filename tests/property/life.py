@@ -210,16 +210,16 @@ class Life(RuleBasedStateMachine):
         model.made, model.task_type, model.version = True, task_type, 1
         model.overlap, model.credits = overlap.value, credits_per_run
         model.reminder_ms = None if remind_in is None else self.shard.now_ms + remind_in * 1000
+        model.reminder_text = None if model.reminder_ms is None else format_instant(model.reminder_ms)
         body = {
             "name": "n",
             "task_type": task_type,
             "schedule": self._schedule(kind),
             "overlap": overlap.value,
             "credits_per_run": credits_per_run,
-            "reminder_time": None if model.reminder_ms is None else format_instant(model.reminder_ms),
+            "reminder_time": model.reminder_text,
             "max_consecutive_failures": 3,
         }
-        model.reminder_text = body["reminder_time"]
         self.shard.command("create", body, "c-create", user="u1")
 
     def _schedule(self, kind: str, in_seconds: int = 7) -> dict[str, Any] | None:
@@ -446,6 +446,18 @@ class Life(RuleBasedStateMachine):
 
     _own_ends = 0
 
+    @rule(data=st.data(), status=st.sampled_from(["completed", "completed", "failed"]))
+    def work(self, data: st.DataObject, status: str) -> None:
+        """Time passes, and executors do what is handed out, each time after a while."""
+        for _ in range(data.draw(st.integers(1, 4))):
+            self._pass(min(self.seconds_at_once, EVERY_SECONDS + 3))
+            for run in sorted(self.shard.due):
+                if run not in self._started():
+                    self.shard.claim(run)
+                self.model.ends(status, self.model.credits if status == "completed" else 0)
+                self.shard.end(run, status)
+                self._after()
+
     # -- what goes wrong -------------------------------------------------------------------------
 
     @rule()
@@ -522,7 +534,9 @@ class Life(RuleBasedStateMachine):
         found = audit(self.shard.log, self.shard.now_ms)
         assert found.settled, found
         for run in self.model.gave_way:
-            assert [one.event.reason for one in self.shard.chain(run)] == ["overlap"], run
+            assert [getattr(one.event, "reason", one.name) for one in self.shard.chain(run)] == ["overlap"], (
+                run
+            )
         tasks, executions = TaskSection(), ExecutionSection()
         fold = Fold([tasks, executions])
         fold.begin()
