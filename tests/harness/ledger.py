@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from types import MappingProxyType
+from typing import NamedTuple
 
 from gnomon_core.timing import KeptNames, as_of, fires
 from gnomon_schemas.clock_text import format_instant, instant_ms, parse_slot_run, slot_run
@@ -45,7 +46,7 @@ class Stretch:
     revision: int
     paused: bool
     stored: Schedule | None
-    """`schedule` as the task has it; that one may be by the rules of another calendar."""
+    """`schedule` as the task has it; that one may be by the rules of another calendar, and none while it is over."""
 
     def slots(self, until_ms: int) -> Iterator[int]:
         """Nominal times in it up to an instant, in seconds. The second in which it begins belongs to the one
@@ -64,32 +65,47 @@ def stretches(events: Iterable[Seen], calendars: Calendars = MappingProxyType({}
 
     A stretch has the slots of the calendar that was in force: the next `replanned` names it, or the last one.
     """
-    marks: list[tuple[int, Schedule | None, int, bool]] = []
+    marks: list[_Mark] = []
     replanned: list[tuple[int, Replanned]] = []
     for seen in events:
         event = seen.event
         if isinstance(event, Created | Updated | Replanned):
-            at_ms = instant_ms(_valid_from(event))
             if isinstance(event, Replanned):
                 replanned.append((len(marks), event))
-            task: Task = event.task
-            schedule = None if task.status in _OVER else task.schedule
-            marks.append((at_ms, schedule, task.revision, task.paused))
+            mark = _mark_of(event.task, instant_ms(_valid_from(event)))
+            # A change that leaves the slots what they are: a pause that lasts is one, whatever is changed meanwhile.
+            if not marks or mark._replace(at_ms=marks[-1].at_ms) != marks[-1]:
+                marks.append(mark)
         elif isinstance(event, Deleted):
-            marks.append((instant_ms(event.deleted_at), None, 0, False))
+            marks.append(_Mark(instant_ms(event.deleted_at), None, 0, paused=False, over=True))
         elif isinstance(event, StatusChanged) and event.task is not None:
             # `occurred_at`: a pause ends before the instant that it lasts until, the slot of that second is live.
-            schedule = None if event.task.status in _OVER else event.task.schedule
-            at_ms = instant_ms(event.occurred_at)
-            marks.append((at_ms, schedule, event.task.revision, event.task.paused))
+            marks.append(_mark_of(event.task, instant_ms(event.occurred_at)))
         elif isinstance(event, StatusChanged) and event.new_status in _OVER:
-            marks.append((instant_ms(event.changed_at), None, 0, False))
+            at_ms, stored = instant_ms(event.changed_at), marks[-1].stored if marks else None
+            marks.append(_Mark(at_ms, stored, 0, paused=False, over=True))
     # What was never created (a shard that was told something, a refused id) has no mark, and no stretch.
-    ends = [*(mark[0] for mark in marks), _ENDLESS_MS][1:]
-    return [
-        Stretch(at_ms, end_ms, _as_of(schedule, index, replanned, calendars), revision, paused, schedule)
-        for index, ((at_ms, schedule, revision, paused), end_ms) in enumerate(zip(marks, ends, strict=True))
-    ]
+    ends = [*(mark.at_ms for mark in marks), _ENDLESS_MS][1:]
+    found: list[Stretch] = []
+    for index, (mark, end_ms) in enumerate(zip(marks, ends, strict=True)):
+        schedule = None if mark.over else _as_of(mark.stored, index, replanned, calendars)
+        found.append(Stretch(mark.at_ms, end_ms, schedule, mark.revision, mark.paused, mark.stored))
+    return found
+
+
+class _Mark(NamedTuple):
+    """What holds of a task from an instant on."""
+
+    at_ms: int
+    stored: Schedule | None
+    """Its schedule, also while it is over."""
+    revision: int
+    paused: bool
+    over: bool
+
+
+def _mark_of(task: Task, at_ms: int) -> _Mark:
+    return _Mark(at_ms, task.schedule, task.revision, task.paused, over=task.status in _OVER)
 
 
 def _valid_from(event: Created | Updated | Replanned) -> str:
@@ -205,7 +221,8 @@ def _until_exhausted(
 ) -> list[Stretch]:
     """Where a schedule has `max_runs`, and so many of its slots were to run, its slots end with the last of them.
 
-    Stretches with one and the same schedule count together: nobody has changed it between them.
+    Stretches with one and the same schedule count together: nobody has changed it between them, also where the task
+    was over for a while.
     """
     found: list[Stretch] = []
     for schedule, group in groupby(pieces, key=lambda piece: piece.stored):

@@ -64,6 +64,8 @@ class Model:
     last_status: str = ""
     """How its last run ended."""
     paused: bool = False
+    noted: bool = False
+    """Whether its pause says why: it failed too often."""
     ended: str | None = None
     deleted: bool = False
     version: int = 0
@@ -134,7 +136,7 @@ class Model:
             if not self.flights and not reminds:
                 self.ended = "failed" if self.kind == "once" and self.last_status in FAILED else "completed"
         elif self.in_a_row >= 3 and not self.paused and self.ended is None and not self.deleted:
-            self.paused = True
+            self.paused = self.noted = True
 
     @property
     def status(self) -> str:
@@ -157,7 +159,7 @@ class Model:
 
     def open(self, now_ms: int) -> None:
         """It goes on."""
-        self.ended, self.paused = None, False
+        self.ended, self.paused, self.noted = None, False, False
         if self.reminder_ms is not None and self.reminder_ms <= now_ms:
             self.reminder_ms = None
 
@@ -242,12 +244,12 @@ class Life(RuleBasedStateMachine):
         if model.ended == "cancelled" and changes:
             self._refused(verb, {})
             return
-        before = (model.paused, model.ended)
+        before = (model.paused, model.noted, model.ended)
         if verb in ("complete", "cancel"):
             model.ended = {"complete": "completed", "cancel": "cancelled"}[verb]
         else:
             self._pause(paused=verb == "pause")
-        model.version += (model.paused, model.ended) != before
+        model.version += (model.paused, model.noted, model.ended) != before
         self._ask(verb, {})
 
     @precondition(lambda self: not self.model.deleted)
@@ -301,7 +303,8 @@ class Life(RuleBasedStateMachine):
     def _pause(self, *, paused: bool) -> None:
         if self.model.paused and not paused:
             self.model.in_a_row = 0
-        self.model.paused = paused
+        # Somebody who pauses it too says nothing of why.
+        self.model.paused, self.model.noted = paused, False
 
     @precondition(lambda self: not self.model.deleted and self.model.ended is None)
     @rule(kind=st.sampled_from(KINDS), in_seconds=st.integers(1, 20))
@@ -480,7 +483,7 @@ class Life(RuleBasedStateMachine):
         status = shown.status.value
         if status == "running":
             status = "scheduled" if model.recurs else "pending"
-        assert (status, shown.version) == (model.status, model.version)
+        assert (status, shown.version) == (model.status, model.version), (shown, model)
         assert (shown.run_count, shown.success_count, shown.failure_count, shown.consecutive_failures) == (
             model.runs,
             model.successes,

@@ -19,11 +19,13 @@ _OVER: Final = frozenset({TaskStatus.CANCELLED, TaskStatus.COMPLETED, TaskStatus
 
 
 def marks_of_events(events: Iterable[Event]) -> list[Mark]:
-    """The marks that some events of one task make, in the order of the log. Events of its runs make none."""
+    """The marks that some events of one task make, in the order of the log. Events of its runs make none, and neither
+    do changes that leave its slots what they are: a pause that lasts is one, whatever else is changed meanwhile."""
     marks: list[Mark] = []
     for event in events:
-        mark = _mark(event, marks[-1] if marks else None)
-        if mark is not None:
+        before = marks[-1] if marks else None
+        mark = _mark(event, before)
+        if mark is not None and (before is None or mark._replace(at_ms=before.at_ms) != before):
             marks.append(mark)
     return marks
 
