@@ -87,9 +87,7 @@ def tier_of(name: str, told: SubscriptionChanged) -> Wanted:
     )
 
 
-def reminders_of(
-    name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms: int
-) -> tuple[Wanted, ...]:
+def reminders_of(name: str, told: CalendarEventCreated, *, told_ms: int, lead_ms: int) -> tuple[Wanted, ...]:
     """Ways to make the task that is linked to an entry, the best first; none where the entry has begun before it was
     told.
 
