@@ -75,6 +75,8 @@ class Deciding:
     ) -> None:
         self.now_ms, self.task_id = now_ms, task_id
         self.rules, self.objects = rules, objects
+        self.user = "u1"
+        """Whose task it is, where a test has no other wish."""
         self.types = {"echo": ECHO, **WORKLESS_TYPES}
         self.log: list[Seen] = []
         """Every event that is stored, in order."""
@@ -106,6 +108,11 @@ class Deciding:
         return view(
             self.task.reg, partition=0, running=self.task.running, now_ms=self.now_ms, types=self.types
         )
+
+    @property
+    def used_micros(self) -> int:
+        """Credits that the task's user has used, in millionths."""
+        return 0 if self.usage is None else self.usage.used
 
     def events(self, name: str) -> list[Any]:
         """The events of this name so far."""

@@ -8,10 +8,10 @@ reminders people got. The machine asks the scheduler the same, the oracle of the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -27,12 +27,13 @@ from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.codec import encode
 from gnomon_schemas.lifecycle import TRANSITIONS
 from gnomon_schemas.problems import Refused
-from gnomon_schemas.tasks import Overlap, TaskStatus
+from gnomon_schemas.tasks import Overlap, Task, TaskStatus
 from tests.harness.deciding import Deciding
+from tests.harness.events import Seen
 from tests.harness.ledger import audit
 from tests.unit.scheduler.making import NOW_S
 
-__all__ = ["Life", "Model"]
+__all__ = ["Life", "LivingShard", "Model"]
 
 EVERY_SECONDS = 10
 MAX_RUNS = 3
@@ -174,6 +175,32 @@ class Model:
         self.in_a_row = 0 if status == "completed" else self.in_a_row + failed
 
 
+class LivingShard(Protocol):
+    """What the machine drives: see `Deciding`, of which these are."""
+
+    task_id: str
+    user: str
+
+    @property
+    def now_ms(self) -> int: ...
+    @property
+    def log(self) -> Sequence[Seen]: ...
+    @property
+    def due(self) -> Collection[str]: ...
+    @property
+    def used_micros(self) -> int: ...
+    def events(self, name: str) -> list[Any]: ...
+    def chain(self, run: str) -> list[Seen]: ...
+    def shown(self) -> Task: ...
+    def command(self, verb: str, body: Any, command_id: str, *, user: str) -> bool: ...
+    def turn(self) -> None: ...
+    def pass_time(self, seconds: float) -> None: ...
+    def claim(self, run: str) -> None: ...
+    def end(self, run: str, status: Any = "completed", *, credits_used: float = 0) -> None: ...
+    def redeliver(self, index: int) -> None: ...
+    def crash(self) -> None: ...
+
+
 class Life(RuleBasedStateMachine):
     """One task, its shard, its executors and its users."""
 
@@ -185,7 +212,7 @@ class Life(RuleBasedStateMachine):
         self.model = Model()
         self.number = 0
 
-    def make_shard(self) -> Deciding:
+    def make_shard(self) -> LivingShard:
         """What is tried."""
         return Deciding(NOW_S * 1000 + 500)
 
@@ -222,7 +249,7 @@ class Life(RuleBasedStateMachine):
             "reminder_time": model.reminder_text,
             "max_consecutive_failures": 3,
         }
-        self.shard.command("create", body, "c-create", user="u1")
+        self.shard.command("create", body, "c-create", user=self.shard.user)
 
     def _schedule(self, kind: str, in_seconds: int = 7) -> dict[str, Any] | None:
         """A schedule of a kind, which the task has from now on; as it is sent."""
@@ -361,18 +388,18 @@ class Life(RuleBasedStateMachine):
         """Send a command, and once more as a caller whose answer was lost."""
         self.number += 1
         command_id = f"c-{self.number}"
-        assert self.shard.command(verb, body, command_id, user="u1")
+        assert self.shard.command(verb, body, command_id, user=self.shard.user)
         self._after()
         logged = len(self.shard.log)
-        assert not self.shard.command(verb, body, command_id, user="u1")
+        assert not self.shard.command(verb, body, command_id, user=self.shard.user)
         assert len(self.shard.log) == logged
 
     def _refused(self, verb: str, body: dict[str, Any]) -> None:
-        logged, stored = len(self.shard.log), encode(self.shard.reg)
+        logged, shown = len(self.shard.log), encode(self.shard.shown())
         with contextlib.suppress(Refused):
-            self.shard.command(verb, body, f"c-refused-{self.number}", user="u1")
+            self.shard.command(verb, body, f"c-refused-{self.number}", user=self.shard.user)
             raise AssertionError(f"{verb} {body} was taken of a task that is {self.model.status}")
-        assert (len(self.shard.log), encode(self.shard.reg)) == (logged, stored)
+        assert (len(self.shard.log), encode(self.shard.shown())) == (logged, shown)
 
     # -- what executors and time do --------------------------------------------------------------
 
@@ -445,7 +472,6 @@ class Life(RuleBasedStateMachine):
         for _ in range(len(ended) - self._own_ends):
             self.model.ends(ended[self._own_ends].status, 0)
             self._own_ends += 1
-            self.shard.due.pop(ended[self._own_ends - 1].run, None)
 
     _own_ends = 0
 
@@ -507,8 +533,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def credits_are_what_runs_cost(self) -> None:
-        used = 0 if self.shard.usage is None else self.shard.usage.used
-        assert used == self.model.micros
+        assert self.shard.used_micros == self.model.micros
 
     @invariant()
     def every_change_of_status_is_told_and_of_the_table(self) -> None:
@@ -546,7 +571,7 @@ class Life(RuleBasedStateMachine):
         for seen in self.shard.log:
             subject = subjects.event("task", seen.name, 0, seen.task_id, seen.run)
             fold.apply(Read(Stored(subject, seen.seq, seen.time_ms, {}, encode(seen.event)), seen.event))
-        row, model = tasks._tasks["t"], self.model
+        row, model = tasks._tasks[self.shard.task_id], self.model
         assert (row.run_count, row.success_count, row.failure_count, row.consecutive_failures) == (
             model.runs,
             model.successes,
