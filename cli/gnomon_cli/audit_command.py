@@ -65,6 +65,10 @@ def _is_in_order(report: Mapping[str, Any], repair: Mapping[str, Any] | None) ->
 
 def _show_repair(done: Mapping[str, Any], terminal: Terminal) -> None:
     terminal.line(f"{done['repaired']:,} repaired: by the log of its shard each has its outcome now, or runs")
+    if done["archive_only"]:
+        terminal.line(
+            (f"{done['archive_only']:,} are in the log: only the archive or a table lacks them", "red")
+        )
     if done["pending"]:
         terminal.line((f"{done['pending']:,} still to be decided by their shards", "yellow"))
     for one in done["refused"]:

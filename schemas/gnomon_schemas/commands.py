@@ -195,3 +195,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The command had been decided before; `task` is the state now."""
     created: bool = False
     """A `create` made the task or object (False: it was there, with the same body)."""
+    repaired: int | None = None
+    """Of a `repair`: so many of its slots got their outcome, or run. Of the others the log had it already."""

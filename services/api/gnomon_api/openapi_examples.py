@@ -517,8 +517,8 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
     ("forecast", 200): _FORECAST,
     ("forecast_with", 200): _FORECAST,
     ("audit_ledger", 200): _AUDIT,
-    ("repair_ledger", 200): {"audit": _AUDIT, "repaired": 1, "refused": [], "pending": 0},
-    ("repair_ledger", 202): {"audit": _AUDIT, "repaired": 0, "refused": [], "pending": 1},
+    ("repair_ledger", 200): {"audit": _AUDIT, "repaired": 1, "archive_only": 0, "refused": [], "pending": 0},
+    ("repair_ledger", 202): {"audit": _AUDIT, "repaired": 0, "archive_only": 0, "refused": [], "pending": 1},
     ("next_fires", 200): _PREVIEW,
     ("preview_schedule", 200): _PREVIEW,
     ("read_command", 200): {

@@ -47,7 +47,10 @@ class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditReport
     """As it was before."""
     repaired: int
-    """Slots that their shards have taken: each has its outcome now, or runs."""
+    """Slots that their shards had lost: each has its outcome now, or runs."""
+    archive_only: int
+    """Slots of which the log has the outcome: it is the archive, or a read model, that lacks it. `gnomon verify` tells
+    more."""
     refused: tuple[NotRepaired, ...]
     pending: int
     """Slots whose shards had not answered in time; the commands wait for them."""
@@ -55,7 +58,7 @@ class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Tally:
     def __init__(self) -> None:
-        self.repaired = self.pending = 0
+        self.repaired = self.archive_only = self.pending = 0
         self.refused: list[NotRepaired] = []
 
 
@@ -83,7 +86,11 @@ class Repairing:
 
         await asyncio.gather(*(work(task_id, slots) for task_id, slots in by_task.items()))
         return RepairReport(
-            audit=report, repaired=tally.repaired, refused=tuple(tally.refused), pending=tally.pending
+            audit=report,
+            repaired=tally.repaired,
+            archive_only=tally.archive_only,
+            refused=tuple(tally.refused),
+            pending=tally.pending,
         )
 
     async def _of_task(self, task_id: str, slots: Sequence[str], caller: Caller, tally: _Tally) -> None:
@@ -120,7 +127,10 @@ class Repairing:
         if outcome is None:
             tally.pending += len(slots)
         elif outcome.ok:
-            tally.repaired += len(slots)
+            # Of a command that was decided before it is not told any more.
+            repaired = len(slots) if outcome.repaired is None else outcome.repaired
+            tally.repaired += repaired
+            tally.archive_only += len(slots) - repaired
         else:
             return outcome.error
         return None

@@ -325,7 +325,13 @@ class CommandDesk:
             _Reply(
                 received,
                 lambda: self._outcome(
-                    command, None, decision.run, reg=reg, shown=shown, created=decision.created
+                    command,
+                    None,
+                    decision.run,
+                    reg=reg,
+                    shown=shown,
+                    created=decision.created,
+                    repaired=decision.repaired,
                 ),
             )
         )
@@ -388,6 +394,7 @@ class CommandDesk:
         created: bool = False,
         pool: GateRegister | None = None,
         of: ObjectRegister | None = None,
+        repaired: int | None = None,
     ) -> Outcome:
         """The answer to a command. `reg` is the task right after it, and `shown` how it looks; `pool` and `of` are the
         pool or other object. None: as it is now."""
@@ -434,6 +441,7 @@ class CommandDesk:
             seq=seq,
             replayed=replayed,
             created=created,
+            repaired=repaired,
         )
 
     async def answer(self) -> None:

@@ -89,7 +89,8 @@ class Replica(Service):
         self._leader = listener
 
     async def forget_removed(self, before_ms: int) -> int:
-        """Let go of tasks that were over before an instant and whose register is gone; how many.
+        """Let go of tasks that were over, and of objects that were deleted, before an instant and whose register is
+        gone; how many.
 
         A leader that removes a register tells nobody, and a follower hears only of what is there. For a replica that
         does not lead. Raises NoAnswer, BusRefused.
@@ -120,6 +121,23 @@ class Replica(Service):
                 ):
                     memory.drop_task(task_id)
                     forgotten += 1
+        return forgotten + await self._forget_objects(before_ms)
+
+    async def _forget_objects(self, before_ms: int) -> int:
+        memory, forgotten = self.memory, 0
+        old = memory.objects.tombstones(before_ms)
+        for start in range(0, len(old), _REGISTERS_A_READ):
+            group = old[start : start + _REGISTERS_A_READ]
+            registers = {
+                subjects.object_register(kind, self.partition, object_id): (kind, object_id, seq)
+                for kind, object_id, seq in group
+            }
+            present = await self._bus.multi_last(EVENTS_STREAM, list(registers), at_least_seq=memory.position)
+            if self._leader is not None or self.memory is not memory:
+                break
+            for subject in registers.keys() - {stored.subject for stored in present}:
+                memory.objects.forget(*registers[subject])
+                forgotten += 1
         return forgotten
 
     async def wait_for(self, seq: int) -> None:

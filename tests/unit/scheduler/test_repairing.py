@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gnomon_core.ledger import Mark, State
+from gnomon_core.timing import Blackouts
 from gnomon_scheduler.decisions.command import Decision, PastSlots
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.memory import TaskState
@@ -17,6 +18,7 @@ from gnomon_schemas.events import Coalesced, Unchanged, event_name
 from gnomon_schemas.limits import REPAIR_SLOTS_MAX
 from gnomon_schemas.problems import Code, Refused
 from tests.unit.scheduler.making import NOW_S, fly, task_state
+from tests.unit.scheduler.test_blackouts import calendar
 from tests.unit.scheduler.test_own_changes import around, command
 
 NOW_MS = (NOW_S + 100) * 1000 + 500
@@ -146,7 +148,8 @@ def test_a_slot_under_the_revision_before_keeps_it() -> None:
 )
 def test_what_is_recorded_or_to_come_is_left_alone(log: dict[str, Any]) -> None:
     task = task_state()
-    assert became(repaired(task, [10], past(task, **log))) == {}
+    decision = repaired(task, [10], past(task, **log))
+    assert (became(decision), decision.repaired) == ({}, 0)
 
 
 def test_a_span_of_another_revision_does_not_cover() -> None:
@@ -212,3 +215,36 @@ def test_too_many_are_refused() -> None:
     with pytest.raises(Refused) as refusal:
         decide(task_state(), [], command("repair", slots=slots), around(NOW_MS))
     assert [error.pointer for error in refusal.value.problem.errors] == ["#/slots"]
+
+
+@pytest.mark.parametrize(
+    ("action", "until", "expected"),
+    [
+        pytest.param(
+            "skip", 95, {90: "skipped(blackout)", 91: "skipped(blackout)", 99: "runs"}, id="skipped"
+        ),
+        pytest.param("defer", 500, {90: "waits", 91: "waits", 99: "waits"}, id="put off while it lasts"),
+        pytest.param(
+            "defer", 95, {90: "coalesced", 91: "coalesced", 99: "runs"}, id="late ones once it is over"
+        ),
+    ],
+)
+def test_slots_in_a_blackout_get_what_its_calendar_says(
+    action: str, until: int, expected: dict[int, str]
+) -> None:
+    task = task_state(catch_up={"policy": "latest", "after_seconds": 1, "grace_seconds": 60})
+    slots = list(expected)
+    wanted = command("repair", slots=[format_instant((NOW_S + at) * 1000) for at in slots])
+    blackouts = Blackouts([calendar("c", action, (0, until))])
+    decision = decide(
+        task, [], wanted._replace(slots=past(task)), around(NOW_MS)._replace(blackouts=blackouts)
+    )
+    found = {}
+    for event in decision.refused:
+        name = event_name(event)
+        found[_at(event.run or "")] = f"{name}({event.reason})" if name == "skipped" else name
+        assert (event.calendar_id == "c") == (name == "skipped")
+    for flight, queued in decision.queued:
+        found[_at(flight.run)] = "waits" if flight.put_off else "runs"
+        assert queued.reason == ("blackout" if flight.put_off else "repair")
+    assert found == expected

@@ -100,4 +100,6 @@ class Decision:
     """The task's coming slots, or the times at which it changes or is told of, have to be planned anew."""
     run: str | None = None
     """The run that the command made or aimed at."""
+    repaired: int | None = None
+    """Of a `repair`: how many slots were lost."""
     created: bool = False

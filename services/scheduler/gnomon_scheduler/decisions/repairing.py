@@ -10,7 +10,9 @@ and in its memory, and touches a slot only where all of this holds:
 
 What becomes of it is what the task's catch-up policy says of slots that are so late: it runs as a late one, is
 coalesced into a newer one of those that were lost, or is missed. Slots of a pause, and of a task that is paused,
-cancelled or deleted by now, are skipped for that.
+cancelled or deleted by now, are skipped for that. So are those that a calendar of blackouts skips; one that a calendar
+puts off waits while that blackout lasts, and is a late one after it. That is asked of the calendars as they are now:
+what they were then nobody has kept.
 
 **Exactly one outcome.** Each slot's outcome, or the `queued` at the head of its execution, is the first event of its
 chain and expects that chain to be empty, in the fenced batch that also moves the position of the last command decided.
@@ -24,19 +26,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from msgspec import UNSET
+
 from gnomon_core.ledger import Mark, State, Stretch, stretches
 from gnomon_core.rules.decoding import refuse
 from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.repair_input import parse_repair
 from gnomon_core.rules.task_limits import wrong
 from gnomon_core.rules.workless import is_workless
-from gnomon_core.timing import emission_ms
+from gnomon_core.timing import Touch, emission_ms
+from gnomon_scheduler.decisions.blackouts import put_off, room_to_put_off, touch_of, touch_words
 from gnomon_scheduler.decisions.catching_up import late_flight, most_late
 from gnomon_scheduler.decisions.command import Command, Decision, PastSlots, Surroundings
 from gnomon_scheduler.decisions.counting import counted
 from gnomon_scheduler.decisions.telling import about, unchanged
 from gnomon_scheduler.memory import Slot, TaskState
 from gnomon_scheduler.registers import TaskRegister
+from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant, slot_run
 from gnomon_schemas.events import Coalesced, Missed, Queued, Skipped
 from gnomon_schemas.problems import Code, FieldError, Refused
@@ -65,14 +71,19 @@ def repair(
     past = command.slots
     assert past is not None  # `read_slots` gives it to every repair that can be read
     lost = _lost(task, slots, past)
-    decision = Decision(task.reg, [unchanged(task.reg, command, around)])
-    runnable = []
+    decision = Decision(task.reg, [unchanged(task.reg, command, around)], repaired=len(lost))
+    runnable: list[_Lost] = []
+    waiting: list[tuple[_Lost, Touch]] = []
     for one in lost:
-        ending = _ending(task.reg, one, around.now_ms)
-        if ending is None:
-            runnable.append(one)
+        touch = touch_of(around.blackouts, task, one.nominal_s)
+        ending = _ending(task.reg, one, touch, around.now_ms)
+        if ending is not None:
+            decision.refused.append(ending[0](**_of_slot(task.reg, one, around, touch), reason=ending[1]))
+        elif touch is not None and touch.until_s * 1000 > around.now_ms:
+            waiting.append((one, touch))
         else:
-            decision.refused.append(ending[0](**_of_slot(task.reg, one, around), reason=ending[1]))
+            runnable.append(one)
+    _put_off(task, waiting, decision, around)
     _catch_up(task, runnable, decision, around)
     return decision
 
@@ -117,21 +128,44 @@ def _piece_of(nominal_s: int, pieces: Sequence[Stretch], past: PastSlots) -> tup
     return "which was no slot of the task", found
 
 
-def _ending(reg: TaskRegister, lost: _Lost, now_ms: int) -> tuple[type[Skipped] | type[Missed], str] | None:
-    """The outcome of a slot that does not run; None: it may."""
+def _ending(
+    reg: TaskRegister, lost: _Lost, touch: Touch | None, now_ms: int
+) -> tuple[type[Skipped] | type[Missed], str] | None:
+    """The outcome of a slot that does not run; None: it may. `touch`: of the calendar of blackouts that it lies in."""
     spec = reg.spec
-    late_ms = now_ms - lost.emit_ms
+    # One that was to be put off was to run when that is over.
+    late_ms = now_ms - (lost.emit_ms if touch is None else touch.until_s * 1000)
     if reg.deleted_ms is not None:
         return Skipped, "deleted"
     if reg.ended == "cancelled":
         return Skipped, "cancelled"
     if lost.piece.state is State.PAUSED or spec.paused:
         return Skipped, "paused"
+    if touch is not None and touch.action is BlackoutAction.SKIP:
+        return Skipped, "blackout"
     if late_ms >= spec.catch_up.grace_seconds * 1000:
         return Missed, "grace_exceeded"
     # A reminder of what is past helps nobody.
     skips = spec.catch_up.policy is CatchUpPolicy.SKIP and late_ms >= spec.catch_up.after_seconds * 1000
     return (Missed, "catch_up_skip") if skips or is_workless(spec.task_type) else None
+
+
+def _put_off(
+    task: TaskState, lost: Sequence[tuple[_Lost, Touch]], decision: Decision, around: Surroundings
+) -> None:
+    """Slots whose blackout lasts: the newest wait for its end, as many as may."""
+    room = room_to_put_off(task)
+    for index, (one, touch) in enumerate(lost):
+        if len(lost) - index > room:
+            decision.refused.append(Skipped(**_of_slot(task.reg, one, around, touch), reason="limit"))
+            continue
+        slot = Slot(task, one.nominal_s, one.emit_ms)
+        flight = put_off(slot, touch)
+        flight.revision = one.piece.revision
+        queued = Queued(**_of_slot(task.reg, one, around, touch), reason="blackout")
+        decision.queued.append((flight, queued))
+        if one.piece.revision == decision.reg.revision:
+            decision.reg = counted(decision.reg, [slot])
 
 
 def _catch_up(task: TaskState, lost: Sequence[_Lost], decision: Decision, around: Surroundings) -> None:
@@ -158,7 +192,9 @@ def _catch_up(task: TaskState, lost: Sequence[_Lost], decision: Decision, around
             decision.reg = counted(decision.reg, [slot])
 
 
-def _of_slot(reg: TaskRegister, lost: _Lost, around: Surroundings) -> dict[str, Any]:
+def _of_slot(
+    reg: TaskRegister, lost: _Lost, around: Surroundings, touch: Touch | None = None
+) -> dict[str, Any]:
     """What every event on a slot's chain says of it."""
     run = slot_run(lost.nominal_s)
     return {
@@ -171,5 +207,6 @@ def _of_slot(reg: TaskRegister, lost: _Lost, around: Surroundings) -> dict[str, 
         "scheduled_for": format_instant(lost.nominal_s * 1000),
         "due_at": format_instant(lost.emit_ms),
         "revision": lost.piece.revision,
-        "detail": _DETAIL,
+        "detail": _DETAIL if touch is None else f"{_DETAIL}; {touch_words(touch)}",
+        "calendar_id": UNSET if touch is None else touch.calendar_id,
     }
