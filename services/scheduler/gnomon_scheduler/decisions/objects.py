@@ -25,7 +25,16 @@ from gnomon_schemas.object_kinds import OBJECT_KINDS
 from gnomon_schemas.objects import ObjectEvent
 from gnomon_schemas.problems import Code, Refused
 
-__all__ = ["ObjectDecision", "SpecKind", "check_admin", "check_verb", "decide_object", "view_object"]
+__all__ = [
+    "ObjectDecision",
+    "SpecKind",
+    "check_admin",
+    "check_free",
+    "check_there",
+    "check_verb",
+    "decide_object",
+    "view_object",
+]
 
 
 class ObjectDecision(NamedTuple):
@@ -93,13 +102,13 @@ def decide_object(kind: SpecKind, reg: Any, command: Command, around: Surroundin
     check_admin(command)
     if command.verb == "create":
         return _create(kind, reg, command, around)
-    _check_there(reg, command)
+    check_there(reg, command)
     return (_delete if command.verb == "delete" else _update)(kind, reg, command, around)
 
 
 def _create(kind: SpecKind, reg: Any, command: Command, around: Surroundings) -> ObjectDecision:
     """Make an object; of one that is there, make sure that it is the same."""
-    _check_free(reg, command)
+    check_free(reg, command)
     spec = kind.parse(command.data, around, around.now_ms if reg is None else reg.created_ms)
     if reg is not None:
         differing = kind.changed(reg.spec, spec)
@@ -156,14 +165,14 @@ def _about(kind: SpecKind, reg: Any, seen: Any, command: Command, around: Surrou
     }
 
 
-def _check_there(reg: ObjectRegister | None, command: Command) -> None:
+def check_there(reg: ObjectRegister | None, command: Command) -> None:
     """Make sure that the object is there, at the version that the caller names. Raises Refused."""
     if reg is None or reg.deleted_ms is not None:
         raise Refused(Code.NOT_FOUND, f"there is no {command.kind} {command.object_id!r}")
     check_version(command.if_match, reg.version, command.kind)
 
 
-def _check_free(reg: ObjectRegister | None, command: Command) -> None:
+def check_free(reg: ObjectRegister | None, command: Command) -> None:
     """Make sure that the id is not that of an object which was deleted a short while ago. Raises Refused."""
     if reg is not None and reg.deleted_ms is not None:
         raise Refused(
