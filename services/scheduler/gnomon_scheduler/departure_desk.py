@@ -93,13 +93,15 @@ class DepartureDesk:
     def _dues(self, flights: list[Ready], emitted: list[Flight]) -> Iterator[OutgoingDue]:
         """The dues of some executions, made as they are asked for; `emitted` is told whose they are."""
         for task, flight in flights:
-            due: OutgoingDue | None = None
-            with self._book.aside.task(task.task_id, "making a due"):
+            try:
                 due = self._due(task, flight)
-            if due is not None:
-                flight.emitted = True
-                emitted.append(flight)
-                yield due
+            except Exception as error:
+                if not self._book.aside.takes(task.task_id, "making a due", error):
+                    raise
+                continue
+            flight.emitted = True
+            emitted.append(flight)
+            yield due
 
     def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
         with self._book.measures.firing(task, flight) as traceparent:

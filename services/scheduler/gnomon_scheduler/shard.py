@@ -561,8 +561,11 @@ class Shard(Service):
             memory.position = message.seq
 
     def _fold(self, seq: int, run: str, event: Event) -> None:
-        with self._book.aside.task(event.task_id, "folding an event"):
+        try:
             self._fold_into(seq, run, event)
+        except Exception as error:
+            if not self._book.aside.takes(event.task_id, "folding an event", error):
+                raise
 
     def _fold_into(self, seq: int, run: str, event: Event) -> None:
         book = self._book

@@ -105,12 +105,15 @@ class SlotDesk:
                 if task_id in self._book.aside:
                     continue
                 self.ahead[task_id] = slot.emit_ms
-                with self._book.aside.task(task_id, "handing out a slot"):
+                try:
                     if self._was_handled(slot):
                         # It may have ended before this leader began, and have been its task's last.
                         self._after_end(slot.task)
                     elif task_id not in replanned:
                         await self._look_at(slot, now_ms, plain, units, replanned)
+                except Exception as error:
+                    if not self._book.aside.takes(task_id, "handing out a slot", error):
+                        raise
         due_ms = self._book.memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
         self.ahead = {task_id: at_ms for task_id, at_ms in self.ahead.items() if at_ms > until_ms}
