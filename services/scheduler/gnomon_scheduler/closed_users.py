@@ -30,11 +30,17 @@ class ClosedUsers:
         """`closed`: the users whose account is closed, as this process hears of them."""
         self._memory, self._closed, self._counts, self._own = memory, closed, counts, own
         self._seen: set[str] = set()
+        self._news = True
+
+    def accounts_changed(self) -> None:
+        """Something was set of an account: see in the next turn whether one was closed."""
+        self._news = True
 
     async def look(self) -> None:
         """Propose to cancel the tasks of those of whom that was not done yet."""
-        if self._closed == self._seen:
-            return
+        if not self._news:
+            return  # to compare thousands of users in every turn would take longer than the turn
+        self._news = False
         self._seen &= self._closed
         for user in sorted(self._closed - self._seen):
             for task_id in await self._counts.tasks_of(user):

@@ -221,6 +221,7 @@ class Shard(Service):
         """Something was set of an account, or credits were given."""
         self.request(self._users.accounts_changed)
         self.request(self._budgets.accounts_changed)
+        self.request(self._closed_users.accounts_changed)
 
     def calendars_changed(self) -> None:
         """Something was set of a calendar of blackouts."""

@@ -238,6 +238,8 @@ async def test_accounts_from_the_command_line(running: World, http: OverHttp) ->
     assert "limits.max_tasks" in await gnomon("history", user)
     assert user in await gnomon("list", "--limit", "500")
     assert "limits: none" in await gnomon("set", user, "--tier-limits")
+    assert "closed: moved away" in await gnomon("set", user, "--close", "--closed-note", "moved away")
+    assert "closed" not in await gnomon("set", user, "--open")
 
 
 async def test_what_is_spent_is_bounded_and_soon_known(
