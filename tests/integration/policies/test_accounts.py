@@ -23,7 +23,7 @@ from tests.harness.over_http import OverHttp
 from tests.harness.waiting import until_async
 from tests.harness.world import World, tell
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 _OUTCOMES = ("executed", "skipped")
 OPENING = 100.0

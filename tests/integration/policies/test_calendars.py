@@ -20,7 +20,7 @@ from tests.harness.over_http import OverHttp
 from tests.harness.waiting import until_async
 from tests.harness.world import World
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 DAY_MS = 86_400_000
 ICAL = (

@@ -16,7 +16,7 @@ from tests.harness.commands import fresh_id
 from tests.harness.over_http import OverHttp
 from tests.harness.world import World
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 SPEC: dict[str, Any] = {
     "name": "Weather",

@@ -21,7 +21,7 @@ from tests.harness.waiting import until_async, until_time
 from tests.harness.world import World, now_ms
 from tests.integration.ecosystem.test_listening import say
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 T = TypeVar("T")
 OFTEN = {"kind": "interval", "every_seconds": 1}
