@@ -20,13 +20,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from gnomon_core.runtime.telemetry import LogEvent
 
 __all__ = ["Service", "ServiceState"]
+
+_CANCEL_AGAIN_SECONDS: Final = 5.0
+"""How long a task may take to end once it was cancelled, before it is cancelled again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -196,7 +199,9 @@ class Service:
                 return
             for task in ending:
                 task.cancel()
-            await asyncio.wait(ending)
+            # Python 3.11's `wait_for`, in which nats-py waits, may swallow a cancellation; who only waited once would
+            # wait for ever.
+            await asyncio.wait(ending, timeout=_CANCEL_AGAIN_SECONDS)
             # A done callback runs one turn of the loop after its task.
             await asyncio.sleep(0)
 

@@ -207,3 +207,30 @@ async def test_hammered_from_all_sides() -> None:
         await service.stop()
     assert (service.state, service.turning, tasks_of("loop")) == (ServiceState.STOPPED, 0, [])
     assert service.failure is None
+
+
+class Deaf(Service):
+    """A service whose loop swallows a cancellation, as Python 3.11's `wait_for` may."""
+
+    @override
+    async def on_start(self) -> None:
+        _ = self.spawn(self._turn(), "turn")
+        await asyncio.sleep(0)
+
+    async def _turn(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+
+async def test_a_cancellation_that_was_swallowed_does_not_hold_up_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a process that loses a lease waits for ever for its duty to end, and never takes it up again."""
+    monkeypatch.setattr("gnomon_core.runtime.service._CANCEL_AGAIN_SECONDS", 0.01)
+    service = Deaf("deaf")
+    await service.start()
+    async with asyncio.timeout(10):
+        await service.stop()
+    assert service.state is ServiceState.STOPPED
