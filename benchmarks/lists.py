@@ -41,8 +41,8 @@ _EXECUTIONS: Final = 1_000_000
 _PAGES: Final = 3
 _SLOWEST: Final = 12
 _LONGEST_SECONDS: Final = 7200.0
-_SERVER: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
-"""As on a machine that has Postgres to itself; everything else as it comes."""
+_SERVER: Final = {"shared_buffers": "6GB", "effective_cache_size": "16GB", "max_wal_size": "8GB"}
+"""As on a machine of 24 GB that has Postgres to itself; everything else as it comes."""
 
 Params: TypeAlias = list[tuple[str, str]]
 _TASK_FILTERS: Final[Sequence[str]] = (
@@ -120,7 +120,13 @@ _EXECUTION_FILTERS: Final[Sequence[str]] = (
     "executor=none",
     "executor=e-1000&status=failed",
     "scheduled_after=2026-11-20T00:00:00Z",
+    "scheduled_after=2026-09-20T00:00:00Z",
+    "scheduled_before=2026-09-20T00:00:00Z",
     "scheduled_after=2026-09-20T00:00:00Z&scheduled_before=2026-09-20T01:00:00Z",
+    "scheduled_after=2026-09-01T00:00:00Z&scheduled_before=2026-10-01T00:00:00Z",
+    "scheduled_after=2026-09-01T00:00:00Z&scheduled_before=2026-10-01T00:00:00Z&user_id=u3",
+    "scheduled_after=2026-09-01T00:00:00Z&scheduled_before=2026-10-01T00:00:00Z&task_id=T5",
+    "scheduled_after=2026-09-01T00:00:00Z&scheduled_before=2026-10-01T00:00:00Z&status=failed",
     "user_id=u0&task_type=type-3&status=missed",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ from gnomon_api.database import Database, Row
 from gnomon_api.event_hub import EventHub
 from gnomon_api.identity import Caller
 from gnomon_api.queries import (
+    Asked,
+    Implied,
     Lists,
     Sort,
     instant_filter,
@@ -29,14 +31,32 @@ from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
 __all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "Lateness", "shown_row"]
 
 
-def _implied(_order: str, values: Mapping[str, Any]) -> Sequence[str]:
+def _implied(asked: Asked) -> Sequence[Implied]:
+    found: list[Implied] = []
     # What is in flight is in a part of the table by itself, and what has ended is not in it.
-    statuses = values.get("status")
-    if statuses is None:
-        return ()
-    if ACTIVE.issuperset(statuses):
-        return ("executions_in_flight",)
-    return ("executions_ended",) if ACTIVE.isdisjoint(statuses) else ()
+    statuses = asked.values.get("status")
+    if statuses is not None and ACTIVE.issuperset(statuses):
+        found.append(("executions_in_flight", None))
+    elif statuses is not None and ACTIVE.isdisjoint(statuses):
+        found.append(("executions_ended", None))
+    # Nothing is recorded, started or ended before its slot: none of these need be looked for before that.
+    if "scheduled_after" in asked.values and asked.order != "scheduled_for":
+        found.append((f"executions_{asked.order}_since", asked.values["scheduled_after"]))
+    return found
+
+
+def _parts(asked: Asked) -> Sequence[Sequence[Implied]]:
+    """Executions of slots before an instant, in another order than that of slots. Those that ended soon after their
+    slot were recorded, started and ended soon after that instant at the latest, and need not be looked for in all that
+    came later. The others are few, and have an index of their own."""
+    before = asked.values.get("scheduled_before")
+    if before is None or asked.order == "scheduled_for":
+        return ((),)
+    return (
+        (("executions_ended_soon", None), (f"executions_{asked.order}_until", before)),
+        (("executions_ended_late", None),),
+        (("executions_in_flight", None),),
+    )
 
 
 EXECUTION_LISTS: Final = Lists(
@@ -63,8 +83,8 @@ EXECUTION_LISTS: Final = Lists(
         "completed_at": instant_sort("completed_at"),
     },
     default_sort="-recorded_at",
-    found_first=frozenset({"executions_with_executor"}),
     implied=_implied,
+    parts=_parts,
 )
 """What lists of executions take."""
 

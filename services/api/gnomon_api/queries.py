@@ -6,8 +6,16 @@ before. A page therefore costs the same wherever it is, and items that come or g
 hide others.
 
 *A page is to cost little however much there is.* There is an index for each order, and one for each filter with the
-usual order behind it; the planner knows how much each value is worth. Two things help it: one value is asked for as
-`=`, since an index gives the rows of several values in no order; and a few values are a page of each, merged.
+usual order behind it; the planner knows how much each value is worth. Four things help it:
+
+* One value is asked for as `=`, since an index gives the rows of several values in no order; a few values are a page of
+  each, merged.
+* *Keys first*: where filters and an order have no index in common, all that a filter leaves may have to be put in
+  order. The keys of a page are found first, from indexes alone where they hold what is asked for, and then the
+  page's rows are read.
+* *Implied conditions* follow from the others, and tell the planner what it cannot know.
+* *Parts*: conditions of which just one holds for each row, where each part has a quick way of its own. A page is made
+  of each, and they are merged.
 
 Every parameter that is not known is refused by name: a filter that was spelled wrong must not return all.
 """
@@ -19,7 +27,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -31,7 +39,9 @@ from gnomon_schemas.problems import Code, FieldError, Refused
 __all__ = [
     "LIMIT_DEFAULT",
     "LIMIT_MAX",
+    "Asked",
     "Filter",
+    "Implied",
     "ListQuery",
     "Lists",
     "Page",
@@ -79,15 +89,32 @@ class Sort(NamedTuple):
     value: Callable[[Row], str]
 
 
-def _nothing(_order: str, _values: Mapping[str, Any]) -> Sequence[str]:
+Implied: TypeAlias = "tuple[str, Any]"
+"""A named condition, and its parameter; None: it has none."""
+
+
+class Asked(NamedTuple):
+    """What a list was asked for, as far as other conditions follow from it."""
+
+    order: str
+    """Name of the sort, without its direction."""
+    values: Mapping[str, Any]
+    """Parameters of the filters, by filter."""
+
+
+def _nothing(_asked: Asked) -> Sequence[Implied]:
     return ()
+
+
+def _undivided(_asked: Asked) -> Sequence[Sequence[Implied]]:
+    return ((),)
 
 
 class Lists(NamedTuple):
     """What can be asked of one kind of list."""
 
     columns: str
-    """Name of the statement's beginning."""
+    """Name of the statement's beginning, which ends with the table."""
     key: str
     """Column that tells items apart."""
     filters: Mapping[str, Filter]
@@ -95,12 +122,10 @@ class Lists(NamedTuple):
     default_sort: str
     always: tuple[str, ...] = ()
     """Names of conditions that always hold."""
-    found_first: frozenset[str] = frozenset()
-    """Conditions that leave few items, all of one time. In another order than the usual one those are found first and
-    then put in order: to go through the order would be to go through everything that is not of that time."""
-    implied: Callable[[str, Mapping[str, Any]], Sequence[str]] = _nothing
-    """(column of the order, values by filter) -> names of conditions that follow from the others. They change no
-    result, and tell the planner what it cannot know."""
+    implied: Callable[[Asked], Sequence[Implied]] = _nothing
+    """Conditions that follow from the others. They change no result."""
+    parts: Callable[[Asked], Sequence[Sequence[Implied]]] = _undivided
+    """Conditions that divide the list: all of one part hold for a row, and of no other part."""
 
 
 class ListQuery(NamedTuple):
@@ -157,8 +182,13 @@ def parse_list(
             errors += refused.problem.errors
     if errors:
         raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
-    conditions += [(name, None) for name in lists.implied(sort.removeprefix("-"), values)]
-    return _build(lists, conditions, sort, cursor, limit)
+    asked = Asked(sort.removeprefix("-"), values)
+    given_filters = len(conditions) - len(lists.always)
+    conditions += lists.implied(asked)
+    usual = asked.order == lists.default_sort.removeprefix("-")
+    parts = lists.parts(asked)
+    keys_first = given_filters > 1 or len(parts) > 1 or (given_filters == 1 and not usual)
+    return _build(lists, conditions, parts, sort, cursor, limit, keys_first=keys_first)
 
 
 def parse_limit(text: str | None) -> int:
@@ -339,50 +369,64 @@ def _encode_cursor(parts: list[str]) -> str:
 
 def _build(
     lists: Lists,
-    conditions: list[tuple[str, Any]],
+    conditions: Sequence[Implied],
+    parts: Sequence[Sequence[Implied]],
     sort: str,
     cursor: tuple[str, str] | None,
     limit: int,
+    *,
+    keys_first: bool,
 ) -> ListQuery:
     by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
-    order = f" order by {by.expression} {way}, {lists.key} {way} limit {limit + 1}"
-    clauses: list[str] = []
     values: list[Any] = []
-    merged: tuple[int, list[str]] | None = None
-    for name, value in conditions:
-        piece = statement(name)
-        if isinstance(value, list) and piece.endswith(_ANY):
-            if len(value) == 1:
-                piece, value = piece.replace(_ANY, _ONE), value[0]
-            elif merged is None and len(value) <= _MERGED_MAX:
-                merged = len(clauses), value
-                clauses.append(piece.replace(_ANY, _ONE))
-                continue
-        if value is not None:
-            values.append(value)
-            piece = piece.replace("$1", f"${len(values)}")
-        clauses.append(piece)
+    shared, several = _clauses(conditions, values, most=_MERGED_MAX // len(parts))
     if cursor is not None:
         at = len(values) + 1
         values += cursor
         beyond = "<" if way == "desc" else ">"
-        clauses.append(f"({by.expression}, {lists.key}) {beyond} (${at}::text::{by.pg_type}, ${at + 1})")
+        shared.append(f"({by.expression}, {lists.key}) {beyond} (${at}::text::{by.pg_type}, ${at + 1})")
+    wanted = [_clauses([one], values, most=0)[0] for one in several] or [[]]
+    divided = [_clauses(part, values, most=0)[0] for part in parts]
     begin = statement(lists.columns)
-    usual = lists.default_sort.removeprefix("-") == sort.removeprefix("-")
-    if not usual and not lists.found_first.isdisjoint(name for name, _ in conditions) and merged is None:
-        # `offset 0`: the planner takes what is in here by itself.
-        sql = f"select * from ({begin}{_where(clauses)} offset 0) as found{order}"  # noqa: S608 - from named pieces
-        return ListQuery(sql, tuple(values), limit, sort, lists)
-    if merged is None:
-        return ListQuery(begin + _where(clauses) + order, tuple(values), limit, sort, lists)
-    place, wanted = merged
-    pages = []
-    for value in wanted:
-        values.append(value)
-        own = [*clauses[:place], clauses[place].replace("$1", f"${len(values)}"), *clauses[place + 1 :]]
-        pages.append(f"({begin}{_where(own)}{order})")
-    sql = f"select * from ({' union all '.join(pages)}) as merged{order}"  # noqa: S608 - from named pieces
+    table = begin.split()[-1]
+    last = f" limit {limit + 1}"
+    plain = f" order by {by.expression} {way}, {lists.key} {way}{last}"
+    keys = f" order by found_at {way}, found {way}{last}"
+    if keys_first:
+        begin = f"select {lists.key} as found, {by.expression} as found_at from {table}"  # noqa: S608 - our own names
+    order = keys if keys_first else plain
+    pages = [f"{begin}{_where([*shared, *one, *part])}{order}" for one in wanted for part in divided]
+    sql = pages[0] if len(pages) == 1 else _merged(pages, order)
+    if keys_first:
+        sql = f"{statement(lists.columns)} join ({sql}) as keys on {lists.key} = keys.found{keys}"
     return ListQuery(sql, tuple(values), limit, sort, lists)
+
+
+def _clauses(
+    conditions: Iterable[Implied], values: list[Any], *, most: int
+) -> tuple[list[str], Sequence[Implied]]:
+    """Conditions as clauses, their parameters put behind `values`; and, of the first filter with several values, but
+    with `most` at most, a condition for each value."""
+    clauses: list[str] = []
+    several: Sequence[Implied] = ()
+    for name, value in conditions:
+        piece = statement(name)
+        if isinstance(value, list) and piece.endswith(_ANY):
+            if 1 < len(value) <= most and not several:
+                several = [(name, [one]) for one in value]
+                continue
+            if len(value) == 1:
+                piece, value = piece.replace(_ANY, _ONE), value[0]
+        if value is not None:
+            values.append(value)
+            piece = piece.replace("$1", f"${len(values)}")
+        clauses.append(piece)
+    return clauses, several
+
+
+def _merged(pages: Sequence[str], order: str) -> str:
+    """One page of several, each of which is in this order."""
+    return f"select * from ({' union all '.join(f'({page})' for page in pages)}) as merged{order}"  # noqa: S608 - from named pieces
 
 
 def _where(clauses: Sequence[str]) -> str:

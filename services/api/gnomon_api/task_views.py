@@ -11,6 +11,8 @@ import msgspec
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.queries import (
+    Asked,
+    Implied,
     Lists,
     flag_filter,
     instant_filter,
@@ -36,11 +38,16 @@ __all__ = ["TASK_LISTS", "ItemList", "TaskViews", "next_slot"]
 _WITH_SLOTS: Final = frozenset({TaskStatus.SCHEDULED, TaskStatus.RUNNING})
 
 
-def _implied(order: str, values: Mapping[str, Any]) -> Sequence[str]:
-    # Without this Postgres goes through all that have a slot before it comes to those that have none.
+def _implied(asked: Asked) -> Sequence[Implied]:
+    values = asked.values
+    found: list[Implied] = []
     statuses = values.get("status")
-    no_slots = order == "next_run_time" and statuses is not None and _WITH_SLOTS.isdisjoint(statuses)
-    return ("tasks_without_slots",) if no_slots else ()
+    if asked.order == "next_run_time" and statuses is not None and _WITH_SLOTS.isdisjoint(statuses):
+        # Without this Postgres goes through all that have a slot before it comes to those that have none.
+        found.append(("tasks_without_slots", None))
+    if asked.order == "updated_at" and "created_after" in values:
+        found.append(("tasks_updated_after", values["created_after"]))
+    return found
 
 
 TASK_LISTS: Final = Lists(

@@ -36,11 +36,11 @@ executor = any($1::text[]);
 
 -- name: executions_with_scheduled_after
 -- Nominal time after an instant.
-scheduled_for > $1::timestamptz and coalesce(scheduled_for, 'infinity') > $1::timestamptz;
+coalesce(scheduled_for, 'infinity') > $1::timestamptz and coalesce(scheduled_for, 'infinity') < 'infinity';
 
 -- name: executions_with_scheduled_before
 -- Nominal time before an instant.
-scheduled_for < $1::timestamptz and coalesce(scheduled_for, 'infinity') < $1::timestamptz;
+coalesce(scheduled_for, 'infinity') < $1::timestamptz;
 
 -- name: executions_in_flight
 -- Not ended.
@@ -49,6 +49,38 @@ completed_at is null;
 -- name: executions_ended
 -- Ended.
 completed_at is not null;
+
+-- name: executions_ended_soon
+-- Ended within half an hour after the slot.
+completed_at is not null and not ended_late;
+
+-- name: executions_ended_late
+-- Ended later than that: an index has just these.
+completed_at is not null and ended_late;
+
+-- name: executions_recorded_at_since
+-- Recorded after an instant before which there was no slot. Clocks differ by less than half an hour.
+recorded_at > $1::timestamptz - interval '30 minutes';
+
+-- name: executions_started_at_since
+-- Started after it, likewise.
+coalesce(started_at, recorded_at) > $1::timestamptz - interval '30 minutes';
+
+-- name: executions_completed_at_since
+-- Ended after it, likewise, or not yet.
+coalesce(completed_at, 'infinity') > $1::timestamptz - interval '30 minutes';
+
+-- name: executions_recorded_at_until
+-- Recorded soon after an instant before which the slot was; of what ended within half an hour.
+recorded_at < $1::timestamptz + interval '60 minutes';
+
+-- name: executions_started_at_until
+-- Started soon after it, likewise.
+coalesce(started_at, recorded_at) < $1::timestamptz + interval '60 minutes';
+
+-- name: executions_completed_at_until
+-- Ended soon after it.
+coalesce(completed_at, 'infinity') < $1::timestamptz + interval '60 minutes';
 
 -- name: backfill_progress
 -- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin

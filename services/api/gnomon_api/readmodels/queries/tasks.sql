@@ -55,19 +55,23 @@ created_at < $1::timestamptz;
 
 -- name: tasks_with_due_after
 -- Due after an instant.
-due_date > $1::timestamptz and coalesce(due_date, 'infinity') > $1::timestamptz;
+coalesce(due_date, 'infinity') > $1::timestamptz and coalesce(due_date, 'infinity') < 'infinity';
 
 -- name: tasks_with_due_before
 -- Due before an instant.
-due_date < $1::timestamptz and coalesce(due_date, 'infinity') < $1::timestamptz;
+coalesce(due_date, 'infinity') < $1::timestamptz;
 
 -- name: tasks_overdue
 -- Due before now, and not done.
-due_date < now() and coalesce(due_date, 'infinity') < now() and base_status not in ('completed', 'cancelled');
+coalesce(due_date, 'infinity') < now() and base_status not in ('completed', 'cancelled');
 
 -- name: tasks_with_next_run_before
 -- Next slot before an instant.
-next_run_time < $1::timestamptz and coalesce(next_run_time, 'infinity') < $1::timestamptz;
+coalesce(next_run_time, 'infinity') < $1::timestamptz;
+
+-- name: tasks_updated_after
+-- Changed after an instant, as what was created after it has been.
+updated_at > $1::timestamptz;
 
 -- name: tasks_without_slots
 -- Nothing is planned.
