@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from gnomon_api.queries import (
     Asked,
     Implied,
     Lists,
+    Part,
     Sort,
     instant_filter,
     instant_sort,
@@ -22,7 +23,7 @@ from gnomon_api.queries import (
     shown_instant,
     text_filter,
 )
-from gnomon_api.readmodels.sections.executions import ACTIVE, Attempt, ExecutionRow
+from gnomon_api.readmodels.sections.executions import ACTIVE, SOON, Attempt, ExecutionRow
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import ItemList
 from gnomon_schemas.problems import Code, Refused
@@ -30,32 +31,38 @@ from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
 
 __all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "Lateness", "shown_row"]
 
+_CLOCKS: Final = timedelta(minutes=30)
+"""No two clocks of a system differ by more."""
+
 
 def _implied(asked: Asked) -> Sequence[Implied]:
-    found: list[Implied] = []
     # What is in flight is in a part of the table by itself, and what has ended is not in it.
     statuses = asked.values.get("status")
-    if statuses is not None and ACTIVE.issuperset(statuses):
-        found.append(("executions_in_flight", None))
-    elif statuses is not None and ACTIVE.isdisjoint(statuses):
-        found.append(("executions_ended", None))
-    # Nothing is recorded, started or ended before its slot: none of these need be looked for before that.
-    if "scheduled_after" in asked.values and asked.order != "scheduled_for":
-        found.append((f"executions_{asked.order}_since", asked.values["scheduled_after"]))
-    return found
+    if statuses is None:
+        return ()
+    if ACTIVE.issuperset(statuses):
+        return (("executions_in_flight", None),)
+    return (("executions_ended", None),) if ACTIVE.isdisjoint(statuses) else ()
 
 
-def _parts(asked: Asked) -> Sequence[Sequence[Implied]]:
+def _since(asked: Asked) -> datetime | None:
+    """Nothing is recorded, started or ended before its slot: what is of slots after an instant need not be looked for
+    before it."""
+    after: datetime | None = asked.values.get("scheduled_after")
+    return None if after is None or asked.order == "scheduled_for" else after - _CLOCKS
+
+
+def _parts(asked: Asked) -> Sequence[Part]:
     """Executions of slots before an instant, in another order than that of slots. Those that ended soon after their
     slot were recorded, started and ended soon after that instant at the latest, and need not be looked for in all that
     came later. The others are few, and have an index of their own."""
-    before = asked.values.get("scheduled_before")
+    before: datetime | None = asked.values.get("scheduled_before")
     if before is None or asked.order == "scheduled_for":
-        return ((),)
+        return (Part(),)
     return (
-        (("executions_ended_soon", None), (f"executions_{asked.order}_until", before)),
-        (("executions_ended_late", None),),
-        (("executions_in_flight", None),),
+        Part((("executions_ended_soon", None),), until=before + SOON + _CLOCKS),
+        Part((("executions_ended_late", None),), few=True),
+        Part((("executions_in_flight", None),)),
     )
 
 
@@ -85,6 +92,7 @@ EXECUTION_LISTS: Final = Lists(
     default_sort="-recorded_at",
     implied=_implied,
     parts=_parts,
+    since=_since,
 )
 """What lists of executions take."""
 

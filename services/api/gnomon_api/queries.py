@@ -45,6 +45,7 @@ __all__ = [
     "ListQuery",
     "Lists",
     "Page",
+    "Part",
     "Sort",
     "contains_filter",
     "flag_filter",
@@ -106,8 +107,24 @@ def _nothing(_asked: Asked) -> Sequence[Implied]:
     return ()
 
 
-def _undivided(_asked: Asked) -> Sequence[Sequence[Implied]]:
-    return ((),)
+class Part(NamedTuple):
+    """A part of a list."""
+
+    conditions: Sequence[Implied] = ()
+    """All of them hold for a row of this part, and for no row of another."""
+    few: bool = False
+    """Whether these rows are few: then they are found and put in order, whatever the planner thinks of going through
+    the order until there are enough."""
+    until: datetime | None = None
+    """Of an order of instants: none of these rows comes at this one or after it."""
+
+
+def _any_time(_asked: Asked) -> datetime | None:
+    return None
+
+
+def _undivided(_asked: Asked) -> Sequence[Part]:
+    return (Part(),)
 
 
 class Lists(NamedTuple):
@@ -124,8 +141,10 @@ class Lists(NamedTuple):
     """Names of conditions that always hold."""
     implied: Callable[[Asked], Sequence[Implied]] = _nothing
     """Conditions that follow from the others. They change no result."""
-    parts: Callable[[Asked], Sequence[Sequence[Implied]]] = _undivided
-    """Conditions that divide the list: all of one part hold for a row, and of no other part."""
+    parts: Callable[[Asked], Sequence[Part]] = _undivided
+    """What the list is made of."""
+    since: Callable[[Asked], datetime | None] = _any_time
+    """Of an order of instants: no row comes at this one or before it."""
 
 
 class ListQuery(NamedTuple):
@@ -188,7 +207,8 @@ def parse_list(
     usual = asked.order == lists.default_sort.removeprefix("-")
     parts = lists.parts(asked)
     keys_first = given_filters > 1 or len(parts) > 1 or (given_filters == 1 and not usual)
-    return _build(lists, conditions, parts, sort, cursor, limit, keys_first=keys_first)
+    window = _Window(lists.since(asked), cursor)
+    return _build(lists, conditions, parts, sort, window, limit, keys_first=keys_first)
 
 
 def parse_limit(text: str | None) -> int:
@@ -367,12 +387,48 @@ def _encode_cursor(parts: list[str]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
 
 
+class _Window(NamedTuple):
+    """Where in its order a page may begin."""
+
+    since: datetime | None
+    cursor: tuple[str, str] | None
+    """Value and key of the last item before it."""
+
+    def clauses(self, part: Part, by: Sort, key: str, values: list[Any], *, descending: bool) -> list[str]:
+        """Conditions on the order; their parameters are put behind `values`.
+
+        Of a bound and a cursor on the same side just the tighter one is asked for: with both, Postgres begins at the
+        one and goes through everything between them.
+        """
+        cursor, since, until = self.cursor, self.since, part.until
+        if cursor is not None and by.pg_type == "timestamptz":
+            at = (
+                datetime.max.replace(tzinfo=UTC)
+                if cursor[0] == "infinity"
+                else datetime.fromisoformat(cursor[0])
+            )
+            if not descending and since is not None and at >= since:
+                since = None
+            elif descending and until is not None:
+                cursor, until = (None, until) if at >= until else (cursor, None)
+        clauses = []
+        for bound, beyond in ((since, ">"), (until, "<")):
+            if bound is not None:
+                values.append(bound)
+                clauses.append(f"{by.expression} {beyond} ${len(values)}::timestamptz")
+        if cursor is not None:
+            values += cursor
+            beyond, at_value, at_key = "<" if descending else ">", len(values) - 1, len(values)
+            clauses.append(f"({by.expression}, {key}) {beyond} (${at_value}::text::{by.pg_type}, ${at_key})")
+        return clauses
+
+
 def _build(
     lists: Lists,
     conditions: Sequence[Implied],
-    parts: Sequence[Sequence[Implied]],
+    parts: Sequence[Part],
     sort: str,
-    cursor: tuple[str, str] | None,
+    window: _Window,
     limit: int,
     *,
     keys_first: bool,
@@ -380,13 +436,7 @@ def _build(
     by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
     values: list[Any] = []
     shared, several = _clauses(conditions, values, most=_MERGED_MAX // len(parts))
-    if cursor is not None:
-        at = len(values) + 1
-        values += cursor
-        beyond = "<" if way == "desc" else ">"
-        shared.append(f"({by.expression}, {lists.key}) {beyond} (${at}::text::{by.pg_type}, ${at + 1})")
     wanted = [_clauses([one], values, most=0)[0] for one in several] or [[]]
-    divided = [_clauses(part, values, most=0)[0] for part in parts]
     begin = statement(lists.columns)
     table = begin.split()[-1]
     last = f" limit {limit + 1}"
@@ -395,7 +445,17 @@ def _build(
     if keys_first:
         begin = f"select {lists.key} as found, {by.expression} as found_at from {table}"  # noqa: S608 - our own names
     order = keys if keys_first else plain
-    pages = [f"{begin}{_where([*shared, *one, *part])}{order}" for one in wanted for part in divided]
+    pages = []
+    for part in parts:
+        clauses = [
+            *shared,
+            *_clauses(part.conditions, values, most=0)[0],
+            *window.clauses(part, by, lists.key, values, descending=way == "desc"),
+        ]
+        for one in wanted:
+            found = f"{begin}{_where([*clauses, *one])}"
+            # `offset 0`: the planner takes what is in here by itself.
+            pages.append(f"select * from ({found} offset 0) as few{order}" if part.few else found + order)  # noqa: S608
     sql = pages[0] if len(pages) == 1 else _merged(pages, order)
     if keys_first:
         sql = f"{statement(lists.columns)} join ({sql}) as keys on {lists.key} = keys.found{keys}"

@@ -6,6 +6,7 @@ import pytest
 
 from gnomon_api.execution_views import EXECUTION_LISTS
 from gnomon_api.queries import parse_list
+from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_schemas.problems import Refused
 
@@ -35,18 +36,35 @@ def test_a_few_values_are_a_page_of_each_merged() -> None:
     query = parse_list(TASK_LISTS, given)
     pages, merged, order = query.sql.rpartition(") as merged")
     assert merged
-    assert order == " order by created_at desc, task_id desc limit 51"
-    first, second = pages.removeprefix("select * from (").split(" union all ")
-    assert "status = $3::text and task_type = any($1::text[]) and priority = $2::text" in first
+    last = " order by found_at desc, found desc limit 51"
+    assert order == f"{last}) as keys on task_id = keys.found{last}"
+    begin, _, found = pages.partition(" join (select * from (")
+    assert begin == statement("task_columns")
+    first, second = found.split(" union all ")
+    assert first.startswith("(select task_id as found, created_at as found_at from tasks where")
+    assert "task_type = any($1::text[]) and priority = $2::text and status = $3::text" in first
     assert first.replace("$3", "$4") == second
     assert query.values == (["a", "b"], "high", "paused", "running")
 
 
-def test_what_one_executor_ran_is_found_before_it_is_put_in_an_unusual_order() -> None:
-    usual = parse_list(EXECUTION_LISTS, [("executor", "e1"), ("sort", "recorded_at")])
-    assert "offset 0" not in usual.sql
-    other = parse_list(EXECUTION_LISTS, [("executor", "e1"), ("sort", "-completed_at")])
-    assert "where executor = $1::text offset 0) as found order by coalesce(completed_at" in other.sql
+def test_keys_are_found_first_where_a_filter_and_an_order_have_no_index_in_common() -> None:
+    def found_first(*given: tuple[str, str]) -> bool:
+        return " as keys on execution_id = keys.found" in parse_list(EXECUTION_LISTS, given).sql
+
+    assert not found_first(("sort", "-completed_at"))
+    assert not found_first(("executor", "e1"), ("sort", "recorded_at"))
+    assert found_first(("executor", "e1"), ("sort", "-completed_at"))
+    assert found_first(("executor", "e1"), ("status", "failed"))
+
+
+def test_slots_before_an_instant_are_found_in_three_parts_but_in_their_own_order() -> None:
+    before = ("scheduled_before", "2026-09-20T00:00:00Z")
+    parts = parse_list(EXECUTION_LISTS, [before, ("sort", "-started_at")]).sql.split(" union all ")
+    assert len(parts) == 3
+    assert "not ended_late and coalesce(started_at, recorded_at) < $2::timestamptz" in parts[0]
+    assert "offset 0" in parts[1]
+    assert "completed_at is null" in parts[2]
+    assert "union all" not in parse_list(EXECUTION_LISTS, [before, ("sort", "-scheduled_for")]).sql
 
 
 def test_many_values_are_looked_for_together() -> None:

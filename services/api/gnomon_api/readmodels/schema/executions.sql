@@ -34,7 +34,8 @@ create table executions (
     recorded_at      timestamptz not null,    -- of its first event: the order of lists
     seq              bigint      not null,
     due_published_at timestamptz,             -- when the broker stored the due of the first attempt
-    calendar_id      text                     -- of blackouts, that touched the slot
+    calendar_id      text,                    -- of blackouts, that touched the slot
+    ended_late       boolean     not null default false  -- later than half an hour after the slot
 ) partition by range (completed_at);
 -- What is in flight. Rows change here.
 create table executions_active partition of executions default with (fillfactor = 70);
@@ -44,13 +45,26 @@ create table executions_ended partition of executions for values from (minvalue)
 create unique index executions_active_by_id on executions_active (execution_id);
 create unique index executions_ended_by_id on executions_ended (execution_id, completed_at);
 create index executions_by_recorded on executions (recorded_at, execution_id);
-create index executions_by_task on executions (task_id, recorded_at, execution_id);
-create index executions_by_user on executions (user_id, recorded_at, execution_id);
-create index executions_by_type on executions (task_type, recorded_at, execution_id);
-create index executions_by_executor on executions (executor, recorded_at, execution_id);
-create index executions_by_trigger on executions (trigger, recorded_at, execution_id) where trigger <> 'schedule';
+create index executions_active_by_task on executions_active (task_id, recorded_at, execution_id);
+create index executions_active_by_user on executions_active (user_id, recorded_at, execution_id);
+create index executions_active_by_type on executions_active (task_type, recorded_at, execution_id);
+-- What has ended does not change, so these hold what else lists ask for and sort by: what a filter leaves is put in any
+-- order without a look at the table.
+create index executions_ended_by_task on executions_ended (task_id, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at);
+create index executions_ended_by_user on executions_ended (user_id, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at);
+create index executions_ended_by_type on executions_ended (task_type, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at);
+create index executions_ended_by_executor on executions_ended (executor, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at);
+create index executions_ended_by_trigger on executions_ended (trigger, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at) where trigger <> 'schedule';
 create index executions_ended_by_status on executions_ended (status, recorded_at, execution_id)
+    include (task_id, user_id, task_type, executor, trigger, scheduled_for, started_at, completed_at)
     where status <> 'completed';
+create index executions_ended_late on executions_ended (coalesce(scheduled_for, 'infinity'), execution_id)
+    include (status, recorded_at, scheduled_for, started_at, completed_at) where ended_late;
 create index executions_ended_by_slot_time on executions_ended (coalesce(scheduled_for, 'infinity'), execution_id);
 create index executions_ended_by_start on executions_ended (coalesce(started_at, recorded_at), execution_id);
 create index executions_ended_by_end on executions_ended (coalesce(completed_at, 'infinity'), execution_id);

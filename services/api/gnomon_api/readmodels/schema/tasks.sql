@@ -45,12 +45,13 @@ create table tasks (
     revision_from        timestamptz            -- from when on the revision counts of its last change
 ) with (fillfactor = 70);
 -- For lists: each order, and each filter with the usual order. What nearly every task has needs no index of its own:
--- going through the order finds a page of it soon.
+-- going through the order finds a page of it soon. Those of an expression are of the whole table: Postgres keeps
+-- statistics of it for such an index only.
 create index tasks_by_created on tasks (created_at, task_id) where deleted_at is null;
 create index tasks_by_updated on tasks (updated_at, task_id) where deleted_at is null;
-create index tasks_by_next_run on tasks (coalesce(next_run_time, 'infinity'), task_id) where deleted_at is null;
-create index tasks_by_last_run on tasks (coalesce(last_run_time, 'infinity'), task_id) where deleted_at is null;
-create index tasks_by_due on tasks (coalesce(due_date, 'infinity'), task_id) where deleted_at is null;
+create index tasks_by_next_run on tasks (coalesce(next_run_time, 'infinity'), task_id);
+create index tasks_by_last_run on tasks (coalesce(last_run_time, 'infinity'), task_id);
+create index tasks_by_due on tasks (coalesce(due_date, 'infinity'), task_id);
 create index tasks_by_name on tasks (name, task_id) where deleted_at is null;
 create index tasks_by_user on tasks (user_id, created_at, task_id) where deleted_at is null;
 create index tasks_by_status on tasks (status, created_at, task_id) where deleted_at is null and status <> 'scheduled';
