@@ -26,7 +26,7 @@ from benchmarks.options import Options
 from benchmarks.running import Question, main
 from benchmarks.stage import Stage
 from benchmarks.usage import per_operation
-from gnomon_api.database import Database
+from gnomon_api.database import PAGE_SETTINGS, Database
 from gnomon_api.event_hub import EventHub
 from gnomon_api.execution_views import EXECUTION_LISTS, ExecutionViews
 from gnomon_api.identity import caller_of
@@ -232,9 +232,7 @@ async def _pages(
 
 async def plans(connection: asyncpg.Connection[asyncpg.Record], timed: Sequence[_Timed]) -> str:
     """The plans of the slowest pages, and of each first page in the usual order."""
-    await connection.execute(
-        "set random_page_cost to 1.1; set plan_cache_mode to force_custom_plan; set jit to off"
-    )
+    await connection.execute("; ".join(f"set {name} to '{value}'" for name, value in PAGE_SETTINGS.items()))
     usual = [one for one in timed if one.page == 1 and ("sort", one.lists.default_sort) in one.params]
     told = []
     for one in [*sorted(timed, key=_ms, reverse=True)[:_SLOWEST], *usual]:

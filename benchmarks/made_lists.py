@@ -6,9 +6,9 @@ Everything is drawn from hashes of the row's number, so two runs make the same. 
   20 task types, also skewed; one in five made from a template; seven in ten are scheduled, the others paused,
   completed, cancelled, failed or waiting; up to three tags of 300; words of a vocabulary of 8,000, some frequent, most
   rare; half have a due date.
-* *executions*: over the last 90 days; nine in ten spread evenly over the tasks, one in ten among 100 busy tasks; 94 %
-  completed, the others failed, timed out, cancelled, skipped, missed or coalesced; 1 in 20 is not of a schedule; 2,000
-  executors, one after the other; 2,000 executions are in flight.
+* *executions*: over the last 90 days, 1 in 100 of a backfill of slots some days before; nine in ten spread evenly over
+  the tasks, one in ten among 100 busy tasks; 94 % completed, the others failed, timed out, cancelled, skipped, missed
+  or coalesced; 1 in 20 is not of a schedule; 2,000 executors, one after the other; 2,000 executions are in flight.
 
 Rows are made without the lists' indexes, which are built afterwards as a rebuild does.
 """
@@ -104,7 +104,8 @@ insert into executions (
 )
 select task_id || '.' || run, task_id, run, user_id, task_type, partition,
        case when j > $5::bigint - $6::bigint then 'running' else status end,
-       kind, 1, at, j, case when status in ('skipped', 'missed', 'coalesced') then 'overlap' end, null, null, at, at,
+       kind, 1, at, j, case when status in ('skipped', 'missed', 'coalesced') then 'overlap' end, null, null,
+       case when kind = 'backfill' then at - (1 + pg_temp.pick(j, 37, 30)) * interval '1 day' else at end, at,
        case when status not in ('skipped', 'missed', 'coalesced') then at + interval '40 ms' end,
        case when j <= $5::bigint - $6::bigint then at + interval '40 ms' + took * interval '1 ms' end,
        took, '{"status": 200, "body": "hello"}', false,

@@ -92,7 +92,7 @@ class CalendarViews:
     async def page(self, given: Sequence[tuple[str, str]]) -> CalendarPage:
         """A page of the calendars that a query string asks for. Raises Refused."""
         query = parse_list(CALENDAR_LISTS, given, {})
-        page = query.page(await self._database.fetch(query.sql, *query.values))
+        page = query.page(await self._database.fetch_page(query.sql, *query.values))
         now_s = self._clock.now_ms() // 1000
         return CalendarPage(
             items=tuple(_shown(row, now_s) for row in page.rows), next_cursor=page.next_cursor

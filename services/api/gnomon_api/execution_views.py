@@ -23,7 +23,7 @@ from gnomon_api.queries import (
     shown_instant,
     text_filter,
 )
-from gnomon_api.readmodels.sections.executions import ACTIVE, SOON, Attempt, ExecutionRow
+from gnomon_api.readmodels.sections.executions import ACTIVE, Attempt, ExecutionRow
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import ItemList
 from gnomon_schemas.problems import Code, Refused
@@ -33,6 +33,8 @@ __all__ = ["EXECUTION_LISTS", "Execution", "ExecutionViews", "Lateness", "shown_
 
 _CLOCKS: Final = timedelta(minutes=30)
 """No two clocks of a system differ by more."""
+_SOON: Final = timedelta(minutes=30)
+"""What ends later than this after its slot has `ended_late`, as the database sees it."""
 
 
 def _implied(asked: Asked) -> Sequence[Implied]:
@@ -49,7 +51,15 @@ def _since(asked: Asked) -> datetime | None:
     """Nothing is recorded, started or ended before its slot: what is of slots after an instant need not be looked for
     before it."""
     after: datetime | None = asked.values.get("scheduled_after")
-    return None if after is None or asked.order == "scheduled_for" else after - _CLOCKS
+    return None if after is None or asked.order == "scheduled_for" else _moved(after, -_CLOCKS)
+
+
+def _moved(at: datetime, by: timedelta) -> datetime | None:
+    """None beyond the ends of time: no bound is always right."""
+    try:
+        return at + by
+    except OverflowError:
+        return None
 
 
 def _parts(asked: Asked) -> Sequence[Part]:
@@ -60,7 +70,7 @@ def _parts(asked: Asked) -> Sequence[Part]:
     if before is None or asked.order == "scheduled_for":
         return (Part(),)
     return (
-        Part((("executions_ended_soon", None),), until=before + SOON + _CLOCKS),
+        Part((("executions_ended_soon", None),), until=_moved(before, _SOON + _CLOCKS)),
         Part((("executions_ended_late", None),), few=True),
         Part((("executions_in_flight", None),)),
     )
@@ -194,7 +204,7 @@ class ExecutionViews:
         if task_id is not None:
             fixed["task_id"] = [task_id]
         query = parse_list(EXECUTION_LISTS, given, fixed)
-        page = query.page(await self._database.fetch(query.sql, *query.values))
+        page = query.page(await self._database.fetch_page(query.sql, *query.values))
         return ItemList(items=tuple(map(self.shown, page.rows)), next_cursor=page.next_cursor)
 
     def shown(self, row: Row) -> Execution:

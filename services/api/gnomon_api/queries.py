@@ -372,8 +372,9 @@ def _cursor(text: str | None, sort: str, lists: Lists, errors: list[FieldError])
             begun_with == sort
             and lists.sorts[sort.removeprefix("-")].pg_type != "text"
             and value != "infinity"
+            and datetime.fromisoformat(value).tzinfo is None
         ):
-            datetime.fromisoformat(value)
+            raise ValueError(value)
     except ValueError:
         errors.append(_wrong("cursor", "is no cursor of ours; allowed is what next_cursor said"))
         return None

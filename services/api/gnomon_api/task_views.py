@@ -127,7 +127,7 @@ class TaskViews:
         """A page of the tasks that a query string asks for. Raises Refused."""
         mine = None if caller.admin else {"user_id": [caller.user_id]}
         query = parse_list(TASK_LISTS, given, mine)
-        page = query.page(await self._database.fetch(query.sql, *query.values))
+        page = query.page(await self._database.fetch_page(query.sql, *query.values))
         tasks = await self._as_of_now([self.shown(row) for row in page.rows])
         return ItemList(items=tuple(tasks), next_cursor=page.next_cursor)
 

@@ -119,7 +119,7 @@ class TemplateViews:
         if "subscription_level" not in asked:
             fixed["subscription_level"] = tier.rank
         query = parse_list(TEMPLATE_LISTS, given, fixed)
-        page = query.page(await self._database.fetch(query.sql, *query.values))
+        page = query.page(await self._database.fetch_page(query.sql, *query.values))
         return TemplatePage(items=tuple(_shown(row, tier) for row in page.rows), next_cursor=page.next_cursor)
 
     async def get(self, template_id: str, caller: Caller) -> TemplateView:

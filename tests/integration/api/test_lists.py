@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 from gnomon_api.execution_views import EXECUTION_LISTS
 from gnomon_api.queries import Lists, parse_list
+from gnomon_api.readmodels.partitions import PartitionKeeper
 from gnomon_api.readmodels.writer import Connection
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_schemas.tasks import Priority
@@ -168,9 +172,72 @@ async def test_every_filter_of_executions_in_every_order(connection: Connection)
         assert await listed(connection, EXECUTION_LISTS, {"sort": f"-{order}"}) == whole[::-1]
 
 
+async def test_filters_together_find_what_each_of_them_leaves(connection: Connection) -> None:
+    """Rows of all kinds, hours late and in flight among them, at random; every pair of filters in every order."""
+    chance = random.Random(1)
+    half_hour = timedelta(minutes=30)
+    rows = []
+    for number in range(60):
+        slot = datetime(2026, 9, 1, tzinfo=UTC) + chance.randrange(96) * half_hour
+        recorded = slot + chance.choice((timedelta(0), timedelta(seconds=3), 9 * half_hour))
+        began = chance.choice((None, recorded + timedelta(seconds=chance.randrange(900))))
+        ended = chance.choice((None, recorded + timedelta(minutes=chance.randrange(50))))
+        status = "running" if ended is None else chance.choice(("completed", "failed", "skipped"))
+        task, kind = chance.choice(("A", "B")), chance.choice(("schedule", "manual"))
+        rows.append(
+            (
+                f"{task}.{number}",
+                task,
+                chance.choice(("u1", "u2")),
+                status,
+                kind,
+                slot,
+                recorded,
+                began,
+                ended,
+            )
+        )
+    await PartitionKeeper(connection).months("executions_ended", [row[6] for row in rows])
+    await connection.executemany(
+        """insert into executions (execution_id, task_id, run, user_id, partition, status, trigger, attempt, attempts,
+               result_truncated, credits_consumed, tokens_used, api_calls_made, seq, scheduled_for, recorded_at,
+               started_at, completed_at)
+           values ($1, $2, $1, $3, 0, $4, $5, 1, '[]', false, 0, 0, 0, 1, $6, $7, $8, $9)""",
+        rows,
+    )
+    noon, midnight = datetime(2026, 9, 1, 12, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)
+    asked: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
+        "task_id": ("A,B", lambda row: True),
+        "user_id": ("u1", lambda row: row["user_id"] == "u1"),
+        "status": ("failed,running", lambda row: row["status"] in {"failed", "running"}),
+        "trigger": ("schedule", lambda row: row["trigger"] == "schedule"),
+        "scheduled_after": ("2026-09-01T12:00:00Z", lambda row: row["scheduled_for"] > noon),
+        "scheduled_before": ("2026-09-02T00:00:00Z", lambda row: row["scheduled_for"] < midnight),
+    }
+    everything = await listed(connection, EXECUTION_LISTS, {}, limit=100)
+    assert len(everything) == len(rows)
+    for (first, (one, holds)), (second, (other, also)) in combinations(asked.items(), 2):
+        kept = [row for row in everything if holds(row) and also(row)]
+        for order in EXECUTION_LISTS.sorts:
+            kept.sort(key=lambda row: _key(row, order, "execution_id"))
+            filters = {first: one, second: other}
+            found = await listed(connection, EXECUTION_LISTS, {**filters, "sort": order}, limit=7)
+            assert found == kept, (filters, order)
+            found = await listed(connection, EXECUTION_LISTS, {**filters, "sort": f"-{order}"}, limit=7)
+            assert found == kept[::-1], (filters, order)
+
+
+def test_bounds_at_the_ends_of_time_are_no_bounds() -> None:
+    for name, at in (
+        ("scheduled_before", "9999-12-31T23:59:59Z"),
+        ("scheduled_after", "0001-01-01T00:00:00Z"),
+    ):
+        assert parse_list(EXECUTION_LISTS, [(name, at), ("sort", "started_at")]).sql
+
+
 def _key(row: Mapping[str, Any], order: str, key: str) -> tuple[bool, Any, Any]:
     """What has none is at the end; what never started is where it was recorded."""
     value = row[order]
     if order == "started_at" and value is None:
         value = row["recorded_at"]
-    return (value is None, value or row["created_at" if key == "task_id" else "recorded_at"], row[key])
+    return (value is None, value or 0, row[key])

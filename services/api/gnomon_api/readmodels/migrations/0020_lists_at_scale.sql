@@ -1,7 +1,8 @@
 -- Pages of lists stay quick with ten million executions: indexes that hold what lists filter and sort by, and which
 -- executions ended late. With ten million executions this takes some minutes.
-alter table executions add column ended_late boolean not null default false;
-update executions set ended_late = true where completed_at - scheduled_for > interval '30 minutes';
+alter table executions add column ended_late boolean not null generated always as (
+    coalesce(completed_at - scheduled_for > interval '30 minutes', false)
+) stored;
 drop index executions_by_task;
 drop index executions_by_user;
 drop index executions_by_type;
@@ -35,3 +36,10 @@ drop index tasks_by_due;
 create index tasks_by_next_run on tasks (coalesce(next_run_time, 'infinity'), task_id);
 create index tasks_by_last_run on tasks (coalesce(last_run_time, 'infinity'), task_id);
 create index tasks_by_due on tasks (coalesce(due_date, 'infinity'), task_id);
+drop index tasks_by_user;
+drop index tasks_by_status;
+drop index tasks_by_type;
+create index tasks_by_user on tasks (user_id, created_at, task_id, status, task_type, priority) where deleted_at is null;
+create index tasks_by_status on tasks (status, created_at, task_id, task_type, priority, user_id)
+    where deleted_at is null and status <> 'scheduled';
+create index tasks_by_type on tasks (task_type, created_at, task_id, status, priority) where deleted_at is null;

@@ -35,7 +35,10 @@ create table executions (
     seq              bigint      not null,
     due_published_at timestamptz,             -- when the broker stored the due of the first attempt
     calendar_id      text,                    -- of blackouts, that touched the slot
-    ended_late       boolean     not null default false  -- later than half an hour after the slot
+    -- Later than half an hour after the slot: lists find those by an index of their own.
+    ended_late       boolean     not null generated always as (
+        coalesce(completed_at - scheduled_for > interval '30 minutes', false)
+    ) stored
 ) partition by range (completed_at);
 -- What is in flight. Rows change here.
 create table executions_active partition of executions default with (fillfactor = 70);

@@ -53,9 +53,11 @@ create index tasks_by_next_run on tasks (coalesce(next_run_time, 'infinity'), ta
 create index tasks_by_last_run on tasks (coalesce(last_run_time, 'infinity'), task_id);
 create index tasks_by_due on tasks (coalesce(due_date, 'infinity'), task_id);
 create index tasks_by_name on tasks (name, task_id) where deleted_at is null;
-create index tasks_by_user on tasks (user_id, created_at, task_id) where deleted_at is null;
-create index tasks_by_status on tasks (status, created_at, task_id) where deleted_at is null and status <> 'scheduled';
-create index tasks_by_type on tasks (task_type, created_at, task_id) where deleted_at is null;
+-- What comes after the order is looked at before the table is: filters are often asked for together.
+create index tasks_by_user on tasks (user_id, created_at, task_id, status, task_type, priority) where deleted_at is null;
+create index tasks_by_status on tasks (status, created_at, task_id, task_type, priority, user_id)
+    where deleted_at is null and status <> 'scheduled';
+create index tasks_by_type on tasks (task_type, created_at, task_id, status, priority) where deleted_at is null;
 create index tasks_by_priority on tasks (priority, created_at, task_id)
     where deleted_at is null and priority <> 'medium';
 create index tasks_by_template on tasks (template_id, created_at, task_id)

@@ -12,7 +12,7 @@ and `Ended`, and counts each once even if the stream held a second result, which
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -34,14 +34,12 @@ from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
 from gnomon_schemas.tasks import ExecutionStatus
 
-__all__ = ["ACTIVE", "SOON", "Attempt", "Began", "Ended", "ExecutionRow", "ExecutionSection", "FirstStarted"]
+__all__ = ["ACTIVE", "Attempt", "Began", "Ended", "ExecutionRow", "ExecutionSection", "FirstStarted"]
 
 ACTIVE: frozenset[str] = frozenset(
     {ExecutionStatus.QUEUED, ExecutionStatus.RUNNING, ExecutionStatus.RETRYING}
 )
 """Statuses of an execution that has not ended."""
-SOON: Final = timedelta(minutes=30)
-"""What ends later than this after its slot has ended late: it is in an index of its own."""
 
 
 class Attempt(msgspec.Struct, omit_defaults=False, kw_only=True, gc=False):
@@ -94,19 +92,12 @@ class ExecutionRow(msgspec.Struct, gc=False):
     trace_id: str | None = None
     due_published_at: datetime | None = None
     calendar_id: str | None = None
-    ended_late: bool = False
-    """Whether it ended later than half an hour after its slot: lists find those by an index of their own."""
     attempts: list[Attempt] = msgspec.field(default_factory=list)
 
     @property
     def active(self) -> bool:
         """Whether it has not ended."""
         return self.status in ACTIVE
-
-    def end(self, at: datetime) -> None:
-        """It ended then."""
-        self.completed_at = at
-        self.ended_late = self.scheduled_for is not None and at - self.scheduled_for > SOON
 
     def record(self) -> tuple[Any, ...]:
         """The values to write, in the order of the fields."""
@@ -277,7 +268,7 @@ class ExecutionSection(Section):
         row.reason = maybe_text(event.reason)
         row.attempt = event.attempt
         row.started_at = row.started_at or as_instant(event.started_at)
-        row.end(as_instant(event.completed_at))
+        row.completed_at = as_instant(event.completed_at)
         row.duration_ms = bounded(event.duration_ms)
         row.result = carried_json(event.result)
         row.result_truncated = event.result_truncated
@@ -327,7 +318,7 @@ class ExecutionSection(Section):
         row.reason = maybe_text(event.reason)
         row.into_run = event.into if isinstance(event, ev.Coalesced) else None
         row.calendar_id = event.calendar_id or row.calendar_id
-        row.end(as_instant(event.occurred_at))
+        row.completed_at = as_instant(event.occurred_at)
         self.tell(stored, Ended(event, row, began))
 
     def _second_ending(self, stored: Stored, event: ev.Event, row: ExecutionRow) -> None:
