@@ -12,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ import msgspec
 from gnomon_cli.errors import CliError
 from gnomon_cli.target import Target
 
-__all__ = ["Answer", "ApiClient", "ApiProblem", "Unreachable"]
+__all__ = ["Answer", "ApiClient", "ApiProblem", "Foreign", "Unreachable"]
 
 PREFIX = "/api/v1"
 
@@ -93,6 +93,14 @@ class ApiProblem(CliError):
         )
 
 
+class Foreign(CliError):
+    """What came back is not Gnomon's: a proxy in front of it answered, or it is no Gnomon. `status` is that of HTTP."""
+
+    def __init__(self, status: int, message: str, *, details: Sequence[str] = (), hint: str = "") -> None:
+        self.status = status
+        super().__init__(message, details=details, hint=hint)
+
+
 class Unreachable(CliError):
     """Nobody answers, or the connection broke: trying again may help."""
 
@@ -116,7 +124,10 @@ class ApiClient:
         self._opener = urllib.request.build_opener(proxies)
 
     def get(self, path: str, **params: str | int | None) -> Answer:
-        """Read. Parameters that are None are left out. Raises `ApiProblem` or, not reached, `Unreachable`."""
+        """Read. Parameters that are None are left out.
+
+        Raises `ApiProblem` where it is refused, `Unreachable` where nobody answers, `Foreign` where no Gnomon does.
+        """
         return self._request("GET", path, params={k: v for k, v in params.items() if v is not None})
 
     def get_text(self, path: str, **params: str | int | None) -> bytes:
@@ -270,9 +281,10 @@ class ApiClient:
             hint = "set GNOMON_TOKEN to a valid token or key"
         return ApiProblem(status, problem, hint=hint)
 
-    def _foreign(self, status: int, raw: bytes) -> CliError:
+    def _foreign(self, status: int, raw: bytes) -> Foreign:
         start = raw[:200].decode(errors="replace").strip().partition("\n")[0]
-        return CliError(
+        return Foreign(
+            status,
             f"{self._target.url} answered {status} with something that is not Gnomon's JSON",
             details=[start] if start else [],
             hint=f"is it a Gnomon? The address comes from {self._target.source}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
+from gnomon_cli.api_client import ApiClient, ApiProblem, Foreign, Unreachable
 
 __all__ = ["ServerSentEvent", "followed", "read_stream", "stream_headers"]
 
@@ -70,8 +70,8 @@ def followed(
                 for event in read_stream(lines):
                     after = event.id or after
                     yield event
-        except (Unreachable, ApiProblem) as error:
-            if is_first or (isinstance(error, ApiProblem) and error.status not in _PASSING):
+        except (Unreachable, ApiProblem, Foreign) as error:
+            if is_first or not (isinstance(error, Unreachable) or error.status in _PASSING):
                 raise
             tell(f"{error.message}; trying again")
         time.sleep(_AGAIN_SECONDS)

@@ -14,7 +14,7 @@ import msgspec
 from gnomon.commanding import incomplete
 from gnomon.event_stream import EventStream, ReminderStream
 from gnomon.ids import new_id
-from gnomon.live_stream import LiveStream, checked_run, decoder_of, live_subjects
+from gnomon.live_stream import LiveStream, checked_run, decoder_of, live_subject
 from gnomon.object_commands import ObjectCommands
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant
@@ -300,7 +300,8 @@ class Client(ObjectCommands):
 
         Raises ValueError for a name that cannot be one.
         """
-        return LiveStream(self._connected(), live_subjects(names), decode_event)
+        subject, only = live_subject(names)
+        return LiveStream(self._connected(), subject, decode_event, only=only)
 
     def reminders(self, *, task_id: str | None = None, after_seq: int | None = None) -> ReminderStream:
         """What people are to be reminded of, of this client's user, or of everybody where it acts for the system:
@@ -315,12 +316,12 @@ class Client(ObjectCommands):
         cannot be one.
         """
         subject = subjects.live_log(task_id, checked_run(task_id, run))
-        return LiveStream(self._connected(), (subject,), decoder_of(RunLogLines))
+        return LiveStream(self._connected(), subject, decoder_of(RunLogLines))
 
     def progress(self, task_id: str, run: str | None = None) -> LiveStream[Progress]:
         """How far the handlers of a task are, from now on, of one run or of all. Raises as `logs`."""
         subject = subjects.progress(task_id, checked_run(task_id, run))
-        return LiveStream(self._connected(), (subject,), decoder_of(Progress))
+        return LiveStream(self._connected(), subject, decoder_of(Progress))
 
 
 def _task_of(outcome: Outcome) -> Task:

@@ -40,13 +40,13 @@ _SILENCE_SECONDS: Final = 2.5 * _HEARTBEAT_SECONDS
 """Neither an event nor a heartbeat for this long: the pull is lost."""
 _REQUEST_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.5
-"""Before asking again a broker that did not answer."""
+"""Before asking again a broker that did not answer, or refused."""
 _IDLE_NS: Final = 300 * 10**9
 """The broker removes a consumer that nobody pulls from for this long."""
 _NANOSECONDS: Final = 10**9
 _FIRST_ANSWER_SECONDS = 30.0
-"""A broker that was never heard to serve the log for this long does not do so for this client. One that has served it
-once is waited for as long as it takes."""
+"""A broker that has made no consumer of the log for this long does not do so for this client. One that has made one is
+waited for as long as it takes."""
 _HEARTBEAT: Final = "100"
 _PULL_ENDED: Final = frozenset({"404", "408"})
 _STATUS: Final = "Status"
@@ -81,7 +81,8 @@ class EventStream:
         self._delivered = 0
         self._pulling = False
         self._served = False
-        """Whether the broker has answered a question about the log."""
+        """Whether the broker has ever made a consumer of the log. That it answers other questions tells nothing of the
+        right to make one."""
         self._asked_since: float | None = None
 
     @property
@@ -125,13 +126,14 @@ class EventStream:
             if not self._pulling:
                 await self._pull(subscription)
             self._take(await subscription.next_msg(timeout=_SILENCE_SECONDS))
-        except (nats.errors.TimeoutError, _ConsumerLost) as error:
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError, _ConsumerLost) as error:
+            was_fruitless = self._consumer is None or self._delivered == 0
             await self._drop_consumer()
             self._go_on_after(error)
-        except nats.errors.NoRespondersError as error:
-            await self._drop_consumer()
-            self._go_on_after(error)
-            await asyncio.sleep(_PAUSE_SECONDS)
+            # A consumer that was refused, or lost before its first event, may be so again at once: without the pause,
+            # thousands are asked for in a second. One that has delivered is replaced without delay.
+            if was_fruitless:
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     def _take(self, message: Msg) -> None:
         status = (message.headers or {}).get(_STATUS)
@@ -184,6 +186,7 @@ class EventStream:
         self._pulling = False
         self._subscription = await self._nc.subscribe(self._nc.new_inbox())
         self._consumer = str(answer["name"])
+        self._served = True
 
     async def _drop_consumer(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -202,6 +205,8 @@ class EventStream:
                 self._go_on_after(error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
+                # The broker is there: how long a consumer is waited for counts from the first that it does not make.
+                self._asked_since = None
                 return int(answer["state"]["last_seq"])
 
     async def _api(self, verb: str, body: dict[str, Any] | None) -> dict[str, Any]:
@@ -211,11 +216,10 @@ class EventStream:
         decoded: dict[str, Any] = msgspec.json.decode(answer.data)
         if "error" in decoded:
             raise _ConsumerLost(decoded["error"].get("description", "refused"))
-        self._served = True
         return decoded
 
     def _go_on_after(self, error: Exception) -> None:
-        """Whether it is worth asking again. Raises GnomonError where the log has never been served."""
+        """Nothing, while it is worth asking again. Raises GnomonError where the log has never been served."""
         now = asyncio.get_running_loop().time()
         if self._asked_since is None:
             self._asked_since = now

@@ -9,7 +9,7 @@ down is not heard. Events are kept, and read by an `EventStream`; lines of the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -22,7 +22,7 @@ from gnomon_schemas.codec import decode
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.limits import is_id, is_run
 
-__all__ = ["LiveStream", "checked_names", "checked_run", "decoder_of", "live_subjects"]
+__all__ = ["LiveStream", "checked_names", "checked_run", "decoder_of", "live_subject"]
 
 Said = TypeVar("Said", bound=msgspec.Struct)
 
@@ -44,9 +44,15 @@ def checked_names(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def live_subjects(names: Sequence[str]) -> tuple[str, ...]:
-    """Where events are heard as they are stored; without names, all of them. Raises ValueError."""
-    return tuple(f"task.{name}" for name in checked_names(names) or "*")
+def live_subject(names: Sequence[str]) -> tuple[str, frozenset[str]]:
+    """Where events are heard as they are stored, and which subjects of it are meant: none means all of them.
+
+    Without names, all events are. Raises ValueError.
+    """
+    wanted = [f"task.{name}" for name in checked_names(names)]
+    if len(wanted) == 1:
+        return wanted[0], frozenset()
+    return "task.*", frozenset(wanted)
 
 
 def decoder_of(kind: type[Said]) -> Callable[[bytes], Said]:
@@ -59,23 +65,29 @@ class LiveStream(Generic[Said]):
 
     Iterating waits for further ones and never ends by itself; leave the loop, or `aclose`. Used as an async context
     manager it listens from the beginning of the block, else from the first step.
+
+    It listens by one subscription, since the order of messages is kept within one and not between several: what is
+    said last could be heard first.
     """
 
-    def __init__(self, nc: Nats, subjects: Sequence[str], decoded: Callable[[bytes], Said]) -> None:
+    def __init__(
+        self, nc: Nats, subject: str, decoded: Callable[[bytes], Said], *, only: Collection[str] = ()
+    ) -> None:
+        """Hear what is said on a subject, which may have wildcards; where `only` names subjects, on those alone."""
         self._nc = nc
-        self._subjects = tuple(subjects)
+        self._subject = subject
+        self._only = frozenset(only)
         self._decoded = decoded
         self._heard: asyncio.Queue[Said] = asyncio.Queue()
-        self._subscriptions: list[Subscription] = []
+        self._subscription: Subscription | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __aenter__(self) -> Self:
         """Listen: everything that is said from here on will be handed out."""
-        if not self._subscriptions:
-            for subject in self._subjects:
-                self._subscriptions.append(await self._nc.subscribe(subject, cb=self._hear))
+        if self._subscription is None:
+            self._subscription = await self._nc.subscribe(self._subject, cb=self._hear)
             await self._nc.flush()
         return self
 
@@ -90,12 +102,13 @@ class LiveStream(Generic[Said]):
 
     async def aclose(self) -> None:
         """Listen no more."""
-        subscriptions, self._subscriptions = self._subscriptions, []
-        for subscription in subscriptions:
-            if not self._nc.is_closed:
-                await subscription.unsubscribe()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._nc.is_closed:
+            await subscription.unsubscribe()
 
     async def _hear(self, message: Msg) -> None:
+        if self._only and message.subject not in self._only:
+            return
         try:
             said = self._decoded(message.data)
         except msgspec.DecodeError:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import nats
 import pytest
 from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
 
 from gnomon import Client, GnomonError, NotAnswered, cron, event_stream, interval, new_id
 from gnomon.commanding import RESEND_AFTER_SECONDS
@@ -17,8 +19,9 @@ from gnomon_schemas import subjects
 from gnomon_schemas.accounts import AccountLimits, Tier
 from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import instant_ms, slot_run
-from gnomon_schemas.events import Created, Executed, ReminderTriggered, Skipped
+from gnomon_schemas.events import Created, Executed, ReminderTriggered, Skipped, Started
 from gnomon_schemas.problems import Code
+from gnomon_schemas.samples import samples
 from gnomon_schemas.tasks import TaskStatus
 from gnomon_schemas.templates import TemplateSpec
 from tests.harness.tampering import lose
@@ -210,6 +213,54 @@ async def test_a_log_that_is_not_there_for_a_client_is_an_error_and_not_a_wait_f
         assert refused.value.code is Code.UNAVAILABLE
         with pytest.raises(GnomonError, match="NOT_THERE cannot be read"):
             await anext(stranger.events(after_seq=7))
+
+
+async def test_consumers_that_are_refused_are_asked_for_with_a_pause_and_not_for_ever(
+    nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JetStream tells of the stream, and refuses at once to make a consumer of it: no more may be made."""
+    monkeypatch.setattr(event_stream, "_FIRST_ANSWER_SECONDS", 1.2)
+    monkeypatch.setattr(subjects, "EVENTS_STREAM", "TAKEN")
+    asked: list[Msg] = []
+
+    async def note(message: Msg) -> None:
+        asked.append(message)
+
+    nc = await nats.connect(nats_server.url)
+    jetstream = nc.jetstream()
+    await jetstream.add_stream(name="TAKEN", subjects=["taken.>"], max_consumers=1)
+    try:
+        await jetstream.add_consumer("TAKEN", durable_name="the-only-one")
+        await nc.subscribe("$JS.API.CONSUMER.CREATE.TAKEN", cb=note)
+        await nc.flush()
+        async with Client(nats_server.url) as late, late.events() as events:
+            assert events.position == 0
+            with pytest.raises(GnomonError, match="maximum consumers limit reached"):
+                await asyncio.wait_for(anext(events), 10)
+        await nc.flush()
+        assert 2 <= len(asked) <= 4
+    finally:
+        await jetstream.delete_stream("TAKEN")
+        await nc.close()
+
+
+async def test_live_events_of_several_names_come_in_the_order_in_which_they_were_said(
+    nats_server: EmbeddedNats,
+) -> None:
+    """One burst of them: what is not wanted is left out, and what is stays as it was said."""
+    said = {
+        name: msgspec.json.encode(samples()[name])
+        for name in ("task.created", "task.started", "task.executed")
+    }
+    async with Client(nats_server.url) as listener, listener.live_events("executed", "started") as live:
+        nc = await nats.connect(nats_server.url)
+        for _ in range(20):
+            for subject, event in said.items():
+                await nc.publish(subject, event)
+        await nc.flush()
+        heard = [type(await asyncio.wait_for(anext(live), 10)) for _ in range(40)]
+        await nc.close()
+    assert heard == [Started, Executed] * 20
 
 
 async def test_every_verb(client: Client) -> None:

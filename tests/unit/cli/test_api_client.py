@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gnomon_cli.api_client import ApiClient, ApiProblem, Unreachable
+from gnomon_cli import server_sent
+from gnomon_cli.api_client import ApiClient, ApiProblem, Foreign, Unreachable
 from gnomon_cli.errors import CliError
 from gnomon_cli.server_sent import followed, read_stream
 from gnomon_cli.target import Target
@@ -215,6 +216,30 @@ def test_a_followed_stream_is_gone_back_to_after_what_came_last(api: ScriptedApi
     assert told == ["Away; trying again"]
     assert began == [True]
     assert [headers.get("Last-Event-Id") for _, _, headers, _ in api.asked] == [None, "7", "7", "9"]
+
+
+def test_a_followed_stream_outlasts_a_proxy_that_cannot_reach_the_api(
+    api: ScriptedApi, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy speaks HTML; what it answers passes or does not, by its status, as what the api answers."""
+    monkeypatch.setattr(server_sent, "_AGAIN_SECONDS", 0.01)
+    api.will_answer(200, b"id: 7\ndata: 1\n\n")
+    for status in (502, 503, 504):
+        api.will_answer(status, b"<html>Away</html>")
+    api.will_answer(200, b"id: 8\ndata: 2\n\n")
+    api.will_answer(403, b"<html>Not for you</html>")
+    told: list[str] = []
+    stream = followed(client, "/events", {}, told.append)
+    assert [next(stream).data for _ in range(2)] == ["1", "2"]
+    with pytest.raises(Foreign) as refused:
+        next(stream)
+    assert refused.value.status == 403
+    assert [status for text in told for status in ("502", "503", "504") if f"answered {status} " in text] == [
+        "502",
+        "503",
+        "504",
+    ]
+    assert [headers.get("Last-Event-Id") for _, _, headers, _ in api.asked] == [None, "7", "7", "7", "7", "8"]
 
 
 def test_a_stream_that_cannot_be_had_at_first_is_refused(api: ScriptedApi, client: ApiClient) -> None:
