@@ -43,6 +43,8 @@ _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(TaskSpec
 _decode_spec: Final = msgspec.json.Decoder(TaskSpec).decode
 _INSTANTS: Final = ("due_date", "reminder_time")
 _NUMBER: Final = (int, float)
+_FOR_GOOD: Final = ("task_type", "template_id")
+"""What a task is made with and keeps."""
 
 
 def parse_create(data: bytes, *, now_ms: int | None, created_at_ms: int, default_timezone: str) -> TaskSpec:
@@ -93,8 +95,9 @@ def parse_update(
     values, errors = _decode(merged)
     values = {name: value for name, value in values.items() if not same_value(value, getattr(current, name))}
     values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
-    for name in ("task_type", "template_id"):
-        if name in values:
+    for name in _FOR_GOOD:
+        goes = name in cleared and not _FIELDS[name].required and getattr(current, name) is not None
+        if name in values or goes:
             message = f"cannot be changed after creation; it is {getattr(current, name) or 'null'!r}"
             wrong.append(FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message))
     for name in cleared:

@@ -6,6 +6,7 @@ has a default for it, and every one that is missing is named. What comes out is 
 as any other (`task_input`); it is checked against the template's own schema here, and against the type's as ever.
 
 Once made, the task is on its own: neither a change of its config nor one of the template is checked against the other.
+Only its price stays the template's to say (`check_price`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import TaskSpec
 from gnomon_schemas.templates import TemplateSpec
 
-__all__ = ["completed_body", "merged_body", "named_template", "same_by_template"]
+__all__ = ["check_price", "completed_body", "merged_body", "named_template", "same_by_template"]
 
 _MARK: Final = b'"template_id"'
 
@@ -118,6 +119,21 @@ def same_by_template(data: bytes, current: TaskSpec) -> bytes:
     if isinstance(config, dict):
         config = merge_patch(msgspec.json.decode(current.config), config)
     return msgspec.json.encode({**fields, **given, "config": config})
+
+
+def check_price(current: TaskSpec, fields: Iterable[str], *, may_set_price: bool) -> None:
+    """Refuse a change of the credits of a task that was made from a template: they are the template's to say.
+
+    `fields`: those that the change gives another value. Raises Refused.
+    """
+    if "credits_per_run" not in fields or current.template_id is None or may_set_price:
+        return
+    message = f"are those of the template {current.template_id!r}: only an admin may change them"
+    raise Refused(
+        Code.FORBIDDEN,
+        f"#/credits_per_run: {message}",
+        FieldError(pointer="#/credits_per_run", code=Code.FORBIDDEN, message=message),
+    )
 
 
 def _at_template(code: Code, message: str) -> Refused:

@@ -180,7 +180,8 @@ def _add_fires(
         dropped = dropped or more
         fires_of = coming_fires(task, slots, blackouts, after_s, waiting=waiting[task.task_id])
         coming += [(fire, task) for fire in fires_of if fire.at_s <= until_s]
-    coming.sort(key=lambda one: one[0])
+    # By the times alone: what put a fire off may be nothing, which has no place among names.
+    coming.sort(key=lambda one: one[0][:2])
     for fire, task in coming[:_FIRES_MAX]:
         calendar.add_component(_fire(fire, task, now))
     return dropped or len(coming) > _FIRES_MAX

@@ -2,8 +2,9 @@
 
 A slot that nothing touches goes at its nominal time. One that a calendar skips does not run; one that it puts off goes
 when the blackout ends, under the execution id that its nominal time gives it. Under `first_after` the last slot inside
-stands for all of the task that wait then; and no more wait than the task's `catch_up.limit`. That is what the shard
-will decide (its `decisions/blackouts.py`) if no calendar changes until then.
+stands for all of the task that wait then; and no more wait than the task's `catch_up.limit`. One that waits already
+is looked at again now: whatever calendar is in force then holds it, also one that would skip a slot of its own. That
+is what the shard will decide (its `decisions/blackouts.py` and `departure_desk.py`) if no calendar changes until then.
 """
 
 from __future__ import annotations
@@ -40,10 +41,16 @@ def coming_fires(
         return [ComingFire(max(slot, now_s), slot) for slot in (*sorted(waiting), *slots)]
     goes: list[ComingFire] = []
     held: list[ComingFire] = []
-    for slot in (*sorted(waiting), *slots):
-        touch = blackouts.touch(task.tags, task.task_type, task.user_id, slot)
+    for slot in sorted(waiting):
+        touch = blackouts.touch(task.tags, task.task_type, task.user_id, now_s)
         if touch is None:
             goes.append(ComingFire(max(slot, now_s), slot))
+        else:
+            held.append(ComingFire(touch.until_s, slot, touch.calendar_id))
+    for slot in slots:
+        touch = blackouts.touch(task.tags, task.task_type, task.user_id, slot)
+        if touch is None:
+            goes.append(ComingFire(slot, slot))
             continue
         if touch.action is BlackoutAction.SKIP:
             continue
@@ -54,5 +61,6 @@ def coming_fires(
             held = []
         elif len(held) >= task.catch_up.limit:
             continue
-        held.append(ComingFire(max(touch.until_s, now_s), slot, touch.calendar_id))
-    return sorted([*goes, *held])
+        held.append(ComingFire(touch.until_s, slot, touch.calendar_id))
+    # By the times alone: what put a fire off may be nothing, which has no place among names.
+    return sorted([*goes, *held], key=lambda one: one[:2])

@@ -22,7 +22,7 @@ from gnomon_api.user_limits import UserLimits
 from gnomon_core.rules.status import status_of
 from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_core.rules.task_type import check_type, resolve
-from gnomon_core.rules.templating import completed_body, named_template, same_by_template
+from gnomon_core.rules.templating import check_price, completed_body, named_template, same_by_template
 from gnomon_core.rules.transitions import Asked, asked, check_not_final
 from gnomon_core.rules.versions import check_version
 from gnomon_core.rules.workless import check_reminder
@@ -113,14 +113,17 @@ class Planner:
         fields = changed_fields(spec, wanted.spec)
         if not fields and wanted.ended is ended:
             return await self._planned(_course(task), task, (), now_ms)
-        await self._check_change(task, wanted, fields, now_ms)
+        await self._check_change(task, wanted, fields, caller, now_ms)
         changed = self._changed_task(task, wanted, fields, now_ms)
         if wanted.ended is not ended:
             fields = (*fields, "status")
         return await self._planned(_course(task), changed, fields, now_ms)
 
-    async def _check_change(self, task: Task, wanted: Asked, fields: tuple[str, ...], now_ms: int) -> None:
+    async def _check_change(
+        self, task: Task, wanted: Asked, fields: tuple[str, ...], caller: Caller, now_ms: int
+    ) -> None:
         check_not_final(task.status)
+        check_price(_spec_of(task), fields, may_set_price=caller.admin)
         if "config" in fields:
             check_type(wanted.spec, self._cluster.known_types)
         if {"schedule", "reminder_time"} & set(fields):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,10 +15,18 @@ from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.tasks import NULL, ExecutionStatus, LastExecution, Task
 
-__all__ = ["FinishedExecution", "PastTask", "RunningExecution", "TaskDetail", "TaskDetails", "past_detail"]
+__all__ = [
+    "OF_RUNS",
+    "FinishedExecution",
+    "PastTask",
+    "RunningExecution",
+    "TaskDetail",
+    "TaskDetails",
+    "past_detail",
+]
 
 _RUNNING_SHOWN: Final = 20
-_OF_RUNS: Final = (
+OF_RUNS: Final = (
     *("run_count", "success_count", "failure_count", "consecutive_failures", "runs_left"),
     *("last_run_time", "last_execution", "next_run_time"),
 )
@@ -65,7 +74,7 @@ class PastTask(TaskDetail, frozen=True, kw_only=True):
     failure_count: int | None  # type: ignore[assignment]
     consecutive_failures: int | None  # type: ignore[assignment]
     not_known: str | None
-    """Why the counts, the last run and what was in flight are not told; null: they are."""
+    """Why some of what runs had told (counts, last run, next run) is not; null: all of it is."""
 
 
 class TaskDetails:
@@ -103,17 +112,18 @@ class TaskDetails:
         return _detail(task, tuple(running), finished)
 
 
-def past_detail(task: Task, runs_from: datetime | None) -> PastTask:
+def past_detail(task: Task, runs_from: datetime | None, unknown: Iterable[str]) -> PastTask:
     """A task as it was once: what was under way then, and what came of it, its executions tell.
 
-    `runs_from`: the executions that ended before this instant are gone, and the task was asked for before it.
+    `runs_from`: the executions that ended before this instant are gone; `unknown`: the fields that rest on such ones.
     """
     fields = _fields(task, None)
+    names = tuple(unknown)
     why = None
-    if runs_from is not None:
+    if runs_from is not None and names:
         at = format_instant(round(runs_from.timestamp() * 1000))
         why = f"executions that ended before {at} have been removed (GNOMON_EXECUTION_RETENTION)"
-        fields |= dict.fromkeys(_OF_RUNS)
+        fields |= dict.fromkeys(names)
     return PastTask(**fields, running=(), not_known=why)
 
 

@@ -3,6 +3,9 @@
 What a caller sets is in the events of its changes, which the archive holds whole: the newest one up to the instant
 carries the task as it was from then on. What runs tell (counts, status, last result) is counted from the executions:
 the counts of now, less what has ended since. So they are told as far back as executions are kept, and not before.
+What looks back from the instant (failures in a row, the last run, the runs that are left and with them the next run)
+may rest on executions that have been removed although the instant itself is after them: it is told where those that
+are kept suffice for it (`_resting_on_removed`).
 
 What is not told: whether the lateness objective was broken. And the failures in a row, and what was in flight, are
 counted from what was recorded by then by the clocks of the processes that told it, which may differ from
@@ -11,7 +14,7 @@ the order in the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,7 +24,7 @@ from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
 from gnomon_api.readmodels.sections.executions import Attempt
 from gnomon_api.readmodels.statements import statement
-from gnomon_api.task_details import PastTask, past_detail
+from gnomon_api.task_details import OF_RUNS, PastTask, past_detail
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import next_fire
@@ -68,10 +71,14 @@ class TaskPasts:
             gone = format_instant(changes[0]["at"])
             raise Refused(Code.NOT_FOUND, f"task {task_id!r} was deleted at {gone}")
         told, status = await self._told(changes)
-        past = await self._with_runs(told, status, now, changes, at)
+        past, whole_from = await self._with_runs(told, status, now, changes, at)
         # Asked last: what is removed between the two is not counted and called complete.
         removed = await self._database.fetchrow(statement("executions_removed_before"))
-        return past_detail(past, None if removed is None or removed["before"] <= at else removed["before"])
+        if removed is None:
+            return past_detail(past, None, ())
+        before: datetime = removed["before"]
+        unknown = OF_RUNS if before > at else _resting_on_removed(told, past, whole_from, before)
+        return past_detail(past, before, unknown)
 
     async def _told(self, changes: Sequence[Row]) -> tuple[Task, TaskStatus]:
         """The task as the newest change with the whole of it told, and its status after those that told only that."""
@@ -91,10 +98,11 @@ class TaskPasts:
 
     async def _with_runs(
         self, task: Task, status: TaskStatus, now: Task, changes: Sequence[Row], at: datetime
-    ) -> Task:
-        """The task with what runs had told by then."""
+    ) -> tuple[Task, datetime | None]:
+        """The task with what runs had told by then, and from when on its failures in a row are counted."""
         task_id = task.task_id
-        runs = await self._database.fetchrow(statement("task_runs_at"), task_id, at, _last_resume(changes))
+        resumed = _last_resume(changes)
+        runs = await self._database.fetchrow(statement("task_runs_at"), task_id, at, resumed)
         last = await self._database.fetchrow(statement("last_result_at"), task_id, at)
         assert runs is not None  # it counts, and a count has one row
         left = await self._runs_left(task, at)
@@ -103,7 +111,7 @@ class TaskPasts:
         if status is TaskStatus.SCHEDULED and task.schedule is not None and left != 0:
             following = next_fire(task.schedule, at_s)
         running = runs["in_flight"] and status in (TaskStatus.PENDING, TaskStatus.SCHEDULED)
-        return msgspec.structs.replace(
+        past = msgspec.structs.replace(
             task,
             status=TaskStatus.RUNNING if running else status,
             next_run_time=None if following is None else format_instant(following * 1000),
@@ -118,14 +126,41 @@ class TaskPasts:
             average_duration_ms=None,
             **_last_run(last),
         )
+        return past, max((one for one in (runs["last_good"], resumed) if one is not None), default=None)
 
     async def _runs_left(self, task: Task, at: datetime) -> int | None:
         if task.runs_left is None:
             return None
-        told_at = EPOCH + timedelta(milliseconds=instant_ms(task.updated_at))
+        told_at = _instant(task.updated_at)
         row = await self._database.fetchrow(statement("slots_counted_between"), task.task_id, told_at, at)
         assert row is not None  # it counts, and a count has one row
         return max(0, task.runs_left - int(row["counted"]))
+
+
+def _resting_on_removed(
+    told: Task, past: Task, whole_from: datetime | None, before: datetime
+) -> Collection[str]:
+    """Names of what a past state cannot tell, since executions that ended before an instant before it are gone.
+
+    `told`: the task as its newest change told it; `past`: with what the executions that are kept tell, whose counts of
+    runs are right; `whole_from`: from when on its failures in a row are counted, None: from its beginning on.
+    """
+    if _instant(told.created_at) >= before:
+        return ()
+    unknown: list[str] = []
+    # Where those that are kept and in a row are all the failures that there were, none of the row is gone.
+    if past.consecutive_failures < past.failure_count and (whole_from is None or whole_from < before):
+        unknown.append("consecutive_failures")
+    # What is gone can only have left fewer.
+    if past.runs_left and _instant(told.updated_at) < before:
+        unknown += ("runs_left", "next_run_time")
+    if past.last_execution is None and past.run_count > 0:
+        unknown += ("last_run_time", "last_execution")
+    return unknown
+
+
+def _instant(text: str) -> datetime:
+    return EPOCH + timedelta(milliseconds=instant_ms(text))
 
 
 def _resting(task: Task) -> TaskStatus:

@@ -8,7 +8,9 @@ from typing import Any
 import icalendar
 import msgspec
 
-from gnomon_api.calendar_feed import Cut, feed_of
+from gnomon_api.calendar_feed import Cut, PutOff, feed_of
+from gnomon_core.timing import Blackout, Blackouts
+from gnomon_schemas.blackouts import BlackoutAction, CalendarSpec, Selector, Span
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.schedules import Interval
 from gnomon_schemas.tasks import Task, TaskStatus
@@ -115,6 +117,23 @@ def test_a_feed_is_bounded_and_says_where_it_was_cut() -> None:
     assert len(read(feed_of([left], [], NOW, 1, UNCUT).to_ical())) == 3
     for status in (TaskStatus.PAUSED, TaskStatus.COMPLETED):
         assert read(feed_of([a_task("p", status=status)], [], NOW, 1, UNCUT).to_ical()) == {}
+
+
+def test_slots_of_one_time_of_which_a_calendar_put_off_one_are_both_there() -> None:
+    """One of two tasks is in a calendar that was in force at their slot and will be again: there was no answer."""
+    slot = NOW - timedelta(hours=2)
+    spans = [
+        Span(from_=text(NOW + timedelta(hours=hour)), to=text(NOW + timedelta(hours=hour + 2)))
+        for hour in (-3, 3)
+    ]
+    spec = CalendarSpec(
+        name="m", selector=Selector(tags=("in",)), action=BlackoutAction.DEFER, spans=tuple(spans)
+    )
+    tasks = [a_task(name, schedule=None, tags=(name,)) for name in ("in", "out")]
+    waiting = [{"task_id": task.task_id, "scheduled_for": slot} for task in tasks]
+    put_off = PutOff(Blackouts([Blackout("maintenance", spec)]), waiting)
+    parts = read(feed_of(tasks, [], NOW, 1, UNCUT, put_off).to_ical())
+    assert [part["dtstart"].dt for part in parts.values()] == [NOW, NOW]
 
 
 def test_how_a_run_ended_is_shown() -> None:

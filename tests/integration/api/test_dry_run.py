@@ -10,10 +10,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from gnomon_api.identity import Caller
 from gnomon_core.runtime.clock import SystemClock
 from gnomon_scheduler.decisions.command import Command, Surroundings
 from gnomon_scheduler.decisions.creating import create as shard_create
-from gnomon_schemas.problems import Refused
+from gnomon_schemas.headers import ADMIN_ROLE
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.tasks import Trigger
 from tests.harness.fake_executor import announce_type
 from tests.harness.waiting import until
@@ -201,6 +203,21 @@ async def test_a_change_is_refused_as_a_real_one(running: Running) -> None:
     assert await refused({"name": "x"}, 409, "invalid_state") == ""
     response = await running.http.patch(url, params={"dry_run": "perhaps"}, json={})
     assert is_problem(response, 422, "invalid")["errors"][0]["pointer"] == "#/dry_run"
+
+
+async def test_the_price_of_a_task_of_a_template_is_an_admins_to_change(running: Running) -> None:
+    """Asked below HTTP, where every caller is an admin as long as nobody is told apart."""
+    task = await create(running, template_id="weather", credits_per_run=2)
+    planner, free = running.api.services.planner, b'{"credits_per_run": 0}'
+    owner = Caller(user_id=task["user_id"], roles=frozenset())
+    with pytest.raises(Refused) as caught:
+        await planner.change(task["task_id"], free, None, owner)
+    problem = caught.value.problem
+    assert (problem.code, problem.errors[0].pointer) == (Code.FORBIDDEN, "#/credits_per_run")
+    renamed = await planner.change(task["task_id"], b'{"name": "Mine", "credits_per_run": 2}', None, owner)
+    assert renamed.changed_fields == ("name",)
+    admin = Caller(user_id="admin", roles=frozenset({ADMIN_ROLE}))
+    assert (await planner.change(task["task_id"], free, None, admin)).task.credits_per_run == 0
 
 
 def _command(wanted: dict[str, Any]) -> Command:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from gnomon_api.database import Database
@@ -21,7 +22,10 @@ from gnomon_api.task_pasts import TaskPasts
 from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.clock import ManualClock
 from gnomon_core.runtime.messages import Stored
+from gnomon_schemas.events import FieldChange
 from gnomon_schemas.headers import ADMIN_ROLE
+from gnomon_schemas.schedules import Interval
+from gnomon_schemas.tasks import Task
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_read_models import connection, position_of, project
 
@@ -128,6 +132,72 @@ async def test_a_past_state_tells_no_counts_where_executions_have_gone(
     assert (past.name, past.last_execution, past.next_run_time) == ("Task K", None, None)
     assert past.not_known is not None
     assert "executions that ended before 2026-11-01T00:00:00.000Z" in past.not_known
+    await database.stop()
+
+
+async def test_what_looks_back_into_removed_executions_is_not_told(
+    connection: Connection, postgres_url: str
+) -> None:
+    """Of an instant after what was removed, too: a task whose last runs have gone told that it had never run."""
+    story = Story()
+    limited = Interval(every_seconds=60, anchor="2026-09-21T00:00:00.000Z", timezone="UTC", max_runs=9)
+    tasks = {name: a_task(name) for name in ("failing", "mended", "resumed", "young", "never")}
+    tasks["limited"] = a_task("limited", schedule=limited, runs_left=9)
+    young = tasks.pop("young")
+
+    def runs(task: Task, *ends: str) -> None:
+        for end in ends:
+            run = story.run_of(story.now_ms // 60_000 * 60_000 + len(story.stored) * 60_000)
+            story.started(task, run)
+            story.executed(task, run, status=end)
+
+    for task in tasks.values():
+        story.created(task, command_id=f"create-{task.task_id}")
+    for name in ("failing", "mended", "resumed", "limited"):
+        runs(tasks[name], "completed", "failed")
+    story.now_ms = START_MS + 55 * DAY_MS  # after the beginning of November
+    story.created(msgspec.structs.replace(young, created_at=story.now, updated_at=story.now))
+    story.updated(
+        msgspec.structs.replace(tasks["resumed"], version=2, updated_at=story.now),
+        FieldChange(field="paused", old=True, new=False),
+    )
+    early_ms = story.now_ms
+    runs(tasks["failing"], "failed")
+    runs(tasks["mended"], "completed", "failed")
+    runs(tasks["resumed"], "failed")
+    runs(young, "failed")
+    late_ms = story.now_ms
+    writer = await project(connection, story.stored)
+    database = Database(postgres_url)
+    await database.start()
+    clock = ManualClock(START_MS + 90 * DAY_MS)
+    pasts = TaskPasts(database, TaskViews(database, clock), clock)
+    admin = Caller(user_id="admin", roles=frozenset({ADMIN_ROLE}))
+
+    async def told(name: str, at_ms: int) -> tuple[Any, ...]:
+        past = await pasts.at(name, at_ms, admin)
+        assert (past.last_execution is None) is (past.last_run_time is None)
+        counts = (past.run_count, past.consecutive_failures, past.runs_left)
+        return (
+            *counts,
+            past.last_run_time is not None,
+            past.next_run_time is not None,
+            past.not_known is None,
+        )
+
+    asked = [
+        # Before and after the removal; run_count, in a row, left, a last run, a next run, all known.
+        ("failing", early_ms, (2, 1, None, True, True, True), (2, None, None, False, True, False)),
+        ("failing", late_ms, (3, 2, None, True, True, True), (3, None, None, True, True, False)),
+        ("mended", late_ms, (4, 1, None, True, True, True), (4, 1, None, True, True, True)),
+        ("resumed", late_ms, (3, 1, None, True, True, True), (3, 1, None, True, True, True)),
+        ("young", late_ms, (1, 1, None, True, True, True), (1, 1, None, True, True, True)),
+        ("never", late_ms, (0, 0, None, False, True, True), (0, 0, None, False, True, True)),
+        ("limited", late_ms, (2, 1, 7, True, True, True), (2, None, None, False, False, False)),
+    ]
+    assert [await told(name, at_ms) for name, at_ms, *_ in asked] == [whole for _, _, whole, _ in asked]
+    await writer.remove(Removal("executions", NOVEMBER))
+    assert [await told(name, at_ms) for name, at_ms, *_ in asked] == [left for *_, left in asked]
     await database.stop()
 
 

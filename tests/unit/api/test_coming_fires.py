@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gnomon_api.coming_fires import coming_fires
+from gnomon_api.coming_fires import ComingFire, coming_fires
 from gnomon_core.timing import Blackout, Blackouts
 from gnomon_schemas.blackouts import BlackoutAction, CalendarSpec, Selector, Span
 from gnomon_schemas.clock_text import format_instant
@@ -56,6 +56,16 @@ def test_what_calendars_make_of_the_slots(
         ((one, one) if isinstance(one, int) else one for one in goes), key=lambda pair: (pair[1], pair[0])
     )
     assert {one.put_off_by is not None for one in found} <= {False, bool(calendars)}
+
+
+@pytest.mark.parametrize("action", ["skip", "defer", "first_after"])
+def test_what_waits_already_is_held_by_whatever_is_in_force_now(action: str) -> None:
+    """The slot lay in another blackout, which is over; its own time tells nothing any more."""
+    held = Blackouts([calendar("past", "defer", -9, -2), calendar("now", action, -1, 3)])
+    found = coming_fires(a_task("t"), [], held, NOW, waiting=[NOW - 180, NOW - 240])
+    assert found == [ComingFire(NOW + 180, NOW - at, "now") for at in (240, 180)]
+    over = Blackouts([calendar("past", "defer", -9, -2), calendar("later", action, 5, 6)])
+    assert coming_fires(a_task("t"), [], over, NOW, waiting=[NOW - 180]) == [ComingFire(NOW, NOW - 180)]
 
 
 def test_what_waits_already_goes_when_its_blackout_ends_or_now_when_that_has_gone() -> None:

@@ -229,10 +229,20 @@ def test_the_type_of_a_task_stays() -> None:
     assert pointers(caught.value.problem) == {"#/task_type"}
 
 
+def test_the_template_of_a_task_stays_also_against_null() -> None:
+    made = create(template_id="weather")
+    for template_id in ("other", None):
+        with pytest.raises(Refused) as caught:
+            update(made, template_id=template_id, name="x")
+        (error,) = caught.value.problem.errors
+        assert (error.pointer, "'weather'" in error.message) == ("#/template_id", True)
+    assert update(create(), template_id=None, name="x").name == "x"
+
+
 def test_null_is_refused_where_there_is_no_default() -> None:
     with pytest.raises(Refused) as caught:
-        update(create(), name=None)
-    assert pointers(caught.value.problem) == {"#/name"}
+        update(create(), name=None, task_type=None)
+    assert [error.pointer for error in caught.value.problem.errors] == ["#/name", "#/task_type"]
 
 
 def test_catch_up_goes_back_to_its_default() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gnomon_core.rules.task_input import changed_fields, parse_create
 from gnomon_core.rules.template_input import field_path, parse_template, parse_template_patch
-from gnomon_core.rules.templating import completed_body, named_template, same_by_template
+from gnomon_core.rules.templating import check_price, completed_body, named_template, same_by_template
 from gnomon_schemas.accounts import Tier
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.tasks import TaskSpec
@@ -151,6 +151,28 @@ def test_br_tpl_005_a_required_field_is_the_callers_to_give_also_where_there_is_
 def test_an_admin_may_ask_for_another_price() -> None:
     given = {"config": {"params": {"location": "Berlin"}}, "credits_per_run": 0}
     assert _made(given, _template(), admin=True)["credits_per_run"] == 0
+
+
+@pytest.mark.parametrize(
+    ("template_id", "fields", "admin", "refused"),
+    [
+        ("weather", ("name", "credits_per_run"), False, True),
+        ("weather", ("name", "credits_per_run"), True, False),
+        ("weather", ("name",), False, False),
+        (None, ("credits_per_run",), False, False),
+    ],
+)
+def test_the_price_of_a_task_stays_the_templates(
+    template_id: str | None, fields: tuple[str, ...], admin: bool, refused: bool
+) -> None:
+    spec = TaskSpec(name="n", task_type="http_request", template_id=template_id, credits_per_run=2)
+    if not refused:
+        check_price(spec, fields, may_set_price=admin)
+        return
+    with pytest.raises(Refused) as caught:
+        check_price(spec, fields, may_set_price=admin)
+    problem = caught.value.problem
+    assert (problem.code, problem.errors[0].pointer) == (Code.FORBIDDEN, "#/credits_per_run")
 
 
 def test_optional_fields_leave_what_is_below_them_open() -> None:

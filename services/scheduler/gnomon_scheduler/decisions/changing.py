@@ -14,6 +14,7 @@ from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.pause_input import parse_pause
 from gnomon_core.rules.task_input import changed_fields, parse_update
 from gnomon_core.rules.task_type import check_type
+from gnomon_core.rules.templating import check_price
 from gnomon_core.rules.transitions import asked, check_not_final
 from gnomon_core.rules.workless import check_reminder
 from gnomon_core.timing import check_jitter, next_fire
@@ -208,13 +209,7 @@ def _check_change(
                 message=f"is {old.spec.task_type!r} for good; {spec.task_type!r} needs a task of its own",
             ),
         )
-    if "credits_per_run" in fields and old.spec.template_id is not None and not may_set_price(command):
-        message = f"are those of the template {old.spec.template_id!r}: only an admin may change them"
-        raise Refused(
-            Code.FORBIDDEN,
-            f"#/credits_per_run: {message}",
-            FieldError(pointer="#/credits_per_run", code=Code.FORBIDDEN, message=message),
-        )
+    check_price(old.spec, fields, may_set_price=may_set_price(command))
     if "config" in fields:
         check_type(spec, around.types)
     if {"schedule", "reminder_time"} & set(fields):

@@ -27,13 +27,14 @@ select subject, payload from event_archive where seq = $1 and stored_at >= $2::t
 
 -- name: task_runs_at
 -- What runs had told of a task at an instant: how many have ended since, by how they ended; failures in a row, from the
--- end of a pause on where there was one; whether anything was in flight; the newest result.
+-- end of a pause on where there was one, and the last good end before them; whether anything was in flight.
 select count(*) filter (where completed_at > $2 and status in ('completed', 'failed', 'timed_out', 'cancelled')) as runs_since,
        count(*) filter (where completed_at > $2 and status = 'completed') as successes_since,
        count(*) filter (where completed_at > $2 and status in ('failed', 'timed_out')) as failures_since,
        count(*) filter (where completed_at <= $2 and status in ('failed', 'timed_out') and trigger <> 'backfill'
                           and completed_at > greatest(coalesce(last_good, '-infinity'), coalesce($3::timestamptz, '-infinity'))
                        ) as failures_in_row,
+       max(last_good) as last_good,
        coalesce(bool_or(recorded_at <= $2 and (completed_at is null or completed_at > $2)), false) as in_flight
 from executions,
      (select max(completed_at) as last_good from executions
