@@ -15,7 +15,7 @@ from gnomon_api.execution_views import EXECUTION_LISTS
 from gnomon_api.openapi import OPERATIONS
 from gnomon_api.openapi_examples import ANSWERS, BODIES
 from gnomon_api.queries import Lists, parse_list
-from gnomon_api.task_details import past_detail
+from gnomon_api.task_details import OF_RUNS, past_detail
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_schemas.problems import CATALOGUE, Refused
 from tests.harness.documented import document as made_document
@@ -172,7 +172,7 @@ def test_a_task_as_it_is_answered_fits_its_schema(document: dict[str, Any]) -> N
     answer = document["paths"]["/api/v1/tasks/{task_id}"]["get"]["responses"]["200"]
     fits = validator(answer["content"]["application/json"]["schema"])
     for runs_from in (None, datetime(2026, 11, 1, tzinfo=UTC)):
-        task = msgspec.json.decode(msgspec.json.encode(past_detail(a_task("T"), runs_from)))
+        task = msgspec.json.decode(msgspec.json.encode(past_detail(a_task("T"), runs_from, OF_RUNS)))
         assert [error.message for error in fits.iter_errors(task)] == []
         assert not fits.is_valid({**task, "priority": "soon"})
 
