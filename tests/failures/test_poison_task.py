@@ -180,3 +180,33 @@ async def test_a_register_that_no_rule_of_here_would_have_made_sets_its_task_asi
     stage.advance(3)
     found = await stage.settle()
     assert found.executed() >= 4, found
+
+
+async def test_what_was_to_go_of_it_holds_no_key_for_ever(world: World) -> None:
+    """Its due cannot be made: nothing of it is out, and another task that shares its key goes."""
+    stage = Stage(world)
+    await stage.lead()
+    await world.leader(1).__aenter__()
+    fake = await world.fake_executor(clock=stage.clock)
+    fake.run()
+    key = {"overlap": "allow", "concurrency_key": fresh_id("key")}
+    other = world.task_in(0, fresh_id("other"))
+    await stage.commands.create(stage.task, **key)
+    await stage.commands.create(other, **key)
+    with spoilt(departure_desk, "due_of", stage.task):
+        await stage.commands.ok("run", stage.task)
+        await stage.commands.ok("run", stage.task)
+        await set_aside(stage)
+    await stage.commands.ok("run", other)
+    going = asyncio.ensure_future(world.events.some(1, "executed", other))
+    async with asyncio.timeout(10):
+        while not going.done():
+            stage.advance(0.25)
+            await asyncio.sleep(0.02)
+    await stage.leader.die()
+    await stage.lead()
+    going = asyncio.ensure_future(world.events.some(2, "executed", stage.task))
+    async with asyncio.timeout(10):
+        while not going.done():
+            stage.advance(0.25)
+            await asyncio.sleep(0.02)

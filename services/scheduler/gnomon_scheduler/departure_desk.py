@@ -9,7 +9,8 @@ slots go after all others, when `late_runs` lets them; so do those that a blacko
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from msgspec import UNSET
@@ -37,6 +38,8 @@ from gnomon_schemas.events import Event, Missed, Skipped
 __all__ = ["DepartureDesk"]
 
 _DUES_A_TURN = 1500
+_LOOKED_AT_A_TURN = 5000
+"""So many are looked at in a turn that may go, or have to wait for something else."""
 _DISCARDS_A_TURN = 500
 
 Ready = tuple[TaskState, Flight]
@@ -62,6 +65,8 @@ class DepartureDesk:
         self._parked: set[tuple[str, str]] = set()
         self._late_parked: dict[str, list[LateKey]] = {}
         """Late slots whose pool is paused, by pool."""
+        self._let_in: deque[LateKey] = deque()
+        """Late slots whose pool is paused no more."""
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
         )
@@ -69,7 +74,7 @@ class DepartureDesk:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When something may go that is not armed for a time; None: nothing waits for that."""
-        return self.late.next_ms(now_ms)
+        return now_ms if self._let_in else self.late.next_ms(now_ms)
 
     def runnable(self, task: TaskState) -> bool:
         """Whether a live executor of its pool runs the task's type."""
@@ -93,15 +98,26 @@ class DepartureDesk:
     def _dues(self, flights: list[Ready], emitted: list[Flight]) -> Iterator[OutgoingDue]:
         """The dues of some executions, made as they are asked for; `emitted` is told whose they are."""
         for task, flight in flights:
+            if task.task_id in self._book.aside:
+                # Set aside meanwhile, over another one of it: nobody would fold what becomes of this one.
+                self._stays(task, flight)
+                continue
             try:
                 due = self._due(task, flight)
             except Exception as error:
+                # First of all: of a task that is set aside, what is out is seen to its end, and this never ends.
+                flight.emitted = False
                 if not self._book.aside.takes(task.task_id, "making a due", error):
                     raise
                 continue
             flight.emitted = True
             emitted.append(flight)
             yield due
+
+    def _stays(self, task: TaskState, flight: Flight) -> None:
+        """An execution that was to go is not handed out by this leader: what it held is free."""
+        flight.emitted = False
+        self._admission.release(task, flight, over=True)
 
     def _due(self, task: TaskState, flight: Flight) -> OutgoingDue:
         with self._book.measures.firing(task, flight) as traceparent:
@@ -128,10 +144,11 @@ class DepartureDesk:
     def pools_changed(self) -> None:
         """Something was set of a pool: late slots may go on, at their pace, into one that is paused no more."""
         for pool in [pool for pool in self._late_parked if not self._admission.paused(pool)]:
-            self._take_up(self._late_parked.pop(pool))
+            self._let_in.extend(self._late_parked.pop(pool))
 
-    def _take_up(self, keys: Iterable[LateKey]) -> None:
-        for key in keys:
+    def _take_up(self) -> None:
+        for _ in range(min(_LOOKED_AT_A_TURN, len(self._let_in))):
+            key = self._let_in.popleft()
             flight = self._find(*key)
             if flight is not None and flight.waits_late:
                 self.late.add(key.task_id, flight)
@@ -162,7 +179,10 @@ class DepartureDesk:
         units: list[Unit] = []
         armed = self._book.armed
         over: dict[str, list[Flight]] = {}
-        while armed and armed[0].at_ms <= now_ms and len(ready) < _DUES_A_TURN:
+        self._take_up()
+        for _ in range(_LOOKED_AT_A_TURN):
+            if not armed or armed[0].at_ms > now_ms or len(ready) >= _DUES_A_TURN:
+                break
             _, task_id, run = heapq.heappop(armed)
             task, flight = self._waiting(task_id, run)
             if task is None or flight is None:
@@ -284,7 +304,10 @@ class DepartureDesk:
 
     def _let_late_ones_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
         """After everything live, and when the shard has decided all that is late: as many as the rate allows."""
-        while len(ready) < _DUES_A_TURN and (key := self.late.take(now_ms)) is not None:
+        for _ in range(_LOOKED_AT_A_TURN):
+            key = self.late.take(now_ms) if len(ready) < _DUES_A_TURN else None
+            if key is None:
+                return
             task, flight = self._waiting(*key)
             if task is None or flight is None:
                 continue

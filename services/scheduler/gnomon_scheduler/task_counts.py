@@ -67,8 +67,13 @@ class TaskCounts:
     def counted(self, user: str) -> int:
         """How many tasks a user has in this shard that have neither ended nor been deleted, once somebody has asked."""
         tasks, over = self._memory.tasks, self._memory.over
-        owned = () if self._owned is None else self._owned.get(user, ())
-        return sum(task_id in tasks and task_id not in over for task_id in owned)
+        owned = None if self._owned is None else self._owned.get(user)
+        if owned is None:
+            return 0
+        # Those whose register was removed are counted never more: or one who makes and deletes would have them all
+        # looked at for as long as this process leads.
+        owned.difference_update([task_id for task_id in owned if task_id not in tasks])
+        return sum(task_id not in over for task_id in owned)
 
     async def tasks_of(self, user: str) -> list[str]:
         """The tasks of a user in this shard, with those that are over."""

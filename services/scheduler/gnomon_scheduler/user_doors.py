@@ -202,8 +202,14 @@ class UserDoors:
         return door is not None and door.purse.crowded
 
     def take(self, task: TaskState, flight: Flight) -> None:
-        """An execution is let go: it holds its price from now on."""
+        """An execution is let go: it holds its price from now on.
+
+        Not where it cannot be read what its user has used here, as of one that is tried again: a purse would state
+        that nothing was, and the account's shard would believe it.
+        """
         user = _user(task)
+        if self._memory.usages.unreadable(user):
+            return
         flight.price = _price(task)
         self._door(user).purse.take(flight.price)
         self._stirred.add(user)
@@ -244,6 +250,8 @@ class UserDoors:
                 continue
             door.purse.begin_day(today)
             for item in door.in_order:
+                if _name(item) not in door.items:
+                    continue  # its task was set aside over one before it
                 if not door.purse.fits(_price(item.task)):
                     break
                 del door.items[_name(item)]

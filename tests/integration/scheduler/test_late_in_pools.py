@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from gnomon_scheduler import departure_desk
+from gnomon_scheduler.departure_desk import DepartureDesk
+from gnomon_scheduler.late_runs import LateKey, LateRuns
 from tests.harness.fake_executor import FakeExecutor
 from tests.harness.stage import Stage
 from tests.harness.waiting import until
@@ -33,7 +38,25 @@ async def test_late_slots_wait_for_their_pool_behind_live_executions(world: Worl
     assert await next_of(stage, fake) == stage.task
 
 
-async def test_late_slots_of_a_pool_that_was_paused_go_at_their_pace_when_it_opens(world: World) -> None:
+async def test_late_slots_of_a_pool_that_was_paused_go_at_their_pace_when_it_opens(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn looks at a few of them only, also where none of them can go."""
+    looked_at: list[int] = []
+    publish, take = DepartureDesk.publish_armed, LateRuns.take
+
+    async def publishing(desk: DepartureDesk, now_ms: int) -> None:
+        looked_at.append(0)
+        await publish(desk, now_ms)
+
+    def taking(late: LateRuns, now_ms: int) -> LateKey | None:
+        key = take(late, now_ms)
+        looked_at[-1] += key is not None
+        return key
+
+    monkeypatch.setattr(DepartureDesk, "publish_armed", publishing)
+    monkeypatch.setattr(LateRuns, "take", taking)
+    monkeypatch.setattr(departure_desk, "_LOOKED_AT_A_TURN", 3)
     stage = Stage(world, catch_up_rate=2.0)
     fake = await world.fake_executor()
     await stage.lead()
@@ -55,6 +78,7 @@ async def test_late_slots_of_a_pool_that_was_paused_go_at_their_pace_when_it_ope
     assert len(await world.dues()) == 2
     stage.advance(1)
     await until(lambda: len(fake.seen) == 4)
+    assert max(looked_at) == 3
 
 
 async def next_of(stage: Stage, fake: FakeExecutor) -> str:

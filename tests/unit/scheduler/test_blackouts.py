@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
 from gnomon_schemas.codec import encode
 from gnomon_schemas.events import Coalesced, SlotOutcome
-from tests.unit.scheduler.making import NOW_S, fly, task_state
+from tests.unit.scheduler.making import NOW_S, fly, memory_of, task_state
 
 
 def calendar(calendar_id: str, action: str, *spans: tuple[int, int]) -> Blackout:
@@ -242,3 +243,54 @@ def test_every_late_slot_is_accounted_for_once_whatever_calendars_say(
     into = {event.into for event in backlog.events if isinstance(event, Coalesced)}
     kept = [*backlog.runs, *(slot for slot, _ in backlog.put_off)]
     assert into <= {slot_run(slot.nominal_s) for slot in kept}
+
+
+@pytest.mark.parametrize(
+    ("action", "grace", "jitter", "policy"),
+    [
+        ("skip", 10, 0, "latest"),
+        ("defer", 1_000_000, 0, "latest"),
+        ("defer", 1_000_000, 3000, "all"),
+        ("first_after", 1_000_000, 0, "skip"),
+        ("first_after", 10, 30, "latest"),
+    ],
+)
+def test_a_backlog_that_is_broken_up_by_blackouts_is_decided_in_pieces_that_fit_into_a_batch(
+    action: str, grace: int, jitter: int, policy: str
+) -> None:
+    """Six days, each quarter of an hour five minutes of one calendar, and sometimes one of another that is to last."""
+    task = task_state(
+        schedule={"kind": "interval", "every_seconds": 60, "jitter_seconds": jitter},
+        catch_up={"policy": policy, "after_seconds": 10, "grace_seconds": grace, "limit": 20},
+        expires_seconds=1,
+    )
+    end = 6 * 86_400
+    spans = [(start, start + 300) for start in range(0, end, 900)]
+    others = [(start, start + 60) for start in range(400, end, 900)] + [(end - 9000, end + 9000)]
+    made = [calendar("c", "skip", *spans[:1000]), calendar("d", action, *others[-900:])]
+    now_ms, counted = (NOW_S + end) * 1000, Counter[int]()
+    pieces, memory = 0, memory_of(task)
+    while (due := memory.pop_due(now_ms, 1)) and due[0].emit_ms <= now_ms - 10_000:
+        backlog = catch_up(due[0], now_ms, partition=0, handled=(), calendars=made)
+        # The register, and an event of each span, of each slot that is put off, and of each that waits at the most.
+        assert 1 + len(backlog.events) + len(backlog.put_off) + len(backlog.waiting) < 900
+        assert len(backlog.runs) <= {"latest": 1, "all": 20, "skip": 0}[policy]
+        assert all(now_ms - slot.nominal_s * 1000 <= grace * 1000 for slot in backlog.runs)
+        for second, words in told(task, backlog).items():
+            counted[NOW_S + second] += len(words)
+        task.reg = msgspec.structs.replace(task.reg, cursor_s=backlog.cursor_s)
+        memory.schedule(task, NOW_S * 1000)
+        pieces += 1
+    assert 6 <= pieces <= 12
+    assert counted == Counter(range(NOW_S + 60, task.reg.cursor_s + 1, 60))
+    assert task.reg.cursor_s >= NOW_S + end - 70
+
+
+def test_no_more_slots_wait_for_their_jitter_in_one_decision_than_fit_into_a_batch() -> None:
+    task = task_state(
+        schedule={"kind": "interval", "every_seconds": 1, "jitter_seconds": 3600},
+        catch_up={"after_seconds": 10},
+    )
+    backlog = catch_up(slot_at(task, 1), (NOW_S + 3000) * 1000, partition=0, handled=())
+    assert len(backlog.waiting) == 150
+    assert backlog.waiting[-1].nominal_s == backlog.cursor_s < NOW_S + 200

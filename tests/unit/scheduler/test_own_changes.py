@@ -9,15 +9,17 @@ import msgspec
 import pytest
 
 from gnomon_scheduler.decisions.command import Command, Surroundings
-from gnomon_scheduler.decisions.own_changes import end_pause, pause_after_failures
+from gnomon_scheduler.decisions.own_changes import cancel_of_closed, end_pause, pause_after_failures
 from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.memory import ShardMemory, Slot, TaskState
-from gnomon_scheduler.registers import owes_change
+from gnomon_scheduler.object_registers import KnownAccount
+from gnomon_scheduler.registers import Backfilling, owes_change
+from gnomon_schemas.accounts import account_id_of
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.codec import encode
 from gnomon_schemas.events import Skipped, StatusChanged, Updated
 from gnomon_schemas.problems import Code, Refused
-from tests.unit.scheduler.making import NOW_S, executed, fly, memory_of, task_state
+from tests.unit.scheduler.making import NOW_S, executed, fly, memory_of, started, task_state
 from tests.unit.scheduler.test_folding import folded
 
 
@@ -264,3 +266,28 @@ def test_a_reminder_that_another_reminder_opens_again_has_no_slots_of_the_time_b
     assert (task.reg.ended, task.reg.reminder_ms, task.reg.spec.paused) == (None, later_ms, True)
     decision = decide(task, [], command("resume"), around((NOW_S + 210) * 1000))
     assert [event.count for event in decision.events if isinstance(event, Skipped)] == [10], "of this pause"
+
+
+def test_of_a_completed_task_of_a_closed_account_what_waits_is_cancelled_and_what_runs_is_not() -> None:
+    task = task_state(overlap="allow")
+    waits, out, runs = fly(task, NOW_S + 1, emitted=False), fly(task, NOW_S + 2), fly(task, NOW_S + 3)
+    folded(task, started(runs.run), seq=11)
+    backfill = Backfilling(backfill_id="b", from_s=0, to_s=9, cursor_s=0, total=9, left=9)
+    task.reg = msgspec.structs.replace(
+        task.reg, user_id="u", ended="completed", ended_ms=NOW_S * 1000, backfills=(backfill,)
+    )
+    account = KnownAccount(object_id=account_id_of("u"), version=1, user_id="u", closed=True)
+    now = around((NOW_S + 5) * 1000)
+    assert cancel_of_closed(task, [], now) is None
+    now = now._replace(objects={"account": {account_id_of("u"): account}})
+    decision = cancel_of_closed(task, [], now)
+    assert decision is not None
+    assert (decision.reg.ended, decision.reg.backfills, decision.events) == ("completed", (), [])
+    assert [(wish.run, wish.reason, wish.gentle) for wish in decision.cancels] == [
+        (waits.run, "cancelled", True),
+        (out.run, "cancelled", True),
+    ]
+    task.reg = decision.reg
+    for wish in decision.cancels:
+        task.wish(wish)
+    assert cancel_of_closed(task, [], now) is None

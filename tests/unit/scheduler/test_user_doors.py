@@ -12,7 +12,7 @@ from gnomon_scheduler.decisions.queue import Item
 from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.registers import TaskRegister
-from gnomon_scheduler.user_doors import WAIT, UserDoors
+from gnomon_scheduler.user_doors import NOT_HELD, WAIT, UserDoors
 from gnomon_schemas.accounts import PRICE_MAX, account_id_of, micros_of
 from gnomon_schemas.budgets import BudgetGrant, BudgetGrants, BudgetStatement, BudgetStatements
 from gnomon_schemas.tasks import TaskSpec, Trigger
@@ -155,3 +155,34 @@ def test_words_about_many_users_fit_into_messages(user: str) -> None:
     )
     assert max(len(message) for message in messages) < 1024 * 1024
     assert sum(message.count(b'"user"') for message in messages) == 5000
+
+
+def test_one_that_stops_waiting_while_others_are_let_go_stops_nobody() -> None:
+    """Of a task about which deciding fails all that waits is let go of, in the midst of that."""
+    clock = Clock()
+    doors = make_doors(clock)
+    task, others = make_task("u", 1), [make_flight(), make_flight(), make_flight()]
+    for number, flight in enumerate(others):
+        flight.run = f"r-{number}"
+        doors.wait(Item(task, flight, "u", 0, number, "default"))
+    [(_, statement)] = doors.statements(clock.now_ms)
+    grant(doors, statement)
+    gone = []
+    for item in doors.free():
+        gone.append(item.flight.run)
+        doors.stop_waiting(task, others[1])
+    assert gone == ["r-0", "r-2"]
+    assert doors.waiting == 0
+
+
+def test_one_that_is_tried_again_makes_no_purse_of_a_user_whose_usage_cannot_be_read() -> None:
+    """Its statement would say that nothing was used."""
+    clock = Clock()
+    memory = ShardMemory(0)
+    doors = UserDoors(memory, {}, OPEN_TO_ALL, lambda: clock.now_ms, partitions=4, epoch=1)
+    memory.usages.put_aside(account_id_of("u"))
+    flight = make_flight(attempt=2)
+    doors.take(make_task("u", 1), flight)
+    assert (flight.price, doors.statements(clock.now_ms)) == (NOT_HELD, [])
+    doors.release(make_task("u", 1), flight)
+    assert doors.statements(clock.now_ms + GIVE_BACK_MS) == []

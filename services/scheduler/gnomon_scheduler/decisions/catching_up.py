@@ -12,11 +12,17 @@ waits until nothing of the task runs, so that under `all` they run one after ano
 
 Late slots that lie in a blackout get what its calendar says: they are skipped, put off until its end, or stood for by
 the last of them (`blackouts`). Where that end has passed they were to run then, and are late by as much.
+
+**Its size.** A backlog is one unit, which fits into one batch. Every stretch of a blackout has an event of its own, and
+so may every slot that is put off or waits for its jitter. So a range with more of these than fit is cut: the cursor
+stands at the cut, and what comes after it is the next backlog, decided in the same turn or the one after. Each of them
+goes by the policy by itself: what is within grace, and broken up so often, has a run under `latest` at every cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
@@ -46,6 +52,10 @@ __all__ = ["Backlog", "catch_up", "late_flight", "most_late", "waiting_flight"]
 
 _PUT_OFF_MAX: Final = 400
 """So many slots may be put off at a time: each has an event of its own, and they go into one batch."""
+_STRETCHES_MAX: Final = 150
+"""So many stretches of blackouts are looked at at a time: each has an event, and so has what is before it."""
+_WAITING_MAX: Final = 150
+"""So many slots may wait for their jitter at a time: a blackout may skip every one."""
 
 
 class Backlog(NamedTuple):
@@ -90,6 +100,14 @@ def catch_up(
         # With jitter the nominal times do not tell who is late: the youngest are looked at one by one.
         late_until_s = max(first_s - 1, until_s - int(schedule.jitter_seconds) - 1)
         waiting = _tail(task, late_until_s, until_s, handled)
+        if len(waiting) > _WAITING_MAX:
+            waiting = waiting[:_WAITING_MAX]
+            until_s = waiting[-1].nominal_s
+    ends = [one.to_s for one in islice(stretches(calendars, first_s - 1, late_until_s), _STRETCHES_MAX)]
+    if len(ends) == _STRETCHES_MAX and ends[-1] <= late_until_s:
+        # All of it is late, with and without jitter: what is behind the cut is a backlog too.
+        until_s = late_until_s = ends[-1] - 1
+        waiting = []
     parts = _Parts(task, first_s, late_until_s, calendars, now_ms)
     for part in parts.beyond_grace:
         spans.missed("grace_exceeded", part.from_s - 1, part.until_s, part.touch)

@@ -35,8 +35,9 @@ from gnomon_scheduler.decisions.folding import past_last_slot
 from gnomon_scheduler.decisions.telling import about, field_changes
 from gnomon_scheduler.decisions.user_limits import account_of
 from gnomon_scheduler.decisions.views import resting_status, view
+from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Slot, TaskState
-from gnomon_scheduler.registers import Runtime, TaskRegister, fails_too_often
+from gnomon_scheduler.registers import Cancelling, Runtime, TaskRegister, fails_too_often
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import StatusChanged
 from gnomon_schemas.schedules import Schedule
@@ -105,11 +106,16 @@ def pause_after_failures(
 def cancel_of_closed(
     task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings
 ) -> Decision | None:
-    """Cancel a task of a user whose account is closed; what runs may finish."""
+    """Cancel a task of a user whose account is closed; what runs may finish.
+
+    One that has completed stays so: what waits of it, run on demand or of a backfill, is cancelled.
+    """
     old = task.reg
     account = None if old.user_id is None else account_of(old.user_id, around)
-    if account is None or not account.closed or old.ended in ("completed", "cancelled"):
+    if account is None or not account.closed or old.ended == TaskStatus.CANCELLED.value:
         return None
+    if old.ended == TaskStatus.COMPLETED.value:
+        return _cancel_what_waits(task, around)
     reg = msgspec.structs.replace(
         old,
         ended=TaskStatus.CANCELLED.value,
@@ -123,6 +129,19 @@ def cancel_of_closed(
     reason = account.closed_note or "account_closed"
     decision.events.insert(0, _told(task, old, reg, reason, around.now_ms, around))
     return decision
+
+
+def _cancel_what_waits(task: TaskState, around: Surroundings) -> Decision | None:
+    """Cancel what nobody has claimed of a task that has ended, and make no more of its backfills."""
+    deadline_ms = around.now_ms + around.cancel_grace_ms
+    cancels = [
+        Cancelling(run=run, reason="cancelled", deadline_ms=deadline_ms, gentle=True)
+        for run, flight in task.flights.items()
+        if flight.unclaimed and is_stronger("cancelled", task.cancelling.get(run))
+    ]
+    if not cancels and not task.reg.backfills:
+        return None
+    return Decision(msgspec.structs.replace(task.reg, backfills=()), cancels=cancels)
 
 
 def unfailed(runtime: Runtime) -> Runtime:
