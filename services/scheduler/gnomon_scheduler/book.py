@@ -355,7 +355,7 @@ class Book:
             self._committer.current,
             watermark_ms=self.watermark_ms,
             fold_position=self._fold_position(self.watermark_ms),
-            set_aside=self.aside.entries(caught_up=self.watermark_ms >= self.handled_until_ms),
+            set_aside=self.aside.entries(caught_up=self._caught_up(self.watermark_ms)),
         )
         await self._committer.store(register, [note.message for note in notes])
 
@@ -375,6 +375,7 @@ class Book:
         ring: tuple[RingEntry, ...] = (*self.ring, *entries)[-RING_SIZE:]
         last_command = max(self.last_command, batch.last_command)
         order = batch.order_after(self.catch_up_order)
+        caught_up = self._caught_up(watermark_ms, batch.registers.keys())
         register = msgspec.structs.replace(
             self._committer.current,
             epoch=self.epoch,
@@ -389,14 +390,15 @@ class Book:
             catch_up_approved_ms=order.approved_ms,
             catch_up_discarded_ms=order.discarded_ms,
             calendars_kept=self.calendars_kept,
-            set_aside=self.aside.entries(caught_up=watermark_ms >= self.handled_until_ms),
+            set_aside=self.aside.entries(caught_up=caught_up),
         )
         started = self._clock.monotonic()
         seq = await self._store_or_drop_moved(register, batch)
         self.measures.stored(self._clock.monotonic() - started, batch.count + 1)
         self.ring, self.last_command = ring, last_command
-        if watermark_ms >= self.handled_until_ms:
+        if caught_up:
             self.aside.caught_up()
+        if watermark_ms >= self.handled_until_ms:
             memory.resumed.clear()
         for offset, (task, _) in enumerate(batch.registers.values(), 1):
             memory.note_written(task, seq + offset)
@@ -404,6 +406,16 @@ class Book:
         for offset, note in enumerate([*batch.others.values(), *batch.notes]):
             if note.on_seq is not None:
                 note.on_seq(first_other + offset)
+
+    def _caught_up(self, watermark_ms: int, written: Container[str] = ()) -> bool:
+        """Whether all that was tried again is done with a batch of that watermark and the registers `written`.
+
+        Not before all of it is in registers: a standby has let go of what a former leader had passed by.
+        """
+        dirty = self.memory.dirty
+        return watermark_ms >= self.handled_until_ms and not any(
+            task_id in dirty and task_id not in written for task_id in self.aside.resumed
+        )
 
     def _fold_position(
         self, watermark_ms: int, written: Container[str] = (), others: Container[str] = ()

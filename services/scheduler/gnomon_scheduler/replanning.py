@@ -198,7 +198,9 @@ class _Change:
             compared += 1
             if compared % _COMPARED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            unit = self._look_at(task)
+            unit = None
+            with self._book.aside.task(task.task_id, "re-planning it"):
+                unit = self._look_at(task)
             if unit is None:
                 continue
             await self._open()
@@ -224,7 +226,9 @@ class _Change:
         book = self._book
         handled = book.memory.handled.get(task.task_id, ())
         at_ms = decided_until_ms(task, book.watermark_ms, handled)
-        since_s = compared_from_s(task, book.watermark_ms, at_ms)
+        # Slots of a task that is tried again are left from when it was set aside.
+        left_ms = min(book.watermark_ms, book.memory.resumed.get(task.task_id, book.watermark_ms))
+        since_s = compared_from_s(task, left_ms, at_ms)
         found = difference(schedule, names, since_s, at_ms // 1000)
         if found is None:
             return None
@@ -242,7 +246,7 @@ class _Change:
             found,
             calendars,
             at_ms=at_ms,
-            watermark_ms=book.watermark_ms,
+            watermark_ms=left_ms,
             handled=handled,
             around=self._surroundings(self._now_ms),
         )

@@ -52,6 +52,9 @@ class SetAside:
         """Up to when the slots of every task were handed out before the present turn. Kept by the book."""
         self.on_set: Callable[[TaskState], None] = lambda _: None
         """Told of a task that was set aside, to let go of what it has in flight. Set by the shard."""
+        self._unfolded: int | None = fold_position + 1
+        """Until this leader has caught up: from here on events may not be folded yet, although the log was followed
+        further, and they tell what a predecessor handed out after the watermark. None: it has."""
         self._entries = {
             task_id: entry
             for task_id, entry in found.items()
@@ -91,6 +94,7 @@ class SetAside:
 
     def caught_up(self) -> None:
         """A batch with the entries of `caught_up` is stored."""
+        self._unfolded = None
         if self.resumed:
             self._entries = self.entries(caught_up=True)
             self.resumed = {}
@@ -114,6 +118,8 @@ class SetAside:
         if task is None:
             return
         needed = [flight.first_seq for flight in task.flights.values() if flight.first_seq]
+        if self._unfolded is not None:
+            needed.append(self._unfolded)
         from_seq = min([task.dirty_from or memory.position + 1, *needed])
         # Some slots after the watermark may have been handed out in this very turn: their events come from there on.
         self._keep(task_id, Aside(self.watermark_ms, from_seq))

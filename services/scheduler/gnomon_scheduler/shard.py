@@ -436,15 +436,21 @@ class Shard(Service):
         """Try those again that were set aside: fold what they missed, and plan their slots since then."""
         book, memory = self._book, self._book.memory
         for task_id, entry in list(book.aside.resumed.items()):
+            # Before anything of it is folded: what ends must not end the task while slots of it are left.
+            memory.resumed[task_id] = entry.since_ms
             chains = subjects.chain(self.partition, task_id, "*")
             for stored in await patient_reads.scan(self._bus, EVENTS_STREAM, chains, entry.from_seq):
                 read = None if stored.subject.endswith(_OF_THE_TASK) else read_event(stored)
                 if read is not None:
                     takeover.note_handled(memory, task_id, read[1])
-                    self._fold(*read)
+                    self._fold(*read, again=True)
+                    if book.full:
+                        # A unit has to fit into a batch. Neither the entry nor the fold position moves by it.
+                        await book.store(book.flush(everything=True), book.watermark_ms)
             task = memory.tasks.get(task_id)
-            if task is not None:
-                memory.resumed[task_id] = entry.since_ms
+            if task is None:
+                memory.resumed.pop(task_id, None)
+            else:
                 with book.aside.task(task_id, "planning the slots that it missed"):
                     memory.schedule(task, book.watermark_ms)
         if book.aside.resumed:
@@ -561,16 +567,18 @@ class Shard(Service):
                     self._fold(*read)
             memory.position = message.seq
 
-    def _fold(self, seq: int, run: str, event: Event) -> None:
+    def _fold(self, seq: int, run: str, event: Event, *, again: bool = False) -> None:
+        """Fold an event into the memory. `again`: one that was, or will be, met in the order of the log besides: what
+        its user has used is counted there, since of each user only what comes in order is."""
         try:
-            self._fold_into(seq, run, event)
+            self._fold_into(seq, run, event, again=again)
         except Exception as error:
             if not self._book.aside.takes(event.task_id, "folding an event", error):
                 raise
 
-    def _fold_into(self, seq: int, run: str, event: Event) -> None:
+    def _fold_into(self, seq: int, run: str, event: Event, *, again: bool) -> None:
         book = self._book
-        if isinstance(event, Executed) and self._users.executed(seq, event):
+        if not again and isinstance(event, Executed) and self._users.executed(seq, event):
             book.flush_soon()
         task = book.memory.tasks.get(event.task_id)
         if task is None:

@@ -6,6 +6,7 @@ the watermark tells of it; anything else is in a register first, and from there 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -53,6 +54,7 @@ from gnomon_schemas.tasks import Overlap
 __all__ = ["SlotDesk"]
 
 _SLOTS_A_TURN = 1500
+_SLOTS_A_ROUND = 500
 
 
 class SlotDesk:
@@ -89,12 +91,20 @@ class SlotDesk:
         """Publish the plain slots up to `now_ms` and decide the others.
 
         Returns the units to store, up to when all slots were handed out, and whether any was. Raises Deposed.
+
+        Up to the watermark it is all of them, however many: commands are decided by that. Some are left before it only
+        of tasks that are tried again after they were set aside, of each as many as are not late yet.
         """
+        memory = self._book.memory
         units: list[Unit] = []
         plain: list[tuple[TaskState, Flight]] = []
         count = 0
-        while count < _SLOTS_A_TURN:
-            slots = self._book.memory.pop_due(now_ms, _SLOTS_A_TURN - count)
+        while count < _SLOTS_A_TURN or memory.behind(self._book.watermark_ms):
+            if count < _SLOTS_A_TURN:
+                slots = memory.pop_due(now_ms, _SLOTS_A_TURN - count)
+            else:
+                await asyncio.sleep(0)  # the process has other shards, and leases
+                slots = memory.pop_due(self._book.watermark_ms, _SLOTS_A_ROUND)
             self._book.aside.found_failing()
             if not slots:
                 break
@@ -114,7 +124,7 @@ class SlotDesk:
                 except Exception as error:
                     if not self._book.aside.takes(task_id, "handing out a slot", error):
                         raise
-        due_ms = self._book.memory.next_due_ms()
+        due_ms = memory.next_due_ms()
         until_ms = now_ms if due_ms is None or due_ms > now_ms else max(self._book.watermark_ms, due_ms - 1)
         self.ahead = {task_id: at_ms for task_id, at_ms in self.ahead.items() if at_ms > until_ms}
         await self._departures.emit(plain)
