@@ -1,0 +1,186 @@
+"""A task that was set aside is tried again: at every step of the take-over nothing of it, nor of another, is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gnomon_core.runtime import bus
+from gnomon_scheduler import book, replanning, shard, slot_desk, units
+from tests.failures.test_poison_task import CATCH_UP, EVERY_SECOND, spoilt
+from tests.harness.calendars import kept_rules, other_rules
+from tests.harness.commands import fresh_id
+from tests.harness.stage import Stage
+from tests.harness.waiting import until, until_async
+from tests.harness.world import World
+from tests.harness.zone_rules import made_rules
+
+DAILY: dict[str, Any] = {"kind": "interval", "every_seconds": 86400}
+ZONE = "Asia/Beirut"
+
+
+async def _until_stored_aside(stage: Stage, *task_ids: str) -> None:
+    """Let time pass until the shard register says that these tasks, and no others, are set aside."""
+
+    async def so() -> bool:
+        stage.advance(0.25)
+        return set((await stage.world.shard_register())[1].set_aside) == set(task_ids)
+
+    await until_async(so)
+
+
+async def test_what_others_have_used_is_counted_too(world: World) -> None:
+    """The events of a task that is tried again are read before older ones of other tasks of the same user."""
+    stage = Stage(world)
+    user = fresh_id("u")
+    other = world.task_in(0, fresh_id("other"))
+    fake = await world.fake_executor(clock=stage.clock)
+    await stage.lead()
+    for task in (stage.task, other):
+        await stage.commands.create(task, schedule=DAILY, headers={"Gnomon-User": user})
+        await stage.commands.ok("run", task, {})
+    poisonous = await fake.next(task_id=stage.task)
+    of_other = await fake.next(task_id=other)
+    await fake.claim(of_other)
+    with spoilt(shard, "fold", stage.task):
+        await fake.claim(poisonous)
+        await _until_stored_aside(stage, stage.task)
+    await stage.leader.die()
+    await fake.finish(of_other, reported=1)
+    await fake.finish(poisonous, reported=2)
+    await stage.lead()
+    used = stage.leader.shard.book.memory.usages.of(user)
+    assert used is not None
+    assert used.used == 3_000_000
+    await stage.leader.stop()
+
+
+async def test_what_it_missed_may_be_more_than_fits_into_a_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure has another event follow it, and they must not all wait for the task's next register."""
+    stage = Stage(world)
+    fake = await world.fake_executor(clock=stage.clock)
+    await stage.lead()
+    await stage.commands.create(stage.task, schedule=DAILY, overlap="allow", retry={"max_attempts": 1})
+    for _ in range(12):
+        await stage.commands.ok("run", stage.task, {})
+    works = [await fake.next() for _ in range(12)]
+    with spoilt(shard, "fold", stage.task):
+        await fake.claim(works[0])
+        await _until_stored_aside(stage, stage.task)
+    await stage.leader.die()
+    for number, work in enumerate(works):
+        if number:
+            await fake.claim(work)
+        await fake.finish(work, "failed")
+        await fake.ack(work)
+    with monkeypatch.context() as patch:
+        patch.setattr(bus, "BATCH_MAX", 10)
+        patch.setattr(units, "_MESSAGES_MAX", 8)
+        patch.setattr(book, "_DERIVED_A_UNIT", 4)
+        await stage.lead()
+        stage.advance(1)
+        await world.events.some(12, "failed", stage.task)
+        await stage.commands.ok("update", stage.task, {"description": "it can be read again"})
+    await stage.leader.stop()
+
+
+async def test_it_is_let_go_of_when_what_was_folded_again_is_stored(world: World) -> None:
+    """A batch of another task comes first, and then the leader dies: the retry is not forgotten."""
+    stage = Stage(world)
+    fake = await world.fake_executor(clock=stage.clock)
+    await stage.lead()
+    retry = {"max_attempts": 3}
+    await stage.commands.create(stage.task, schedule=DAILY, catch_up=CATCH_UP, retry=retry)
+    await stage.commands.ok("run", stage.task, {})
+    work = await fake.next()
+    with spoilt(shard, "fold", stage.task):
+        await fake.claim(work)
+        await _until_stored_aside(stage, stage.task)
+    await stage.leader.die()
+    await fake.retry(work, 1)
+    await fake.ack(work)
+    stage.clock.advance(1)
+    await stage.lead()
+    stage.clock.advance(0.05)
+    await stage.commands.create(world.task_in(0, fresh_id("other")), schedule=DAILY)
+    register = (await world.task_register(stage.task))[1]
+    aside = (await world.shard_register())[1].set_aside
+    assert stage.task in aside or [entry.attempt for entry in register.entries] == [2], aside
+    await stage.leader.die()
+    await stage.lead()
+    stage.advance(2)
+    again = await fake.next()
+    assert again.due.attempt == 2
+    await fake.complete(again)
+    stage.advance(1)
+    await until(lambda: not stage.leader.shard.book.aside.entries(caught_up=False))
+    await stage.leader.stop()
+
+
+async def test_a_change_of_it_waits_for_all_its_slots(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More slots are left before the watermark than one turn hands out."""
+    stage = Stage(world)
+    (await world.fake_executor(clock=stage.clock)).run()
+    await stage.lead()
+    other = world.task_in(0, fresh_id("other"))
+    for task in (stage.task, other):
+        await stage.commands.create(task, schedule=EVERY_SECOND, overlap="allow")
+    with spoilt(slot_desk, "course_of", stage.task), spoilt(slot_desk, "course_of", other):
+        await _until_stored_aside(stage, stage.task, other)
+        stage.advance(6)
+        await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
+        await stage.leader.die()
+    changed = await stage.commands.post(
+        "update", stage.task, {"schedule": {**EVERY_SECOND, "every_seconds": 2}}
+    )
+    monkeypatch.setattr(slot_desk, "_SLOTS_A_TURN", 1)
+    await stage.lead()
+    assert (await stage.commands.outcome(changed[0])).get("error") is None
+    stage.advance(2)
+    found = await stage.settle(within=15)
+    assert found.executed() >= 6, found
+    await stage.commands.send("delete", stage.task)
+    await stage.leader.stop()
+
+
+async def test_a_new_calendar_leaves_its_slots_to_the_old_one(world: World) -> None:
+    """Those of the time in which it was set aside; and one that cannot be re-planned holds up no take-over."""
+    old, new = made_rules("EET-2"), made_rules("<+0230>-2:30")
+    world.calendars.update({"old": kept_rules(ZONE, old), "new": kept_rules(ZONE, new)})
+    stage = Stage(world)
+    (await world.fake_executor(clock=stage.clock)).run()
+    minute = stage.clock.now_ms() // 60_000 % 60
+    minutes = ",".join(str(at) for at in sorted({(minute + more) % 60 for more in range(-5, 6)}))
+    later = ",".join(str(at) for at in sorted({(minute + 30 + more) % 60 for more in range(-5, 6)}))
+    schedule = {
+        "kind": "any_of",
+        "schedules": [
+            {"kind": "cron", "expression": f"*/3 {minutes} * * * *"},
+            {"kind": "cron", "expression": f"*/2 {later} * * * *"},
+        ],
+        "timezone": ZONE,
+    }
+    other = world.task_in(0, fresh_id("other"))
+    with other_rules(ZONE, old):
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="old").connect()
+        await stage.leader.lead()
+        for task in (stage.task, other):
+            await stage.commands.create(task, schedule=schedule, overlap="allow")
+        with spoilt(slot_desk, "course_of", stage.task):
+            await _until_stored_aside(stage, stage.task)
+            stage.advance(8)
+            await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
+            await stage.leader.die()
+    with other_rules(ZONE, new):
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="new").connect()
+        with spoilt(replanning, "compared_from_s", other):
+            await stage.leader.lead()
+        assert set(stage.leader.shard.book.memory.unreadable) == {other}
+        stage.advance(3)
+        found = await stage.settle(within=15)
+        assert found.executed() >= 4, found
+        assert len(world.events.of("replanned", stage.task)) == 1
+        await stage.leader.stop()
