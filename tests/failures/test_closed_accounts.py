@@ -6,6 +6,7 @@ from gnomon_schemas.accounts import account_id_of
 from tests.harness.commands import fresh_id
 from tests.harness.ledger import Audit
 from tests.harness.stage import Stage, at_every_write
+from tests.harness.waiting import until
 from tests.harness.world import World
 
 
@@ -35,3 +36,33 @@ async def test_no_death_of_a_leader_leaves_a_task_of_a_closed_account(world: Wor
         assert len(world.events.of("status_changed", stage.task)) == 1
 
     assert await at_every_write(world, scene, prepare=prepare, check=check) >= 2
+
+
+async def test_what_waits_of_a_completed_task_does_not_run_once_the_account_is_closed(world: World) -> None:
+    """It was run on demand, and its pool is paused."""
+    stage = Stage(world)
+    await stage.lead()
+    await world.leader(1).__aenter__()
+    fake = await world.fake_executor(clock=stage.clock)
+    fake.run()
+    while world.partition(account_id_of(user := fresh_id("u"))) != 0:
+        pass
+    of_user, once = {"Gnomon-User": user}, {"kind": "interval", "every_seconds": 1, "max_runs": 1}
+    await stage.commands.create(stage.task, schedule=once, headers=of_user)
+    stage.advance(1)
+    await world.events.some(1, "executed", stage.task)
+    await stage.settle()
+    await stage.commands.ok("update", stage.task, {"description": "that its end was folded"})
+    stage.advance(1)
+    await world.events.one("status_changed", stage.task, new_status="completed")
+    await stage.commands.ok("update", "default", {"paused": True}, kind="pool")
+    await until(lambda: "default" in stage.leader.pools.limited)
+    answer = await stage.commands.ok("run", stage.task)
+    await stage.commands.decided("update", account_id_of(user), {"closed": True}, kind="account")
+    stage.advance(1)
+    run = answer["execution"]["run"]
+    await world.events.one("skipped", stage.task, reason="cancelled", run=run)
+    await stage.commands.ok("update", "default", {"paused": False}, kind="pool")
+    stage.advance(1)
+    await stage.settle()
+    assert len(world.events.of("executed", stage.task)) == 1
