@@ -113,7 +113,9 @@ class RunningUp:
 
     async def launch(self) -> None:
         """Start it without waiting."""
-        ports = ("--http-port", str(free_port()), "--nats-port", str(free_port()))
+        ports = ["--http-port", str(free_port())]
+        if "GNOMON_NATS_URL" not in self._extra:
+            ports += ["--nats-port", str(free_port())]
         self._process = await asyncio.create_subprocess_exec(
             *(
                 sys.executable,
