@@ -12,6 +12,7 @@ from gnomon_schemas.events import Queued
 from tests.harness.commands import fresh_id
 from tests.harness.read_models import caught_up
 from tests.harness.tampering import double_in_log, emit_under_revision, lose, remove_from_log
+from tests.harness.waiting import until_async
 from tests.harness.world import now_ms
 from tests.integration.ledger.place import Place
 
@@ -61,6 +62,7 @@ async def test_the_audit_finds_what_was_removed_doubled_or_emitted_under_a_wrong
     )
     await place.start_api()
     since, until = format_instant(begin_ms), format_instant(begin_ms + SLOTS * 1000)
+    await judged_until(place, since, until)
     report = await place.get("/ledger/audit", since=since, until=until)
     assert report["sound"] is False
     assert found(report, "missing") == [f"{removed}.{runs[2]}"]
@@ -80,6 +82,16 @@ async def test_the_audit_finds_what_was_removed_doubled_or_emitted_under_a_wrong
     code, told = await place.audit_in_terminal("--task", sound, "--since", since, "--until", until)
     assert (code, told["sound"], told["expected"]) == (0, True, SLOTS)
     await repaired_in_terminal(place, removed, runs[2], since, until)
+
+
+async def judged_until(place: Place, since: str, until: str) -> None:
+    """Wait until the shards have told that they are past `until`: before, an audit ends where they are."""
+
+    async def there() -> bool:
+        report = await place.get("/ledger/audit", since=since, until=until)
+        return bool(report["until"] == until)
+
+    await until_async(there)
 
 
 async def repaired_in_terminal(place: Place, task: str, run: str, since: str, until: str) -> None:
