@@ -60,6 +60,7 @@ async def measure(mode: Mode, options: Options) -> Result:
     chance = random.Random(1)
     async with Stage("analytics", mode, options) as stage:
         connection = await stage.database()
+        await connection.execute("set plan_cache_mode to force_custom_plan")  # as the api's are
         await connection.execute(_TASKS_SQL, tasks, _TASKS_A_USER, timeout=600)
         await fill(connection, executions, users, chance)
         await connection.execute("vacuum analyze", timeout=600)

@@ -63,6 +63,7 @@ create index tasks_by_priority on tasks (priority, created_at, task_id)
 create index tasks_by_template on tasks (template_id, created_at, task_id)
     where deleted_at is null and template_id is not null;
 create index tasks_with_heartbeat on tasks (task_id) where deleted_at is null and heartbeat is not null;
+create index tasks_deleted_by_user on tasks (user_id) where deleted_at is not null;
 create index tasks_by_tag on tasks using gin (tags);
 create index tasks_by_metadata on tasks using gin (metadata jsonb_path_ops);
 create index tasks_by_words on tasks using gin (words);
