@@ -20,7 +20,8 @@ from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
-from gnomon_scheduler.shard import Shard, ShardOptions
+from gnomon_scheduler.shard import Shard
+from gnomon_scheduler.shard_options import ShardOptions
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from tests.harness.stopping import TrapBus
 

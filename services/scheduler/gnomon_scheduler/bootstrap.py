@@ -26,7 +26,7 @@ from gnomon_scheduler.measures import ShardMeasures
 from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.settings import SchedulerSettings
-from gnomon_scheduler.shard import ShardOptions
+from gnomon_scheduler.shard_options import ShardOptions
 from gnomon_scheduler.steady_clock import SteadyClock
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 

@@ -25,7 +25,8 @@ from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.settings import SchedulerSettings
-from gnomon_scheduler.shard import Shard, ShardOptions
+from gnomon_scheduler.shard import Shard
+from gnomon_scheduler.shard_options import ShardOptions
 from gnomon_scheduler.sweep import Sweep
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_schemas.codec import encode

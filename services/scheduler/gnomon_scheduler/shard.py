@@ -26,12 +26,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 
 import structlog
 
-from gnomon_core.rules.account_rules import OPEN_TO_ALL, AccountRules
 from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
@@ -41,6 +39,7 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import patient_reads, takeover
 from gnomon_scheduler.admission import Admission
 from gnomon_scheduler.applying import Applier
+from gnomon_scheduler.aside_runs import AsideRuns
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.budget_desk import BudgetDesk
 from gnomon_scheduler.closed_users import ClosedUsers
@@ -63,6 +62,7 @@ from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
 from gnomon_scheduler.replica import Replica, note_answer, read_event
 from gnomon_scheduler.shard_lines import ShardLines, lines_of_users, lines_to_gates
+from gnomon_scheduler.shard_options import ShardOptions
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.task_counts import TaskCounts
 from gnomon_scheduler.telling_desk import TellingDesk
@@ -70,38 +70,15 @@ from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.events import TERMINAL, Event, Executed, Retrying, Started, event_name
+from gnomon_schemas.events import Event, Executed, Started
 from gnomon_schemas.members import ShardStatus
 from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
 
-__all__ = ["Shard", "ShardOptions"]
+__all__ = ["Shard"]
 
 _log = structlog.get_logger(__name__)
 _OF_THE_TASK = f".{TASK_RUN}"
 _ASIDE_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOptions:
-    """What a shard has to know of the settings."""
-
-    owner: str
-    """Id of this process."""
-    default_timezone: str
-    fingerprint: str
-    """Calendar fingerprint of this process's zone rules and libraries."""
-    partitions: int
-    """How many shards there are."""
-    rules: AccountRules = OPEN_TO_ALL
-    """What the operator has set for accounts."""
-    cancel_grace_ms: int = 10_000
-    """How long a running handler may take to answer a cancel."""
-    catch_up_rate: float = 0.0
-    """Late slots that one shard may hand out a second; 0: as many as there are."""
-    catch_up_hold_above: float = 0.0
-    """More late slots of one shard than this wait for an operator's word; 0: none does."""
-    lateness_quiet_ms: int = 600_000
-    """So long no slot of a task may have been late before its lateness objective counts as kept again."""
 
 
 class Shard(Service):
@@ -133,8 +110,6 @@ class Shard(Service):
         self._lead_task: asyncio.Task[None] | None = None
         self._finishing: dict[str, TaskState] = {}
         """Tasks past their last slot, that end once the watermark is there too."""
-        self._aside_runs: dict[tuple[str, str], tuple[TaskState, Flight]] = {}
-        """What was out of a task when it was set aside, by task and run: it holds what it holds until it has ended."""
         self._intakes: list[Intake] = []
         self._book: Book
         self._applier: Applier
@@ -143,6 +118,7 @@ class Shard(Service):
         self._departures: DepartureDesk
         self._commands: CommandDesk
         self._admission: Admission
+        self._aside_runs: AsideRuns
         self._gates: GateDesk
         self._lines: tuple[ShardLines, ...]
         self._users: UserDoors
@@ -316,6 +292,7 @@ class Shard(Service):
             partitions=options.partitions,
             epoch=self._book.epoch,
         )
+        self._aside_runs = AsideRuns(self._admission)
         self._gates = GateDesk(self._bus, self._book, options.partitions)
         self._budgets = BudgetDesk(self._bus, self._book, self._surroundings, options.partitions)
         self._counts = TaskCounts(self._bus, self._book.memory, options.partitions, self._book.now_ms)
@@ -465,7 +442,7 @@ class Shard(Service):
         for flight in task.flights.values():
             self._endings.done(task.task_id, flight.run)
             if flight.emitted and self._lead_task is not None:
-                self._aside_runs[task.task_id, flight.run] = (task, flight)
+                self._aside_runs.keep(task, flight)
             else:
                 self._admission.release(task, flight, over=True)
 
@@ -582,8 +559,7 @@ class Shard(Service):
             book.flush_soon()
         task = book.memory.tasks.get(event.task_id)
         if task is None:
-            if self._aside_runs and (event_name(event) in TERMINAL or isinstance(event, Retrying)):
-                self._ended_aside(event.task_id, run)
+            self._aside_runs.heard(run, event)
             return
         note_answer(book.memory, seq, event)
         flight = task.flights.get(run)
@@ -611,12 +587,6 @@ class Shard(Service):
             self._measures.outcome(event)
             self._after_end(task)
             self._own.look_at(task)
-
-    def _ended_aside(self, task_id: str, run: str) -> None:
-        """An attempt of a task that is set aside is over: what it held is free."""
-        task, flight = self._aside_runs.pop((task_id, run), (None, None))
-        if task is not None and flight is not None:
-            self._admission.release(task, flight, over=True)
 
     def _after_end(self, task: TaskState) -> None:
         """Something of the task ended: let a waiting execution go, or end the task."""
