@@ -49,21 +49,25 @@ class BatchStaging:
         name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:24]
         # The same for every run on this store: the next one looks there for what a killed one left.
         self._target = tmpfs / f"gnomon-batches-{os.getuid()}-{name}"
-        self._ended: threading.Event | None = None
+        self._ended = threading.Event()
+        self._linking: threading.Thread | None = None
 
     def begin(self) -> None:
         """Have batches collected in memory, where that can be. To be called when the server is up; again is fine."""
-        if self._ended is None and self._available():
-            self._ended = threading.Event()
-            threading.Thread(
-                target=self._keep_linked, args=(self._ended,), name="gnomon-batch-staging", daemon=True
-            ).start()
+        if self._linking is None and self._available():
+            self._ended.clear()
+            self._linking = threading.Thread(
+                target=self._keep_linked, name="gnomon-batch-staging", daemon=True
+            )
+            self._linking.start()
 
     def end(self) -> None:
-        """Make no more links. To be called when the server is to end."""
-        if self._ended is not None:
+        """Make no more links. To be called when the server is to end. Waits for a link that is being made, which takes
+        less than a millisecond: made after `clear`, it would lead nowhere."""
+        if self._linking is not None:
             self._ended.set()
-            self._ended = None
+            self._linking.join()
+            self._linking = None
 
     def link(self) -> None:
         """Link the folders of the streams that are there."""
@@ -85,8 +89,8 @@ class BatchStaging:
                 link.unlink()
         shutil.rmtree(self._target, ignore_errors=True)
 
-    def _keep_linked(self, ended: threading.Event) -> None:
-        while not ended.wait(_LOOK_EVERY_SECONDS):
+    def _keep_linked(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_SECONDS):
             self.link()
 
     def _available(self) -> bool:
