@@ -140,6 +140,8 @@ def _run(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> int
         body["config"] = read_json(options.config, "--config")
     if options.overlap is not None:
         body["overlap"] = options.overlap
+    if options.trigger is not None:
+        body["trigger"] = options.trigger
     path = f"/tasks/{path_part(options.id)}/execute"
     if options.wait is None:
         answer = api.post(path, body)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, get_args
 
 from gnomon_cli.parser_flags import verb
 from gnomon_cli.task_input import seconds
+from gnomon_schemas.commands import RunTrigger
 from gnomon_schemas.tasks import CatchUpPolicy, Overlap, Priority
 
 __all__ = ["add_task", "add_task_input"]
@@ -181,6 +182,11 @@ def _add_run(verbs: Any) -> None:
     run.add_argument("--config", metavar="JSON|@FILE", help="overrides of its config, for this run")
     run.add_argument(
         "--overlap", choices=[str(each) for each in Overlap], help="when the last run still runs"
+    )
+    run.add_argument(
+        "--trigger",
+        choices=get_args(RunTrigger),
+        help="what made you ask (manual): a webhook that is passed on, or an event that was heard",
     )
     run.add_argument(
         "--wait",

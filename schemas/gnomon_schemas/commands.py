@@ -6,7 +6,7 @@ its verb; `create` takes a `TaskSpec` object and `update` a merge patch (RFC 739
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -36,8 +36,12 @@ __all__ = [
     "ResumeTask",
     "RetryExecution",
     "RunTask",
+    "RunTrigger",
     "UpdatePool",
 ]
+
+RunTrigger: TypeAlias = Literal["manual", "webhook", "event"]
+"""What may be told to have triggered a run on demand."""
 
 
 class PauseTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +83,9 @@ class RunTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Overrides, merged over the task's config for this run (RFC 7396)."""
     overlap: Overlap | None = None
     """Instead of the task's own policy, for this run. Under `skip` a run is refused while another is in flight."""
+    trigger: RunTrigger | UnsetType = UNSET
+    """What made the caller ask: `manual` (the default) where somebody wanted it, `webhook` for a call from outside that
+    is passed on, `event` for a message that was heard. The execution and its handler are told; nothing else differs."""
 
 
 class CancelExecution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -149,6 +149,8 @@ class Deleted(Event, frozen=True, kw_only=True, tag="gnomon.task.deleted.v1"):
 
     deleted_at: str
     version: int
+    deleted_by: str | UnsetType | None = UNSET
+    """Who asked for it: null is a service. Left out by schedulers of before, which did not tell."""
 
 
 class ReminderTriggered(Event, frozen=True, kw_only=True, tag="gnomon.task.reminder_triggered.v1"):
@@ -207,9 +209,9 @@ class Queued(ExecutionEvent, frozen=True, kw_only=True, tag="gnomon.task.queued.
     """An execution waits: made on demand, or its slot came while another was in flight."""
 
     reason: str
-    """`manual`, `overlap`, `backfill`, `retry` or `repair`; `pool`, `key` or `fair` where it waits for its pool, its
-    key, or for others of its user; `limit` where its user has as much in flight as may be; `blackout` where a calendar
-    puts it off."""
+    """`manual`, `webhook` or `event` by what asked for it; `overlap`, `backfill`, `retry` or `repair`; `pool`, `key` or
+    `fair` where it waits for its pool, its key, or for others of its user; `limit` where its user has as much in flight
+    as may be; `blackout` where a calendar puts it off."""
     trigger_data: msgspec.Raw = NULL
     config_overrides: msgspec.Raw = NULL
     detail: str | UnsetType = UNSET

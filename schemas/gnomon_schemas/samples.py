@@ -159,7 +159,7 @@ def _task_events() -> dict[str, msgspec.Struct]:
             task_type="todo",
             due_date="2026-11-22T18:00:00.000Z",
         ),
-        "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4),
+        "task.deleted": events.Deleted(**_EVENT, command_id="c4", deleted_at=_AT, version=4, deleted_by="u1"),
         "task.rejected": events.Rejected(**_EVENT, command_id="c5", verb="create", error=refused),
     }
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from gnomon.commanding import incomplete
 from gnomon.event_stream import EventStream, ReminderStream
@@ -32,6 +33,7 @@ from gnomon_schemas.commands import (
     ResumeTask,
     RetryExecution,
     RunTask,
+    RunTrigger,
 )
 from gnomon_schemas.events import Event
 from gnomon_schemas.run_logs import RunLogLines
@@ -208,17 +210,20 @@ class Client(ObjectCommands):
         trigger_data: Any = None,
         config: Mapping[str, Any] | None = None,
         overlap: Overlap | str | None = None,
+        trigger: RunTrigger | None = None,
         command_id: str | None = None,
     ) -> AcceptedExecution:
         """Run the task once, now, and return the execution that this made.
 
         `trigger_data` reaches the handler as `ctx.trigger_data`; `config` is merged over the task's for this
-        run. Raises GnomonError, NotAnswered.
+        run; `trigger` says what made you ask, `webhook` or `event`, where it was not somebody. Raises
+        GnomonError, NotAnswered.
         """
         body = RunTask(
             trigger_data=msgspec.Raw(encode(trigger_data)),
             config=dict(config) if config is not None else None,
             overlap=Overlap(overlap) if overlap is not None else None,
+            trigger=UNSET if trigger is None else trigger,
         )
         outcome = await self._command("run", task_id, body, command_id)
         if outcome.execution is None:

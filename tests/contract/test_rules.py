@@ -32,3 +32,14 @@ def test_what_a_rule_names_is_there(rule: Rule) -> None:
         assert named, place
         assert named[1].upper() == group
         assert int(named[2]) <= int(number) <= int(named[3] or named[2]), place
+
+
+def test_every_test_that_is_named_after_a_rule_is_named_by_it() -> None:
+    """So that whoever follows the page from a number finds all that is tested of it."""
+    named = {place for rule in RULES for place in rule.tests}
+    found = {
+        f"{path.relative_to(ROOT)}:{name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"^(?:async )?def (test_br_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert found == named

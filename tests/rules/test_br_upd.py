@@ -22,6 +22,10 @@ def test_br_upd_001_only_the_owner_changes_a_task(shard: Deciding, verb: str) ->
     assert shard.command("update", {"name": "by an admin"}, user="u2", admin=True)
     assert shard.command("update", {"name": "by a service"})
     assert (shard.reg.version, shard.reg.user_id) == (4, "u1")
+    assert [event.changed_by for event in shard.events("updated")] == ["u1", "u2", None]
+    assert shard.command("delete", user="u2", admin=True)
+    (deleted,) = shard.events("deleted")
+    assert (deleted.user_id, deleted.deleted_by) == ("u1", "u2")
 
 
 def test_br_upd_002_the_id_stays(shard: Deciding) -> None:

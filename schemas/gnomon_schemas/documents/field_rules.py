@@ -294,7 +294,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
     },
     Missed: {"reason": _one_of("grace_exceeded catch_up_skip expired")},
     Queued: {
-        "reason": _one_of("manual overlap backfill retry repair pool key fair limit blackout"),
+        "reason": _one_of("manual webhook event overlap backfill retry repair pool key fair limit blackout"),
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },

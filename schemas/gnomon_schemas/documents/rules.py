@@ -143,15 +143,19 @@ RULES: Final = (
         "EXE-003",
         "An execution is recorded before its handler is called.",
         ("services/executor/gnomon_executor/claims.py:Claims", f"{_DECISIONS}/folding.py:fold"),
-        (f"{_TESTS}_exe.py:test_br_exe_003_an_execution_is_recorded_before_it_starts",),
+        (
+            "tests/integration/executor/test_handlers.py:test_br_exe_003_a_start_is_recorded_before_the_handler_is_called",
+            f"{_TESTS}_exe.py:test_br_exe_003_a_run_on_demand_is_recorded_before_it_is_handed_out",
+        ),
     ),
     Rule(
         "EXE-004",
         "Credits are consumed on success; on failure only what the handler reported as used.",
-        ("services/executor/gnomon_executor/chain_writer.py:ChainWriter",),
+        ("services/executor/gnomon_executor/chain_writer.py:ChainWriter", f"{_DECISIONS}/usage.py:use"),
         (
-            f"{_TESTS}_exe.py:test_br_exe_004_credits_are_consumed_on_success",
             "tests/integration/executor/test_handlers.py:test_br_exe_004_credits_are_charged_for_success_and_what_a_handler_reported",
+            f"{_TESTS}_exe.py:test_br_exe_004_what_was_consumed_is_counted_once",
+            "tests/integration/policies/test_accounts.py:test_br_exe_004_credits_are_consumed_once_and_the_books_agree",
         ),
     ),
     Rule(
@@ -169,7 +173,7 @@ RULES: Final = (
     Rule(
         "EXE-007",
         "The duration is told in milliseconds.",
-        ("services/executor/gnomon_executor/recorder.py:Recorder",),
+        ("services/executor/gnomon_executor/chain_writer.py:ChainWriter",),
         (f"{_TESTS}_exe.py:test_br_exe_007_and_008_the_duration_is_told_and_a_timeout_kept",),
     ),
     Rule(
@@ -296,9 +300,10 @@ RULES: Final = (
     Rule(
         "ANA-001",
         "A report is of one user.",
-        (f"{_API}/analytics_queries.py:Analytics",),
+        (f"{_API}/analytics_queries.py:Analytics", f"{_API}/readmodels/rollups.py:Rollups"),
         (
             "tests/integration/api/test_analytics.py:test_br_ana_001_to_004_a_report_is_of_one_user_and_of_30_days",
+            f"{_TESTS}_ana.py:test_br_ana_001_analytics_are_aggregated_per_user",
         ),
     ),
     Rule(
@@ -312,24 +317,29 @@ RULES: Final = (
     Rule(
         "ANA-003",
         "The success rate is successes by successes and failures; cancelled runs count as neither.",
-        (f"{_API}/analytics_queries.py:Analytics",),
+        (f"{_API}/analytics.py:task_analytics",),
         (
             "tests/integration/api/test_analytics.py:test_br_ana_001_to_004_a_report_is_of_one_user_and_of_30_days",
+            f"{_TESTS}_ana.py:test_br_ana_003_the_success_rate_is_successes_by_all_that_succeeded_or_failed",
         ),
     ),
     Rule(
         "ANA-004",
         "Deleted tasks are not counted as active.",
-        (f"{_API}/analytics_queries.py:Analytics",),
+        (f"{_API}/analytics.py:task_analytics",),
         (
             "tests/integration/api/test_analytics.py:test_br_ana_001_to_004_a_report_is_of_one_user_and_of_30_days",
+            f"{_TESTS}_ana.py:test_br_ana_004_deleted_tasks_are_not_among_the_active_ones",
         ),
     ),
     Rule(
         "ANA-005",
         "A report is kept for five minutes at the most, and tells its age.",
-        (f"{_API}/analytics_queries.py:Analytics",),
-        ("tests/integration/api/test_analytics.py:test_br_ana_005_a_report_is_kept_and_says_how_old_it_is",),
+        (f"{_API}/analytics_queries.py:KeptReports",),
+        (
+            "tests/integration/api/test_analytics.py:test_br_ana_005_a_report_is_kept_and_says_how_old_it_is",
+            f"{_TESTS}_ana.py:test_br_ana_005_a_report_is_made_once_in_five_minutes",
+        ),
     ),
 )
 """All of them, by number."""

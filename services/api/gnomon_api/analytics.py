@@ -138,7 +138,8 @@ class PlatformAnalytics(msgspec.Struct, frozen=True, kw_only=True):
     total_executions: int
     execution_success_rate: float | None
     creation_success_rate: float | None
-    """Of the commands to create a task, the share that was not refused."""
+    """Of the commands to create a task, the share that was not refused. What the api refuses before it is a command, a
+    body that could not be valid for one, is not among them."""
     template_usage: float | None
     """Of the tasks that were made, the share that was made from a template."""
     on_time_share: float | None

@@ -38,6 +38,7 @@ from gnomon_api.task_views import TaskViews
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import Blackouts, fires
 from gnomon_schemas.clock_text import format_instant, parse_instant, slot_run
+from gnomon_schemas.lifecycle import ENDED
 from gnomon_schemas.problems import Code, FieldError, Refused
 from gnomon_schemas.tasks import Task, TaskStatus
 from gnomon_schemas.workless import CALENDAR_EVENT, TODO
@@ -228,7 +229,7 @@ def _parts(task: Task, now: datetime, until: datetime) -> Iterable[icalendar.Com
     since = now - (until - now)
     if task.due_date is not None and since <= parse_instant(task.due_date) < until:
         yield _due(task, now)
-    if task.reminder_time is not None and task.status not in (TaskStatus.COMPLETED, TaskStatus.CANCELLED):
+    if task.reminder_time is not None and task.status not in ENDED:
         at = parse_instant(task.reminder_time)
         if now <= at < until:
             reminder = _event(f"{task.task_id}.reminder", f"Reminder: {task.name}", at, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gnomon_core.runtime.messages import Stored
 from gnomon_schemas import events as ev
@@ -237,9 +238,16 @@ class Story:
             )
         )
 
-    def deleted(self, task: Task, *, command_id: str | None = None) -> Stored:
+    def deleted(
+        self, task: Task, *, command_id: str | None = None, by: str | UnsetType | None = UNSET
+    ) -> Stored:
         return self.tell(
-            ev.Deleted(**self.common(task, command_id), deleted_at=self.now, version=task.version + 1)
+            ev.Deleted(
+                **self.common(task, command_id),
+                deleted_at=self.now,
+                version=task.version + 1,
+                deleted_by=by,
+            )
         )
 
     def rejected(

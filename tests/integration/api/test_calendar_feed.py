@@ -7,11 +7,13 @@ from typing import Any
 
 import icalendar
 import msgspec
+import pytest
 
 from gnomon_api.calendar_feed import Cut, PutOff, feed_of
 from gnomon_core.timing import Blackout, Blackouts
 from gnomon_schemas.blackouts import BlackoutAction, CalendarSpec, Selector, Span
 from gnomon_schemas.clock_text import format_instant
+from gnomon_schemas.lifecycle import ENDED
 from gnomon_schemas.schedules import Interval
 from gnomon_schemas.tasks import Task, TaskStatus
 from tests.integration.api.conftest import Running
@@ -104,6 +106,14 @@ def test_an_entry_of_a_calendar_is_shown_where_its_times_are_kept() -> None:
         {"start_time": text(NOW + timedelta(days=2))},
     ):
         assert read(feed_of([linked(**config)], [], NOW, 1, UNCUT).to_ical()) == {}
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_what_has_ended_has_no_reminder_to_come(status: TaskStatus) -> None:
+    """A reminder is told of no task that has ended: of one that has failed it was shown all the same."""
+    task = a_task("r", schedule=None, status=status, reminder_time=text(NOW + timedelta(hours=1)))
+    shown = read(feed_of([task], [], NOW, 1, UNCUT).to_ical())
+    assert list(shown) == ([] if status in ENDED else ["r.reminder@gnomon"])
 
 
 def test_a_feed_is_bounded_and_says_where_it_was_cut() -> None:

@@ -217,6 +217,24 @@ async def test_tasks_that_are_over_go_when_nothing_of_them_is_left(
     assert (await rebuilding.verify(postgres_url)).differing == []
 
 
+async def test_who_has_left_is_counted_when_all_tasks_of_theirs_have_gone(connection: Connection) -> None:
+    """Else the share of the users who stay would grow with every removal."""
+    story = Story()
+    for user in ("stays", "left"):
+        story.created(a_task(f"of-{user}", user_id=user))
+    story.deleted(a_task("of-left", user_id="left"))
+    writer = await project(connection, story.stored)
+
+    async def users() -> tuple[int, int, int]:
+        row = await connection.fetchrow(statement("platform_counted"), *SPAN)
+        assert row is not None
+        return row["users"], row["users_old"], row["users_retained"]
+
+    assert await users() == (1, 2, 1)
+    assert await writer.remove(Removal("tasks", NOVEMBER)) == 1
+    assert await users() == (1, 2, 1)
+
+
 async def test_a_rebuild_removes_at_the_same_positions_and_takes_the_place(
     connection: Connection, postgres_url: str
 ) -> None:

@@ -6,6 +6,8 @@ import itertools
 from typing import Any
 
 import msgspec
+import pytest
+from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.clock_text import format_instant, instant_ms, slot_run
 from gnomon_schemas.events import FieldChange
@@ -92,6 +94,22 @@ async def test_every_change_is_told_with_who_when_and_what(running: Running) -> 
     assert found["items"][0]["changes"] == [{"field": "status", "old": "scheduled", "new": "completed"}]
     assert found["items"][3]["changes"] == [{"field": "priority", "old": "medium", "new": "high"}]
     assert found["items"][3]["at"] == format_instant(_LONG_AGO_MS + 62_000)
+
+
+@pytest.mark.parametrize(
+    ("by", "shown"), [("admin-7", "admin-7"), (None, None), (UNSET, "u1")], ids=["admin", "service", "before"]
+)
+async def test_who_deleted_a_task_is_told(
+    running: Running, by: str | UnsetType | None, shown: str | None
+) -> None:
+    """Not its owner, where it was somebody else; events of before did not say, and then it is taken to be the owner."""
+    task = a_task(f"gone-{next(_numbers)}", at_ms=_LONG_AGO_MS)
+    story = Story(at_ms=_LONG_AGO_MS)
+    story.created(task)
+    story.deleted(task, command_id="c-delete", by=by)
+    await store(running, story)
+    last = (await history(running, task))["items"][0]
+    assert (last["what"], last["user_id"], last["command_id"]) == ("deleted", shown, "c-delete")
 
 
 async def test_a_history_is_read_page_by_page_either_way_and_filtered(running: Running) -> None:

@@ -11,6 +11,11 @@ from typing import Any
 import msgspec
 
 from gnomon import Context, DoNotRetry, Retry, task_type
+from gnomon_core.runtime.bus import connect
+from gnomon_core.runtime.settings import CommonSettings
+from gnomon_schemas.codec import decode_event
+from gnomon_schemas.events import event_name
+from gnomon_schemas.subjects import EVENTS_STREAM
 
 
 class Traced(msgspec.Struct, frozen=True):
@@ -130,6 +135,17 @@ async def spend(config: dict[str, Any], ctx: Context) -> None:
     ctx.add_usage(credits=config["used"])
     if config["fails"]:
         raise ValueError("as it was told")
+
+
+@task_type("test_looks")
+async def looks(config: dict[str, Any]) -> list[str]:
+    """Return the names of the events that are stored of this very execution."""
+    bus = await connect(CommonSettings(nats_url=config["url"]), name="test-looks")
+    try:
+        chain = [stored async for stored in bus.scan(EVENTS_STREAM, config["chain"])]
+    finally:
+        await bus.close()
+    return [event_name(decode_event(stored.data)) for stored in chain]
 
 
 @task_type("test_context")

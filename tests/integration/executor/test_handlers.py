@@ -52,6 +52,17 @@ async def test_the_last_failure_is_executed_failed(lab: Lab) -> None:
     assert bytes(result.result) == b"null"
 
 
+async def test_br_exe_003_a_start_is_recorded_before_the_handler_is_called(lab: Lab) -> None:
+    """The handler itself finds it in the log."""
+    due = make_due("test_looks")
+    config = msgspec.Raw(encode({"url": lab.url, "chain": lab.chain_of(due)}))
+    due = msgspec.structs.replace(due, config=config)
+    async with lab.worker():
+        await lab.emit(due)
+        result = await lab.ended(due)
+    assert msgspec.json.decode(result.result) == ["started"]
+
+
 @pytest.mark.parametrize(
     ("fails", "used", "cost"), [(True, 0, 0), (True, 1.5, 1.5), (False, 0, 2), (False, 0.5, 2.5)]
 )

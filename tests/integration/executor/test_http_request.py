@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from email.utils import formatdate
 from time import time
 from typing import Any
@@ -13,9 +14,15 @@ import pytest
 import pytest_asyncio
 
 from gnomon import DoNotRetry, Retry
-from gnomon.testing import run_handler
+from gnomon.testing import FakeContext, run_handler
 from gnomon_core.runtime.guarded_http import parse_networks
-from gnomon_executor.builtin.http_request import BODY_MAX, UnexpectedStatus, allow_networks, http_request
+from gnomon_executor.builtin.http_request import (
+    BODY_MAX,
+    HttpRequestConfig,
+    UnexpectedStatus,
+    allow_networks,
+    http_request,
+)
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -163,6 +170,25 @@ async def test_redirects_are_followed_and_checked(server: Server) -> None:
     server.answers["/loop"] = (302, {"Location": "/loop"}, b"")
     with pytest.raises(DoNotRetry):
         await call(server, "/loop")
+
+
+async def test_every_request_that_goes_out_is_an_api_call(server: Server) -> None:
+    """Those after redirects, and those that fail; not one that reaches nobody, or may not go out."""
+    server.answers["/hop"] = (302, {"Location": "/arrived"}, b"")
+    server.answers["/broken"] = (500, {}, b"")
+    server.answers["/outside"] = (302, {"Location": "http://169.254.169.254/"}, b"")
+    for url, calls in (
+        (f"{server.url}/arrived", 1),
+        (f"{server.url}/hop", 2),
+        (f"{server.url}/broken", 1),
+        (f"{server.url}/outside", 1),
+        ("http://169.254.169.254/", 0),
+        ("http://127.0.0.1:1/", 0),
+    ):
+        ctx = FakeContext(task_id="t1")
+        with suppress(UnexpectedStatus, DoNotRetry, ConnectionError):
+            await http_request(HttpRequestConfig(url=url), ctx)
+        assert (url, ctx.usage["api_calls"]) == (url, calls)
 
 
 async def test_an_address_that_is_not_allowed_is_never_connected_to(server: Server) -> None:

@@ -47,6 +47,11 @@ async def test_a_run_is_given_its_trigger_data_and_its_own_config(running: World
         assert seen["config"] == {"kept": 1, "changed": {"b": 2, "c": 3}}
         assert (seen["trigger"], seen["trigger_data"]) == ("manual", {"order": [7, None]})
         assert seen["key"] == f"{task}.{run}"
+    for trigger in ("webhook", "event"):
+        heard = (await http.post(f"/tasks/{task}/execute", {"trigger": trigger}))["run"]
+        assert (await _result(running, task, heard))["trigger"] == trigger
+    wrong = await http.client.post(f"/tasks/{task}/execute", json={"trigger": "schedule"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "#/trigger"), wrong.text
     seen = await _result(running, task, plain)
     assert (seen["config"], seen["trigger_data"]) == ({"kept": 1, "changed": {"a": 1, "b": 2}}, None)
 

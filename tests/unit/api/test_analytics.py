@@ -19,7 +19,7 @@ from gnomon_api.analytics import (
     platform_analytics,
     task_analytics,
 )
-from gnomon_api.analytics_queries import ANALYTICS_KEPT_SECONDS, KeptReports
+from gnomon_api.analytics_queries import KeptReports
 from gnomon_api.readmodels.rollups import Rollups, latency_bound_ms, latency_bucket
 from gnomon_core.runtime.clock import ManualClock
 from gnomon_schemas.events import Executed
@@ -193,27 +193,6 @@ def test_the_report_of_the_platform() -> None:
 def test_a_platform_without_anything_has_a_report_too() -> None:
     found = platform_analytics(PERIOD, [], [], NOTHING, [], [])
     assert (found.on_time_share, found.retention_30_days, found.tasks_per_user) == (None, None, None)
-
-
-async def test_a_report_is_made_once_in_five_minutes() -> None:
-    clock, made = ManualClock(), 0
-    kept = KeptReports(clock)
-
-    async def make() -> TaskAnalytics:
-        nonlocal made
-        made += 1
-        return task_analytics(f"{made}", PERIOD, [], [])
-
-    assert (await kept.get(("u1",), make)).age == 0
-    clock.advance(ANALYTICS_KEPT_SECONDS - 1)
-    again = await kept.get(("u1",), make)
-    assert (again.age, made) == (ANALYTICS_KEPT_SECONDS - 1, 1)
-    assert (await kept.get(("u2",), make)).age == 0
-    clock.advance(1)
-    assert (await kept.get(("u1",), make)).age == 0
-    assert made == 3
-    assert (await kept.get(("u1",), make, fresh=True)).age == 0
-    assert made == 4
 
 
 async def test_what_could_not_be_made_is_tried_again() -> None:

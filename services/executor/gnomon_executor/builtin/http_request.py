@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import codecs
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final, Literal
@@ -37,6 +38,8 @@ IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 _REDIRECTS_MAX: Final = 5
 _ASKS_TO_WAIT: Final = frozenset({429, 503})
 _BODY_IN_ERROR: Final = 2000
+_SENT: Final = "http11.send_request_headers.complete"
+"""What httpcore's `trace` says when a request has gone out: not before, where no connection was made."""
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
@@ -99,7 +102,15 @@ def allow_networks(networks: tuple[Network, ...]) -> None:
 
 @task_type("http_request", timeout_seconds=300)
 async def http_request(config: HttpRequestConfig, ctx: Context) -> HttpResult:
-    """Call a URL. Status, headers and the first 64 KiB of the body are the result."""
+    """Call a URL. Status, headers and the first 64 KiB of the body are the result.
+
+    Every request that goes out counts as an API call, those after redirects too.
+    """
+
+    async def count(step: str, _info: Mapping[str, Any]) -> None:
+        if step == _SENT:
+            ctx.add_usage(api_calls=1)
+
     try:
         async with (
             asyncio.timeout(config.timeout_seconds),
@@ -111,7 +122,11 @@ async def http_request(config: HttpRequestConfig, ctx: Context) -> HttpResult:
                 trust_env=False,
             ) as client,
             client.stream(
-                config.method, config.url, headers=_headers(config, ctx), content=_content(config)
+                config.method,
+                config.url,
+                headers=_headers(config, ctx),
+                content=_content(config),
+                extensions={"trace": count},
             ) as answer,
         ):
             result = await _result(answer)

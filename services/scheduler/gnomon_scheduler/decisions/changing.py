@@ -280,6 +280,7 @@ def delete(
             command_id=command_id(command),
             deleted_at=format_instant(around.now_ms),
             version=reg.version,
+            deleted_by=command.user,
         ),
     )
     return decision

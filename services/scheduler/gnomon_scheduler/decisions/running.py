@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.merge_patch import merge_patch
@@ -43,14 +44,20 @@ def run_now(
     payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
     digest = None if reg.spec.unique_for_seconds is None else _digest(payload)
-    if digest is not None and (equal := _equal_run(reg, digest, around.now_ms)) is not None:
-        return _not_again(task, equal, command, around)
+    if digest is not None and _equal_run(reg, digest, around.now_ms) is not None:
+        return _not_again(task, _trigger_of(payload), command, around)
     _check_run(task, payload, around)
-    given = _Given(payload.trigger_data, NULL if overrides is None else msgspec.Raw(overrides))
+    overridden = NULL if overrides is None else msgspec.Raw(overrides)
+    given = _Given(payload.trigger_data, overridden, _trigger_of(payload))
     decision = _put_in_flight(task, command, around, payload.overlap or reg.spec.overlap, given)
     if digest is not None:
         decision.reg = _remembering(decision.reg, digest, decision.run or "", around.now_ms)
     return decision
+
+
+def _trigger_of(payload: RunTask) -> Trigger:
+    """What made the caller ask for a run."""
+    return Trigger.MANUAL if payload.trigger is UNSET else Trigger(payload.trigger)
 
 
 def _digest(payload: RunTask) -> str:
@@ -70,7 +77,7 @@ def _remembering(reg: TaskRegister, digest: str, run: str, now_ms: int) -> TaskR
     return msgspec.structs.replace(reg, unique=(*kept, UniqueRun(digest, run, until_ms))[-UNIQUE_RUNS:])
 
 
-def _not_again(task: TaskState, equal: UniqueRun, command: Command, around: Surroundings) -> Decision:
+def _not_again(task: TaskState, trigger: Trigger, command: Command, around: Surroundings) -> Decision:
     """A run with the same input as one shortly before: recorded, and not run."""
     reg, run, at = task.reg, f"r-{command.command_id}", format_instant(around.now_ms)
     skipped = Skipped(
@@ -80,7 +87,7 @@ def _not_again(task: TaskState, equal: UniqueRun, command: Command, around: Surr
         run=run,
         task_type=reg.spec.task_type,
         attempt=1,
-        trigger=Trigger.MANUAL,
+        trigger=trigger,
         scheduled_for=at,
         due_at=at,
         revision=reg.revision,

@@ -28,17 +28,27 @@ select hour, task_type, completed, failed, timed_out, cancelled, duration_ms, mi
 from platform_rollups where hour >= $1 and hour < $2;
 
 -- name: platform_counted
--- The platform's own counts over a span, its users, and the bytes of its tables and indexes.
+-- The platform's own counts over a span, its users, and the bytes of its tables and indexes. Of tasks that have been
+-- removed it is known whose they were, and an instant before which they were made.
 with hours as (
     select coalesce(sum(starts), 0)::bigint as starts, coalesce(sum(on_time), 0)::bigint as on_time,
            coalesce(sum(created), 0)::bigint as created,
            coalesce(sum(created_from_template), 0)::bigint as created_from_template,
            coalesce(sum(create_refused), 0)::bigint as create_refused
     from platform_hours where hour >= $1 and hour < $2
-), of_users as (
-    select min(created_at) as first_created, count(*) filter (where deleted_at is null) as tasks,
+), told as (
+    select user_id, min(created_at) as first_created, count(*) filter (where deleted_at is null) as tasks,
            bool_or(deleted_at is null and base_status not in ('completed', 'failed', 'cancelled')) as goes_on
     from tasks where user_id is not null group by user_id
+    union all
+    select r.user_id, min(m.before), 0, false
+    from retired_tasks r
+    join (select sequence, max(before) as before from retirements where what = 'tasks' group by sequence) as m
+        using (sequence)
+    where r.user_id is not null group by r.user_id
+), of_users as (
+    select min(first_created) as first_created, sum(tasks)::bigint as tasks, bool_or(goes_on) as goes_on
+    from told group by user_id
 ), users as (
     select count(*) filter (where tasks > 0) as users, coalesce(sum(tasks), 0)::bigint as tasks_of_users,
            count(*) filter (where first_created <= $2 - interval '30 days') as users_old,

@@ -89,7 +89,9 @@ class HistorySection(Section):
         self._remember(stored, event, version, "updated", event.replanned_at, None, (change,))
 
     def _deleted(self, stored: Stored, event: ev.Deleted) -> None:
-        self._remember(stored, event, event.version, "deleted", event.deleted_at, event.user_id, ())
+        # A scheduler of before did not say who it was: most often the owner.
+        who = event.user_id if event.deleted_by is UNSET else event.deleted_by
+        self._remember(stored, event, event.version, "deleted", event.deleted_at, who, ())
 
     def _remember(
         self,
