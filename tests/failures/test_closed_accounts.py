@@ -66,3 +66,33 @@ async def test_what_waits_of_a_completed_task_does_not_run_once_the_account_is_c
     stage.advance(1)
     await stage.settle()
     assert len(world.events.of("executed", stage.task)) == 1
+
+
+async def test_an_account_that_is_open_again_before_a_shard_hears_leaves_it_none_of_its_tasks(
+    world: World,
+) -> None:
+    """The shard has no leader meanwhile. What is made after that stays, under every later leader."""
+    stage = Stage(world)
+    await stage.lead()
+    await world.leader(1, clock=stage.clock).__aenter__()
+    await world.fake_executor()
+    while world.partition(account_id_of(user := fresh_id("u"))) != 1:
+        pass
+    of_user, daily = {"Gnomon-User": user}, {"kind": "daily", "time": "07:00"}
+    await stage.commands.create(stage.task, schedule=daily, headers=of_user)
+    await stage.leader.die()
+    stage.clock.advance(1)
+    for closed in (True, False):
+        await stage.commands.ok("update", account_id_of(user), {"closed": closed}, kind="account")
+    stage.clock.advance(60)
+    await stage.lead()
+    await world.events.one("status_changed", stage.task, new_status="cancelled", reason="account_closed")
+    after = world.task_in(0, fresh_id("after"))
+    await stage.commands.create(after, schedule=daily, headers=of_user)
+    await stage.leader.die()
+    await stage.lead()
+    shown = await stage.commands.ok("update", after, {"description": "it stays"})
+    stage.advance(1)
+    shown = await stage.commands.ok("update", after, {"description": "still"})
+    assert shown["task"]["status"] == "scheduled"
+    await stage.leader.stop()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gnomon_core.runtime import bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler import book, replanning, shard, slot_desk, units
-from tests.failures.test_poison_task import CATCH_UP, EVERY_SECOND, spoilt
+from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.codec import encode
+from gnomon_schemas.events import Replanned
+from gnomon_schemas.schedules import Schedule
+from tests.failures.test_poison_task import CATCH_UP, EVERY_SECOND, Fault, spoilt
 from tests.harness.calendars import kept_rules, other_rules
 from tests.harness.commands import fresh_id
 from tests.harness.stage import Stage
@@ -19,6 +24,21 @@ from tests.harness.zone_rules import made_rules
 
 DAILY: dict[str, Any] = {"kind": "interval", "every_seconds": 86400}
 ZONE = "Asia/Beirut"
+
+
+def moving_schedule(stage: Stage) -> dict[str, Any]:
+    """Every three seconds in these minutes of the hour by the old rules of the zone, every two by the new ones."""
+    minute = stage.clock.now_ms() // 60_000 % 60
+    minutes = ",".join(str(at) for at in sorted({(minute + more) % 60 for more in range(-5, 6)}))
+    later = ",".join(str(at) for at in sorted({(minute + 30 + more) % 60 for more in range(-5, 6)}))
+    return {
+        "kind": "any_of",
+        "schedules": [
+            {"kind": "cron", "expression": f"*/3 {minutes} * * * *"},
+            {"kind": "cron", "expression": f"*/2 {later} * * * *"},
+        ],
+        "timezone": ZONE,
+    }
 
 
 async def _until_stored_aside(stage: Stage, *task_ids: str) -> None:
@@ -156,17 +176,7 @@ async def test_a_new_calendar_leaves_its_slots_to_the_old_one(world: World) -> N
     world.calendars.update({"old": kept_rules(ZONE, old), "new": kept_rules(ZONE, new)})
     stage = Stage(world)
     (await world.fake_executor(clock=stage.clock)).run()
-    minute = stage.clock.now_ms() // 60_000 % 60
-    minutes = ",".join(str(at) for at in sorted({(minute + more) % 60 for more in range(-5, 6)}))
-    later = ",".join(str(at) for at in sorted({(minute + 30 + more) % 60 for more in range(-5, 6)}))
-    schedule = {
-        "kind": "any_of",
-        "schedules": [
-            {"kind": "cron", "expression": f"*/3 {minutes} * * * *"},
-            {"kind": "cron", "expression": f"*/2 {later} * * * *"},
-        ],
-        "timezone": ZONE,
-    }
+    schedule = moving_schedule(stage)
     other = world.task_in(0, fresh_id("other"))
     with other_rules(ZONE, old):
         stage.leader = await world.leader(clock=stage.clock, fingerprint="old").connect()
@@ -188,3 +198,78 @@ async def test_a_new_calendar_leaves_its_slots_to_the_old_one(world: World) -> N
         assert found.executed() >= 4, found
         assert len(world.events.of("replanned", stage.task)) == 1
         await stage.leader.stop()
+
+
+async def test_slots_promised_by_rules_that_are_past_by_the_time_it_can_be_read_are_theirs(
+    world: World,
+) -> None:
+    """It is set aside through a change of the calendar too. Up to the change its slots are the old ones, after it the
+    new ones, whichever leader can read it again."""
+    old, new = made_rules("EET-2"), made_rules("<+0230>-2:30")
+    world.calendars.update({"old": kept_rules(ZONE, old), "new": kept_rules(ZONE, new)})
+    stage = Stage(world)
+    (await world.fake_executor(clock=stage.clock)).run()
+    schedule = moving_schedule(stage)
+    with other_rules(ZONE, old):
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="old").connect()
+        await stage.leader.lead()
+        await stage.commands.create(stage.task, schedule=schedule, overlap="allow")
+        with spoilt(slot_desk, "course_of", stage.task):
+            await _until_stored_aside(stage, stage.task)
+            stage.advance(8)
+            await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
+            await stage.leader.die()
+    with other_rules(ZONE, new):
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="new").connect()
+        with spoilt(replanning, "compared_from_s", stage.task):
+            await stage.leader.lead()
+            changed_ms = stage.clock.now_ms()
+            stage.advance(6)
+            await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
+            await stage.leader.die()
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="newer").connect()
+        await stage.leader.lead()
+        stage.advance(3)
+        found = await stage.settle(within=15)
+        assert found.executed() >= 6, found
+        (told,) = [seen.event for seen in world.events.of("replanned", stage.task)]
+        assert isinstance(told, Replanned)
+        assert told.old_calendar.fingerprint == "old"
+        assert instant_ms(told.replanned_at) <= changed_ms
+        await stage.leader.die()
+        stage.leader = await world.leader(clock=stage.clock, fingerprint="newer").connect()
+        await stage.leader.lead()
+        stage.advance(3)
+        await stage.settle(within=15)
+        assert len(world.events.of("replanned", stage.task)) == 1
+        await stage.leader.stop()
+
+
+async def test_one_whose_rules_cannot_be_kept_holds_up_no_take_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leader that keeps rules looks at every task."""
+    stage = Stage(world)
+    (await world.fake_executor(clock=stage.clock)).run()
+    await stage.lead()
+    zoned = {"kind": "daily", "time": "07:00", "timezone": ZONE}
+    other = world.task_in(0, fresh_id("other"))
+    await stage.commands.create(stage.task, schedule=zoned)
+    await stage.commands.create(other, schedule=EVERY_SECOND)
+    await stage.leader.stop()
+    stored, shard_register = await world.shard_register()
+    keeps_none = encode(msgspec.structs.replace(shard_register, calendars_kept=False))
+    await world.bus.store(stored.subject, keeps_none, {"Nats-Rollup": "sub"})
+    whole = replanning.names_of
+
+    def failing(schedule: Schedule) -> frozenset[str]:
+        if getattr(schedule, "timezone", None) == ZONE:
+            raise Fault(ZONE)
+        return whole(schedule)
+
+    monkeypatch.setattr(replanning, "names_of", failing)
+    await stage.lead()
+    assert set(stage.leader.shard.book.memory.unreadable) == {stage.task}
+    stage.advance(1)
+    await world.events.some(1, "executed", other)
+    await stage.leader.stop()

@@ -203,6 +203,12 @@ class Metric(Enum):
         "Users of whom the shards led here cannot read what they have spent or may spend: nothing paid runs.",
         processes=_SCHEDULER,
     )
+    GATES_SET_ASIDE = MetricSpec(
+        "gnomon_gates_set_aside",
+        "gauge",
+        "Pools and keys of the shards led here of which it cannot be read who holds what: nothing more is let go.",
+        processes=_SCHEDULER,
+    )
     CATCH_UP_WAITING = MetricSpec(
         "gnomon_catch_up_waiting",
         "gauge",

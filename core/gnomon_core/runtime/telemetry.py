@@ -91,6 +91,12 @@ class LogEvent(StrEnum):
     """Deciding about a task failed: nothing more is decided about it until another leader tries again, and the shard
     goes on. With `kept`: so many were set aside before that where to go on is not kept of this one. partition, task_id,
     doing, error."""
+    GATE_SET_ASIDE = "gate.set_aside"
+    """Deciding about a pool or key failed: nothing more is given of it until another leader tries again, and the shard
+    goes on. partition, kind, gate, doing, error."""
+    USER_SET_ASIDE = "user.set_aside"
+    """The same of what a user may use: nothing that has a price, or that a limit counts, is let go. partition, user or
+    account, doing, error."""
     TASKS_RESUMED = "tasks.resumed"
     """A new leader tries tasks again that were set aside. partition, tasks."""
     EXPLAINED_IN_PART = "api.explained_in_part"

@@ -5,6 +5,8 @@ unit of its key, where its task has a key or a rate; room in its user's share of
 that has a gate. What it cannot have it waits for, in the queue of that *door*; by then it has been written ahead. Most
 executions need nothing of it, and pass at the cost of a look at a dictionary.
 
+A door about which deciding fails is *shut* until another leader tries again: what waits there waits.
+
 `Flight.pool` says that an execution is out, counted in that pool, and `Flight.key` that it holds a unit of that key;
 whoever ends an attempt calls `release`.
 """
@@ -18,10 +20,14 @@ from hashlib import blake2b
 from itertools import count
 from math import ceil
 
+import structlog
+
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.decisions.gates import strictest
 from gnomon_scheduler.decisions.leave import Leave
 from gnomon_scheduler.decisions.queue import Item, Queue
 from gnomon_scheduler.dues import priority_of
+from gnomon_scheduler.guard import Guard
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.type_catalogue import TypeCatalogue
@@ -32,6 +38,7 @@ from gnomon_schemas.tasks import Overlap, TaskSpec, Trigger
 
 __all__ = ["Admission", "key_of"]
 
+_log = structlog.get_logger(__name__)
 _LEAST_SHARE = 2
 _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 _RANK_OF_LATE = len(PRIORITIES)
@@ -56,7 +63,7 @@ def key_of(task_id: str, spec: TaskSpec, alone: Container[str] = ()) -> str | No
 class _Door:
     """What waits for one pool or key here, and what this shard may use of its gate."""
 
-    __slots__ = ("busy", "gate", "kind", "leave", "members", "queue", "version")
+    __slots__ = ("busy", "gate", "kind", "leave", "members", "queue", "shut", "version")
 
     def __init__(self, kind: GateKind, gate: str, queue: Queue, leave: Leave | None) -> None:
         self.kind, self.gate = kind, gate
@@ -67,6 +74,8 @@ class _Door:
         """Of a key: the executions that wait for it or hold a unit."""
         self.busy = False
         """Of a key: the gate has said that as many are in flight as may be."""
+        self.shut = False
+        """Deciding about it has failed: nobody passes."""
 
 
 class Admission:
@@ -297,24 +306,64 @@ class Admission:
         `may_go` is asked of each when those before it are gone: of one task one may be in another's way.
         """
         left = limit - self._let_users_go(may_go, go, limit)
-        for door in [door for door in self._stirred if door.kind == "key"]:
-            while self._leave(door).room and left > 0:
-                item = self._next(door, may_go)
-                if item is None:
-                    break
-                if self._with_key(door, item):
-                    go(item)
-                    left -= 1
+        for door in [door for door in self._stirred if door.kind == "key" and not door.shut]:
+            with self._guard(door, "letting what waits go"):
+                left -= self._let_key_go(door, may_go, go, left)
         for name, door in list(self._pools.items()):
-            while door.queue.wanting and left > 0:
-                if door.leave is not None and (not door.leave.room or self.paused(name)):
-                    break
-                item = self._next(door, may_go)
-                if item is not None:
-                    self.take(item.task, item.flight, name)
-                    go(item)
-                    left -= 1
-            self._let_go_of(name, door)
+            with self._guard(door, "letting what waits go"):
+                left -= 0 if door.shut else self._let_pool_go(name, door, may_go, go, left)
+                self._let_go_of(name, door)
+
+    def _let_key_go(
+        self,
+        door: _Door,
+        may_go: Callable[[TaskState, Flight], bool],
+        go: Callable[[Item], None],
+        limit: int,
+    ) -> int:
+        gone = 0
+        while self._leave(door).room and gone < limit:
+            item = self._next(door, may_go)
+            if item is None:
+                break
+            if self._with_key(door, item):
+                go(item)
+                gone += 1
+        return gone
+
+    def _let_pool_go(
+        self,
+        name: str,
+        door: _Door,
+        may_go: Callable[[TaskState, Flight], bool],
+        go: Callable[[Item], None],
+        limit: int,
+    ) -> int:
+        gone = 0
+        while door.queue.wanting and gone < limit:
+            if door.leave is not None and (not door.leave.room or self.paused(name)):
+                break
+            item = self._next(door, may_go)
+            if item is not None:
+                self.take(item.task, item.flight, name)
+                go(item)
+                gone += 1
+        return gone
+
+    def _guard(self, door: _Door, doing: str) -> Guard:
+        def failed(error: Exception) -> None:
+            _log.error(
+                LogEvent.GATE_SET_ASIDE,
+                partition=self._memory.partition,
+                kind=door.kind,
+                gate=door.gate,
+                doing=doing,
+                error=repr(error),
+                exc_info=error,
+            )
+            door.shut = True
+
+        return Guard(failed)
 
     def _let_users_go(
         self, may_go: Callable[[TaskState, Flight], bool], go: Callable[[Item], None], limit: int
@@ -451,10 +500,11 @@ class Admission:
                     door = self._key_door(grant.gate)
                 if door is None or door.leave is None:
                     continue
-                ours = (grant.epoch, grant.n) == (self._epoch, door.leave.n)
-                door.leave.hear(self._epoch, grant)
-                door.busy = ours and grant.busy
-                self._stirred.add(door)
+                with self._guard(door, "hearing what is granted"):
+                    ours = (grant.epoch, grant.n) == (self._epoch, door.leave.n)
+                    door.leave.hear(self._epoch, grant)
+                    door.busy = ours and grant.busy
+                    self._stirred.add(door)
 
     def statements(self, now_ms: int) -> list[tuple[int, Statement]]:
         """What is to be said now, with the partition of the gate that it is said to."""
@@ -463,24 +513,26 @@ class Admission:
             doors = {door for door in (*self._pools.values(), *self._keys.values()) if door.leave is not None}
             self._due_ms = None
         self._stirred = set()
-        found = []
+        found: list[tuple[int, Statement]] = []
         for door in doors:
-            leave = door.leave
-            if leave is None:
-                continue
-            at_ms = leave.next_ms(door.queue.wanting)
-            if at_ms is not None and at_ms <= now_ms:
-                found.append((partition_of(door.gate, self._partitions), self._state(door, leave, now_ms)))
-                at_ms = leave.next_ms(door.queue.wanting)
-            if at_ms is not None:
-                self._due_ms = at_ms if self._due_ms is None else min(self._due_ms, at_ms)
-            elif door.kind == "key" and not door.members and leave.idle:
-                self._keys.pop(door.gate, None)
-            if leave.room and door.queue.wanting:
-                # The turn was full.
-                self._stirred.add(door)
-                self._due_ms = 0
+            if door.leave is not None and not door.shut:
+                with self._guard(door, "stating what is used"):
+                    self._speak(door, door.leave, now_ms, found)
         return found
+
+    def _speak(self, door: _Door, leave: Leave, now_ms: int, found: list[tuple[int, Statement]]) -> None:
+        at_ms = leave.next_ms(door.queue.wanting)
+        if at_ms is not None and at_ms <= now_ms:
+            found.append((partition_of(door.gate, self._partitions), self._state(door, leave, now_ms)))
+            at_ms = leave.next_ms(door.queue.wanting)
+        if at_ms is not None:
+            self._due_ms = at_ms if self._due_ms is None else min(self._due_ms, at_ms)
+        elif door.kind == "key" and not door.members and leave.idle:
+            self._keys.pop(door.gate, None)
+        if leave.room and door.queue.wanting:
+            # The turn was full.
+            self._stirred.add(door)
+            self._due_ms = 0
 
     def _state(self, door: _Door, leave: Leave, now_ms: int) -> Statement:
         if door.kind == "key":

@@ -5,8 +5,8 @@ In a turn it takes the statements that came, gives what is free, and hands in th
 its answers are sent once these are stored. A leader that was deposed finds that out when it stores, and answers
 nothing. A user who wants to spend and has no account gets one here.
 
-Of a budget whose register cannot be read (of a newer version) it is not known what was granted to whom: everybody keeps
-what they say they have, nobody is given more, and nothing is stored.
+Of a budget whose register cannot be read (of a newer version), or about which deciding fails, it is not known what was
+granted to whom: everybody keeps what they say they have, nobody is given more, and nothing is stored.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable
 
+import structlog
+
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Outgoing
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.budget_registers import BudgetRegister
 from gnomon_scheduler.decisions.accounts import open_account
 from gnomon_scheduler.decisions.budgets import Budget, Standing
 from gnomon_scheduler.decisions.command import Surroundings
+from gnomon_scheduler.guard import Guard
 from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.object_registers import AccountRegister
 from gnomon_scheduler.units import Note, Unit
@@ -30,6 +34,8 @@ from gnomon_schemas.budgets import BudgetGrant, BudgetGrants, BudgetStatement, B
 from gnomon_schemas.codec import encode
 
 __all__ = ["BudgetDesk"]
+
+_log = structlog.get_logger(__name__)
 
 
 class BudgetDesk:
@@ -59,31 +65,54 @@ class BudgetDesk:
 
     def decide(self, now_ms: int) -> list[Unit]:
         """Take what was said, and give what is free: the registers to store."""
-        units = []
+        units: list[Unit] = []
         while self.heard:
             said = self.heard.popleft()
             for statement in said.statements:
-                self._budget(statement).hear(said.shard, said.epoch, statement, now_ms)
-                self._stirred.add(statement.account)
-                if statement.micros_wanted or statement.used:
-                    units += self._open(statement, now_ms)
+                with self._guard(statement.account, "hearing what a shard states"):
+                    self._budget(statement).hear(said.shard, said.epoch, statement, now_ms)
+                    self._stirred.add(statement.account)
+                    if statement.micros_wanted or statement.used:
+                        units += self._open(statement, now_ms)
         self._stirred |= {account for account, at_ms in self._next.items() if at_ms <= now_ms}
-        for account in sorted(self._stirred):
-            budget = self._budgets[account]
-            budget.give(self._standing(account, now_ms), now_ms)
-            if account in self._book.memory.unreadable_budgets:
-                budget.changed = False
-            elif budget.changed:
-                units.append(self._unit(budget))
-            for shard, grant in budget.answers():
-                self._answers[shard].append(grant)
-            at_ms = budget.next_ms(now_ms)
-            if at_ms is None:
-                self._next.pop(account, None)
-            else:
-                self._next[account] = at_ms
+        for account in sorted(self._stirred & self._budgets.keys()):
+            with self._guard(account, "giving what is free"):
+                units += self._give(account, now_ms)
         self._stirred.clear()
         return units
+
+    def _give(self, account: str, now_ms: int) -> list[Unit]:
+        budget = self._budgets[account]
+        budget.give(self._standing(account, now_ms), now_ms)
+        units: list[Unit] = []
+        if account in self._book.memory.unreadable_budgets:
+            budget.changed = False
+        elif budget.changed:
+            units.append(self._unit(budget))
+        for shard, grant in budget.answers():
+            self._answers[shard].append(grant)
+        at_ms = budget.next_ms(now_ms)
+        if at_ms is None:
+            self._next.pop(account, None)
+        else:
+            self._next[account] = at_ms
+        return units
+
+    def _guard(self, account: str, doing: str) -> Guard:
+        def failed(error: Exception) -> None:
+            _log.error(
+                LogEvent.USER_SET_ASIDE,
+                partition=self._book.partition,
+                account=account,
+                doing=doing,
+                error=repr(error),
+                exc_info=error,
+            )
+            self._book.memory.put_budget_aside(account)
+            self._budgets.pop(account, None)
+            self._next.pop(account, None)
+
+        return Guard(failed)
 
     def _budget(self, said: BudgetStatement) -> Budget:
         found = self._budgets.get(said.account)

@@ -126,7 +126,7 @@ class CommandDesk:
         owners = {
             ("account", account_id_of(user))
             for command in coming
-            if (user := command.user) is not None and _template_of(command) is not None
+            if (user := _user_of(command)) is not None and _template_of(command) is not None
         }
         await self._catalogue.look_up(templates | owners)
         await self._count_tasks(coming)
@@ -137,7 +137,7 @@ class CommandDesk:
             user
             for command in coming
             if (command.kind, command.verb) == ("task", "create")
-            and (user := command.user) is not None
+            and (user := _user_of(command)) is not None
             and self._users.limits(user).max_tasks is not None
         )
         self._elsewhere = await self._counts.elsewhere(bounded) if bounded else {}
@@ -260,6 +260,12 @@ class CommandDesk:
     def _set_pool(self, received: Received, around: Surroundings) -> Unit:
         """Decide a command to a pool. Raises Refused."""
         command = received.command
+        if self._gates.set_aside("pool", command.object_id):
+            raise Refused(
+                Code.UNREADABLE_STATE,
+                f"pool {command.object_id!r} is set aside: its stored state cannot be read, or deciding about it "
+                "failed; the scheduler's log says why",
+            )
         reg, event = update_pool(
             self._gates.settings(command.object_id), command, around._replace(now_ms=self._book.now_ms())
         )
@@ -449,7 +455,7 @@ class CommandDesk:
         replies, self._replies = self._replies, []
         if replies:
             answers = [
-                (reply.received.reply_to, encode(self._said(reply)))
+                (reply.received.reply_to, self._said(reply))
                 for reply in replies
                 if reply.received.reply_to is not None
             ]
@@ -457,15 +463,15 @@ class CommandDesk:
             await self._bus.send_all(answers + acks)
             self._book.measures.answered(time.monotonic() - self._begun)
 
-    def _said(self, reply: _Reply) -> Outcome:
+    def _said(self, reply: _Reply) -> bytes:
         """The outcome of a command, as its task is now."""
-        command, outcome = reply.received.command, None
+        command, said = reply.received.command, b""
         with self._book.aside.task(command.object_id, "answering a command"):
-            outcome = reply.outcome()
-        if outcome is None:
+            said = encode(reply.outcome())
+        if not said:
             fault = problem(Code.INTERNAL, "the command was decided, but what it led to cannot be shown")
-            outcome = self._outcome(command, fault, None)
-        return outcome
+            said = encode(self._outcome(command, fault, None))
+        return said
 
 
 def _template_of(command: Command) -> str | None:
@@ -474,6 +480,12 @@ def _template_of(command: Command) -> str | None:
         return None
     name = named_template(command.data)
     return name if name is not None and is_id(name) else None
+
+
+def _user_of(command: Command) -> str | None:
+    """The user that a command comes from; None where that can be nobody: it is refused then, and no reason to ask."""
+    user = command.user
+    return user if user is not None and len(user) <= USER_ID_MAX_CHARS else None
 
 
 def _shortened(found: Problem) -> Problem:

@@ -41,6 +41,9 @@ _DUES_A_TURN = 1500
 _LOOKED_AT_A_TURN = 5000
 """So many are looked at in a turn that may go, or have to wait for something else."""
 _DISCARDS_A_TURN = 500
+_TAKEN_UP_A_TURN = 5000
+"""So many of each kind of what waited elsewhere are looked at in a turn: there may be a hundred thousand, and the
+process has leases to keep."""
 
 Ready = tuple[TaskState, Flight]
 
@@ -67,6 +70,10 @@ class DepartureDesk:
         """Late slots whose pool is paused, by pool."""
         self._let_in: deque[LateKey] = deque()
         """Late slots whose pool is paused no more."""
+        self._unparked: deque[tuple[str, str]] = deque()
+        """What was parked, to be looked at again since other types are live."""
+        self._in_blackouts: deque[str] = deque()
+        """Tasks whose executions are to be looked at again since calendars are others."""
         self.late = LateRuns(
             self._find, book.catch_up_order, rate=catch_up_rate, hold_above=catch_up_hold_above
         )
@@ -74,7 +81,7 @@ class DepartureDesk:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When something may go that is not armed for a time; None: nothing waits for that."""
-        return now_ms if self._let_in else self.late.next_ms(now_ms)
+        return now_ms if self._let_in or self._unparked or self._in_blackouts else self.late.next_ms(now_ms)
 
     def runnable(self, task: TaskState) -> bool:
         """Whether a live executor of its pool runs the task's type."""
@@ -134,11 +141,7 @@ class DepartureDesk:
 
     def unpark(self) -> None:
         """Other types are live now: look again at what waits for an executor."""
-        for task_id, run in self._parked:
-            task = self._book.memory.tasks.get(task_id)
-            flight = None if task is None else task.flights.get(run)
-            if flight is not None:
-                self._book.arm(task_id, flight)
+        self._unparked.extend(self._parked)
         self._parked.clear()
 
     def pools_changed(self) -> None:
@@ -147,11 +150,21 @@ class DepartureDesk:
             self._let_in.extend(self._late_parked.pop(pool))
 
     def _take_up(self) -> None:
-        for _ in range(min(_LOOKED_AT_A_TURN, len(self._let_in))):
+        for _ in range(min(_TAKEN_UP_A_TURN, len(self._let_in))):
             key = self._let_in.popleft()
             flight = self._find(*key)
             if flight is not None and flight.waits_late:
                 self.late.add(key.task_id, flight)
+        for _ in range(min(_TAKEN_UP_A_TURN, len(self._unparked))):
+            task_id, run = self._unparked.popleft()
+            flight = self._find(task_id, run)
+            if flight is not None:
+                self._book.arm(task_id, flight)
+        for _ in range(min(_TAKEN_UP_A_TURN, len(self._in_blackouts))):
+            task = self._book.memory.in_flight.get(self._in_blackouts.popleft())
+            for flight in task.flights.values() if task is not None else ():
+                if task is not None and flight.put_off:
+                    self._look_at_once(task, flight)
 
     def look_again(self, task: TaskState) -> None:
         """The task has changed: what of it waits for an executor, a pool or a key may need another one now."""
@@ -165,10 +178,7 @@ class DepartureDesk:
 
     def calendars_changed(self) -> None:
         """Calendars of blackouts are others now: what they put off may go earlier."""
-        for task in self._book.memory.in_flight.values():
-            for flight in task.flights.values():
-                if flight.put_off:
-                    self._look_at_once(task, flight)
+        self._in_blackouts = deque(self._book.memory.in_flight)
 
     def _look_at_once(self, task: TaskState, flight: Flight) -> None:
         heapq.heappush(self._book.armed, Armed(0, task.task_id, flight.run))
@@ -304,6 +314,7 @@ class DepartureDesk:
 
     def _let_late_ones_go(self, now_ms: int, ready: list[Ready], units: list[Unit]) -> None:
         """After everything live, and when the shard has decided all that is late: as many as the rate allows."""
+        self.late.look(now_ms)
         for _ in range(_LOOKED_AT_A_TURN):
             key = self.late.take(now_ms) if len(ready) < _DUES_A_TURN else None
             if key is None:

@@ -3,17 +3,25 @@
 In a turn it takes the statements that came, gives what is free, and hands in the registers that have changed as units;
 its answers are sent once these are stored. A leader that was deposed finds that out when it stores, and answers
 nothing.
+
+A gate whose register cannot be read (of a newer version), or about which deciding fails, is *set aside*: it is not
+known what was granted to whom. Nobody is answered, so every shard keeps what is out and lets nothing more go (`leave`);
+commands to the pool are refused, and nothing is stored over the register. A later leader that can read it goes on.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 
+import structlog
+
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Outgoing
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.gates import Gate
 from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.guard import Guard
 from gnomon_scheduler.long_messages import in_messages
 from gnomon_scheduler.units import Note, Unit
 from gnomon_schemas import subjects
@@ -21,6 +29,8 @@ from gnomon_schemas.codec import encode
 from gnomon_schemas.gates import GateKind, Grant, Grants, Statements
 
 __all__ = ["GateDesk"]
+
+_log = structlog.get_logger(__name__)
 
 
 class GateDesk:
@@ -49,8 +59,12 @@ class GateDesk:
         return found
 
     def settings(self, pool: str) -> GateRegister:
-        """What is set of a pool."""
+        """What is set of a pool that is not set aside."""
         return self.gate("pool", pool).settings
+
+    def set_aside(self, kind: GateKind, gate: str) -> bool:
+        """Whether nothing is decided about a pool or key."""
+        return (kind, gate) in self._book.memory.unreadable_gates
 
     def set(self, reg: GateRegister) -> Unit:
         """Give a pool other settings: the unit that stores them."""
@@ -75,26 +89,50 @@ class GateDesk:
         while self.heard:
             said = self.heard.popleft()
             for statement in said.statements:
-                self.gate(statement.kind, statement.gate).hear(
-                    said.shard, said.epoch, statement, self._book.now_ms()
-                )
-                self.stir(statement.kind, statement.gate)
+                name = (statement.kind, statement.gate)
+                if not self.set_aside(*name):
+                    with self._guard(name, "hearing what a shard states"):
+                        self.gate(*name).hear(said.shard, said.epoch, statement, self._book.now_ms())
+                        self.stir(*name)
         self._stirred |= {name for name, at_ms in self._next.items() if at_ms <= now_ms}
-        units = []
+        units: list[Unit] = []
         for name in sorted(self._stirred):
-            gate = self._gates.get(name) or self.gate(*name)
-            gate.give(now_ms)
-            if gate.changed:
-                units.append(self._unit(gate))
-            for shard, grant in gate.answers():
-                self._answers[shard].append(grant)
-            at_ms = gate.next_ms(now_ms)
-            if at_ms is None:
-                self._next.pop(name, None)
-            else:
-                self._next[name] = at_ms
+            if not self.set_aside(*name):
+                with self._guard(name, "giving what is free"):
+                    units += self._give(name, now_ms)
         self._stirred.clear()
         return units
+
+    def _give(self, name: tuple[GateKind, str], now_ms: int) -> list[Unit]:
+        gate = self.gate(*name)
+        gate.give(now_ms)
+        units = [self._unit(gate)] if gate.changed else []
+        for shard, grant in gate.answers():
+            self._answers[shard].append(grant)
+        at_ms = gate.next_ms(now_ms)
+        if at_ms is None:
+            self._next.pop(name, None)
+        else:
+            self._next[name] = at_ms
+        return units
+
+    def _guard(self, name: tuple[GateKind, str], doing: str) -> Guard:
+        def failed(error: Exception) -> None:
+            kind, gate = name
+            _log.error(
+                LogEvent.GATE_SET_ASIDE,
+                partition=self._book.partition,
+                kind=kind,
+                gate=gate,
+                doing=doing,
+                error=repr(error),
+                exc_info=error,
+            )
+            self._book.memory.put_gate_aside(kind, gate)
+            self._gates.pop(name, None)
+            self._next.pop(name, None)
+
+        return Guard(failed)
 
     def _unit(self, gate: Gate) -> Unit:
         gate.changed = False

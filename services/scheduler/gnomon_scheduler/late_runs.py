@@ -10,12 +10,14 @@ few of many would slip through. An order is an instant in the shard's register: 
 then, so every leader finds the same ones approved, and a backlog that comes later is a question of its own.
 
 What is counted in here may have ended otherwise (its task was paused, cancelled, deleted). So all of it is looked
-through now and then, once a second while it is not much, and a number that is no more holds nothing back.
+through now and then, once a second while it is not much, and a number that is no more holds nothing back. No step takes
+longer for more that waits: it is looked through, and put among what is held, some thousands at a time.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +29,8 @@ __all__ = ["LateKey", "LateRuns"]
 _LOOK_AGAIN_MS = 1000
 _LOOKED_AT_A_MS = 50
 """Looking through more than so many a millisecond, in the long run, would be felt."""
+_AT_ONCE = 5000
+"""So many are looked at in one step."""
 
 
 class LateKey(NamedTuple):
@@ -62,6 +66,8 @@ class LateRuns:
         self._discarded: list[LateKey] = []
         self._tokens, self._tokens_at_ms = 0.0, 0
         self._looked_at_ms = 0
+        self._to_look_at: deque[LateKey] = deque()
+        """What is left of the present look through all of it."""
 
     @property
     def waiting(self) -> int:
@@ -98,8 +104,9 @@ class LateRuns:
     def take(self, now_ms: int) -> LateKey | None:
         """The next that may go now; None: none may. What does not go after all is to be added again."""
         self._refill(now_ms)
-        self._look(now_ms)
-        while self._eager and (not self._rate or self._tokens >= 1):
+        for _ in range(_AT_ONCE):
+            if not self._eager or (self._rate and self._tokens < 1):
+                return None
             at_ms, key = heapq.heappop(self._eager)
             late_ms = self._known.get(key, 0)
             if self.held and late_ms > self._order.approved_ms:
@@ -129,7 +136,7 @@ class LateRuns:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When something may go that may not now; None: nothing but what happens elsewhere changes that."""
-        if self._discarded:
+        if self._discarded or self._to_look_at:
             return now_ms
         if self._eager:
             missing = 1 - self._tokens if self._rate else 0
@@ -149,14 +156,18 @@ class LateRuns:
         passed_ms, self._tokens_at_ms = max(0, now_ms - self._tokens_at_ms), now_ms
         self._tokens = min(max(1.0, self._rate), self._tokens + passed_ms / 1000 * self._rate)
 
-    def _look(self, now_ms: int) -> None:
-        """Forget what has ended otherwise, and let go what is held no more."""
-        if not self._known or now_ms < self._look_again_ms:
-            return
-        self._looked_at_ms = now_ms
-        for key in [key for key in self._known if not self._waits(key)]:
-            self.over(key)
-        if not self.held:
+    def look(self, now_ms: int) -> None:
+        """Forget what has ended otherwise, and let go what is held no more: in every turn, before `take`."""
+        if not self._to_look_at:
+            if not self._known or now_ms < self._look_again_ms:
+                return
+            self._looked_at_ms = now_ms
+            self._to_look_at.extend(self._known)
+        for _ in range(min(_AT_ONCE, len(self._to_look_at))):
+            key = self._to_look_at.popleft()
+            if not self._waits(key):
+                self.over(key)
+        if not self._to_look_at and not self.held:
             self._let_go()
 
     def _waits(self, key: LateKey) -> bool:
@@ -168,6 +179,7 @@ class LateRuns:
         self._let_go()
 
     def _let_go(self) -> None:
-        for item in self._held_back:
-            heapq.heappush(self._eager, item)
-        self._held_back.clear()
+        if self._held_back:
+            self._eager += self._held_back
+            heapq.heapify(self._eager)
+            self._held_back.clear()

@@ -143,6 +143,9 @@ class Leading(Service):
         self._measures.users_set_aside(
             sum(shard.book.memory.users_set_aside for shard in self._shards.values())
         )
+        self._measures.gates_set_aside(
+            sum(len(shard.book.memory.unreadable_gates) for shard in self._shards.values())
+        )
         backlogs = [shard.late for shard in self._shards.values()]
         self._measures.backlog(sum(late.waiting for late in backlogs), sum(late.held for late in backlogs))
 

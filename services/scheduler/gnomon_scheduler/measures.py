@@ -164,6 +164,10 @@ class ShardMeasures:
         """Of so many users it cannot be read what they have spent or may spend."""
         self._meter.set(Metric.USERS_SET_ASIDE, users)
 
+    def gates_set_aside(self, gates: int) -> None:
+        """Of so many pools and keys it cannot be read who holds what, or deciding about them failed."""
+        self._meter.set(Metric.GATES_SET_ASIDE, gates)
+
     def took_over(self, seconds: float) -> None:
         """A shard was taken over."""
         self._meter.add(Metric.SHARD_TAKEOVERS)

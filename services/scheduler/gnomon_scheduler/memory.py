@@ -76,10 +76,15 @@ class ShardMemory:
         """Standby only: (sequence, run, event) after the fold position, for a take-over to fold."""
         self.gates: dict[tuple[GateKind, str], StoredGate] = {}
         """Registers of the pools and keys whose gates live in this partition; of keys only those that are in use."""
+        self.unreadable_gates: set[tuple[GateKind, str]] = set()
+        """Pools and keys that are set aside: their register cannot be read, or deciding about them failed. Nothing is
+        given of them, and nothing is stored over it."""
         self.idle_keys: dict[str, int] = {}
         """Keys whose register says that nobody uses them, with its sequence: the oldest first, to be removed."""
         self.budgets: dict[str, BudgetRegister] = {}
         """Of the accounts that live in this partition: what each shard may use of them."""
+        self.barred_users: set[str] = set()
+        """Users about whose credits and limits deciding has failed: see `user_doors`."""
         self.unreadable_budgets: set[str] = set()
         """Accounts whose budget does not decode: nothing is granted of them, and nothing is stored over it."""
         self.usages = Usages(partition)
@@ -324,6 +329,7 @@ class ShardMemory:
         known = self.gates.get((reg.kind, reg.gate))
         if seq <= (known.seq if known is not None else self.idle_keys.get(reg.gate, 0)):
             return
+        self.unreadable_gates.discard((reg.kind, reg.gate))
         self.idle_keys.pop(reg.gate, None)
         if reg.kind == "pool" or reg.starts or any(holding.held for holding in reg.holdings):
             self.gates[reg.kind, reg.gate] = StoredGate(seq, reg)
@@ -369,6 +375,11 @@ class ShardMemory:
         self.budgets[reg.account] = reg
         self.unreadable_budgets.discard(reg.account)
 
+    def put_gate_aside(self, kind: GateKind, gate: str) -> None:
+        """What shards hold of a pool or key is not known."""
+        self.gates.pop((kind, gate), None)
+        self.unreadable_gates.add((kind, gate))
+
     def put_budget_aside(self, account: str) -> None:
         """The budget of an account cannot be read."""
         self.budgets.pop(account, None)
@@ -376,8 +387,8 @@ class ShardMemory:
 
     @property
     def users_set_aside(self) -> int:
-        """Of how many users what they have spent, or may spend, cannot be read."""
-        return self.usages.set_aside + len(self.unreadable_budgets)
+        """Of how many users what they have spent, or may spend, cannot be read, or deciding about it failed."""
+        return self.usages.set_aside + len(self.unreadable_budgets) + len(self.barred_users)
 
     def note_answer(self, command_id: str, seq: int, problem: Problem | None) -> None:
         """Remember how a command was answered, and by the event at which sequence. The newest few thousand are kept."""

@@ -46,6 +46,10 @@ class ObjectCatalogue(Service):
         """The calendars, as slots are compared with them."""
         self.closed: set[str] = set()
         """Users whose account is closed. Shared with the shards, which only read it."""
+        self.closings: list[str] = []
+        """Users of whom a closing was heard, also where the account was open again by then, in that order. Shared with
+        the shards, which only read it."""
+        self._closed_ms: dict[str, int | None] = {}
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
     @property
@@ -128,9 +132,16 @@ class ObjectCatalogue(Service):
             )
             return kind
         if isinstance(known, KnownAccount):
-            (self.closed.add if known.closed else self.closed.discard)(known.user_id)
+            self._note_closing(known)
         if known.deleted_ms is None:
             self._known[kind][object_id] = known
         else:
             self._known[kind].pop(object_id, None)
         return kind
+
+    def _note_closing(self, account: KnownAccount) -> None:
+        user, was_closed = account.user_id, account.user_id in self.closed
+        (self.closed.add if account.closed else self.closed.discard)(user)
+        if (account.closed and not was_closed) or account.closed_ms != self._closed_ms.get(user):
+            self._closed_ms[user] = account.closed_ms
+            self.closings.append(user)

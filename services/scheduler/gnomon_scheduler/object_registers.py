@@ -66,6 +66,8 @@ class AccountRegister(ObjectRegister, frozen=True, kw_only=True, tag="gnomon.sta
     closed: bool = False
     """Its user may make and run nothing."""
     closed_note: str | None = None
+    closed_ms: int | None = None
+    """When it was closed last, also where it is open again; None: never, or by a version that did not keep it."""
 
 
 class KnownObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -96,6 +98,7 @@ class KnownAccount(KnownObject, frozen=True, kw_only=True):
     limits: AccountLimits = AccountLimits()
     closed: bool = False
     closed_note: str | None = None
+    closed_ms: int | None = None
 
 
 def with_ring(reg: ObjectRegister, entry: RingEntry) -> ObjectRegister:

@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
+import structlog
+
 from gnomon_core.ledger import marks_of_events
 from gnomon_core.rules.repair_input import parse_repair
 from gnomon_core.runtime.bus import Bus
-from gnomon_core.runtime.bus_errors import NoAnswer
+from gnomon_core.runtime.bus_errors import BusError, NoAnswer
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler import patient_reads
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, PastSlots
@@ -26,10 +29,11 @@ from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms, slot_run
 from gnomon_schemas.events import Event, SlotOutcome
 from gnomon_schemas.limits import is_id
-from gnomon_schemas.problems import Refused
 from gnomon_schemas.subjects import EVENTS_FILTER, EVENTS_STREAM, TASK_RUN
 
 __all__ = ["read_slots"]
+
+_log = structlog.get_logger(__name__)
 
 _CHAINS_A_READ = 200
 
@@ -43,7 +47,16 @@ async def read_slots(bus: Bus, book: Book, commands: deque[Received], at_most: i
     }
     for index, (task_id, slots) in wanted.items():
         received = commands[index]
-        command = received.command._replace(slots=await _read(bus, book, task_id, slots))
+        try:
+            read = await _read(bus, book, task_id, slots)
+        except BusError:
+            raise
+        except Exception:  # noqa: BLE001 - it is about an event of that task; without this its repair is refused
+            _log.exception(
+                LogEvent.COMMAND_FAILED, subject=received.command.subject, seq=received.command.seq
+            )
+            continue
+        command = received.command._replace(slots=read)
         commands[index] = Received(command, received.reply_to, received.ack_subject)
 
 
@@ -53,7 +66,7 @@ def _slots_of(command: Command) -> list[int]:
         return []
     try:
         return parse_repair(command.data)
-    except Refused:
+    except Exception:  # noqa: BLE001 - deciding it meets the same, and is guarded
         return []
 
 

@@ -44,6 +44,8 @@ class PoolCatalogue(Service):
         self.limited: dict[str, PoolSettings] = {}
         """Pools that have a gate, by name. Shared with the shards, which only read it."""
         self._versions: dict[str, int] = {}
+        self._unreadable: dict[str, int] = {}
+        """Pools whose register cannot be read, with its sequence: as if they were paused, since nobody gives leave."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when something was set of a pool."""
 
@@ -70,14 +72,21 @@ class PoolCatalogue(Service):
             self.on_change()
 
     def _take(self, message: Stored) -> bool:
+        pool = message.subject.rpartition(".")[2]
+        if message.seq < self._unreadable.get(pool, 0):
+            return False
         try:
             settings = decode(message.data, PoolSettings)
-        except msgspec.DecodeError as error:
-            # Its gate is not led by this version either.
+        except (msgspec.DecodeError, RecursionError) as error:
             _log.error(
                 LogEvent.REGISTER_UNREADABLE, subject=message.subject, seq=message.seq, error=str(error)
             )
-            return False
+            self._unreadable[pool] = message.seq
+            # Once it can be read its version may be what it was.
+            version = self._versions.pop(pool, 0)
+            self.limited[pool] = PoolSettings(pool, paused=True, version=version)
+            return True
+        self._unreadable.pop(pool, None)
         if settings.version <= self._versions.get(settings.gate, -1):
             # The register tells of units mostly.
             return False

@@ -171,6 +171,8 @@ class Backfilling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Those that are left, where they were listed."""
     schedule: Schedule | None = None
     """Otherwise: whose slots they are."""
+    begun_ms: int = 0
+    """When it was asked for; 0: by a version that did not keep it."""
 
     @property
     def prefix(self) -> str:
@@ -217,9 +219,12 @@ class CalendarRegister(
     past: tuple[KeptRules, ...] = ()
     """Those that were in force before, the oldest first: for whoever asks what the slots were."""
 
-    def rules_of(self, fingerprint: str) -> KeptRules:
-        """The rules by which a revision with this fingerprint makes its slots."""
-        return next((one for one in self.kept[:0:-1] if one.fingerprint == fingerprint), self.kept[0])
+    def rules_of(self, fingerprint: str, since_ms: int | None = None) -> KeptRules:
+        """The rules by which a revision with this fingerprint makes its slots. `since_ms`: of a task that was set aside
+        at that instant, and may have been passed over by every change since."""
+        then = () if since_ms is None else [one for one in self.past if (one.until_ms or 0) >= since_ms]
+        rules = (*then, *self.kept)
+        return next((one for one in rules[:0:-1] if one.fingerprint == fingerprint), rules[0])
 
 
 class TaskRegister(

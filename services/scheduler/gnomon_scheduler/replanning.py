@@ -13,6 +13,11 @@ batches, and a crash after any of them leaves something to go on from:
 3. the parts that differ, with the own rules alone, and what was kept among the past.
 
 No slot is handed out and no command decided meanwhile, so nothing but 2 makes revisions.
+
+**A task that is set aside meanwhile** (`setting_aside`) is passed over, and its slots since then were promised by rules
+that are past once 3 is stored. A leader that can read it again finds these by the instant at which it was set aside,
+and re-plans it then: up to the change by them, after it by its own. Where there was more than one change meanwhile it goes
+from the first to the own rules at once.
 """
 
 from __future__ import annotations
@@ -92,12 +97,14 @@ async def settle_calendar(
         for name, part in parts.items()
         if name not in differing and part.register.kept != (part.own,)
     ]
-    if not differing:
+    if not differing and not (book.memory.resumed and any(part.register.past for part in parts.values())):
         await _keep(book, renamed)
         return
-    change = _Change(book, differing, surroundings, applier)
+    change = _Change(book, parts, differing, surroundings, applier)
     await change.replan_tasks()
     await _keep(book, [*renamed, *change.closing()])
+    if not differing and not change.replanned:
+        return
     _log.warning(
         LogEvent.CALENDAR_CHANGED,
         partition=book.partition,
@@ -115,9 +122,10 @@ async def _keep_what_is_in_use(book: Book) -> None:
     for index, task in enumerate(list(book.memory.tasks.values())):
         if index % _LOOKED_AT_ONCE == _LOOKED_AT_ONCE - 1:
             await asyncio.sleep(0)
-        schedule = task.outline.spec.schedule
-        if schedule is not None:
-            names |= names_of(schedule)
+        with book.aside.task(task.task_id, "finding out what its slots depend on"):
+            schedule = task.outline.spec.schedule
+            if schedule is not None:
+                names |= names_of(schedule)
     missing = sorted(names - book.memory.calendars.keys())
     await _keep(
         book, [CalendarRegister(name=name, kept=(own,)) for name in missing if (own := book.own(name))]
@@ -161,21 +169,27 @@ class _Change:
     def __init__(
         self,
         book: Book,
+        all_parts: dict[str, _Part],
         parts: dict[str, _Part],
         surroundings: Callable[[int], Surroundings],
         applier: Applier,
     ) -> None:
+        """`parts`: those of all that differ."""
         self._book, self._surroundings, self._applier = book, surroundings, applier
-        self._parts = parts
+        self._all_parts, self._parts = all_parts, parts
         # Not before a change that is under way, whatever the clock of its leader was: readers go by this order.
         until = [rules.until_ms or 0 for part in parts.values() for rules in part.register.kept]
-        self._now_ms = max(book.now_ms(), *until)
+        self._now_ms = max([book.now_ms(), *until])
         self._opened = False
         self._names: dict[bytes, str] = {}
         """What kept rules are called in schedules."""
         for name, part in parts.items():
             for rules in part.register.kept:
                 self._make_known(name, rules)
+        if book.memory.resumed:
+            for name, part in all_parts.items():
+                for rules in part.register.past:
+                    self._make_known(name, rules)
         self.replanned = 0
 
     def _make_known(self, name: str, rules: KeptRules) -> None:
@@ -188,18 +202,22 @@ class _Change:
     async def replan_tasks(self) -> None:
         """Step 2, and before the first task that is touched, step 1."""
         texts = [text_of(name).encode() for name in self._parts]
+        memory = self._book.memory
         units: list[Unit] = []
         compared = 0
-        for index, task in enumerate(list(self._book.memory.tasks.values())):
+        # Where nothing differs, only those are to be looked at that a change before now has passed over.
+        tasks = memory.tasks if texts else memory.resumed
+        for index, task_id in enumerate(list(tasks)):
             if index % _LOOKED_AT_ONCE == _LOOKED_AT_ONCE - 1:
                 await asyncio.sleep(0)
-            if not task.may_mention(texts):
+            task = memory.tasks.get(task_id)
+            if task is None or not (task_id in memory.resumed or task.may_mention(texts)):
                 continue
             compared += 1
             if compared % _COMPARED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             unit = None
-            with self._book.aside.task(task.task_id, "re-planning it"):
+            with self._book.aside.task(task_id, "re-planning it"):
                 unit = self._look_at(task)
             if unit is None:
                 continue
@@ -219,15 +237,19 @@ class _Change:
             return None
         if outline.exhausted:
             return None
-        rules = self._kept_of(schedule, outline.fingerprint)
+        book = self._book
+        aside_ms = book.memory.resumed.get(task.task_id)
+        rules = self._kept_of(schedule, outline.fingerprint, aside_ms)
         if not rules:
             return None
         names = tuple((name, self._names[one.rules]) for name, one in rules.items())
-        book = self._book
         handled = book.memory.handled.get(task.task_id, ())
-        at_ms = decided_until_ms(task, book.watermark_ms, handled)
-        # Slots of a task that is tried again are left from when it was set aside.
-        left_ms = min(book.watermark_ms, book.memory.resumed.get(task.task_id, book.watermark_ms))
+        left_ms = until_ms = book.watermark_ms
+        if aside_ms is not None:
+            # Its slots are left from when it was set aside, and were promised up to the change that passed it over.
+            left_ms = min(left_ms, aside_ms)
+            until_ms = min(until_ms, *(one.until_ms or until_ms for one in rules.values()))
+        at_ms = decided_until_ms(task, until_ms, handled)
         since_s = compared_from_s(task, left_ms, at_ms)
         found = difference(schedule, names, since_s, at_ms // 1000)
         if found is None:
@@ -265,12 +287,15 @@ class _Change:
         task.reg = decision.reg
         return decision.events
 
-    def _kept_of(self, schedule: Schedule, fingerprint: str) -> dict[str, KeptRules]:
-        """By name, the rules that a revision with this fingerprint goes by, where the own ones are others."""
+    def _kept_of(self, schedule: Schedule, fingerprint: str, aside_ms: int | None) -> dict[str, KeptRules]:
+        """By name, the rules that a revision with this fingerprint goes by, where the own ones are others.
+
+        `aside_ms`: when its task was set aside, where it was."""
         kept: dict[str, KeptRules] = {}
-        for name in sorted(names_of(schedule) & self._parts.keys()):
-            part = self._parts[name]
-            rules = part.register.rules_of(fingerprint)
+        parts = self._parts if aside_ms is None else self._all_parts
+        for name in sorted(names_of(schedule) & parts.keys()):
+            part = parts[name]
+            rules = part.register.rules_of(fingerprint, aside_ms)
             if not part.agrees(rules) and rules.rules in self._names:
                 kept[name] = rules
         return kept

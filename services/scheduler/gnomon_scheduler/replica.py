@@ -221,6 +221,10 @@ class Replica(Service):
             self.memory.usages.put_aside(name)
         elif message.subject.startswith("state.budget."):
             self.memory.put_budget_aside(name)
+        elif message.subject.startswith("state.pool."):
+            self.memory.put_gate_aside("pool", name)
+        elif message.subject.startswith("state.key."):
+            self.memory.put_gate_aside("key", name)
 
     def _apply_calendar(self, message: Stored) -> None:
         try:

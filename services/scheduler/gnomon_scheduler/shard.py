@@ -197,7 +197,6 @@ class Shard(Service):
         """Something was set of an account, or credits were given."""
         self.request(self._users.accounts_changed)
         self.request(self._budgets.accounts_changed)
-        self.request(self._closed_users.accounts_changed)
 
     def calendars_changed(self) -> None:
         """Something was set of a calendar of blackouts."""
@@ -327,7 +326,7 @@ class Shard(Service):
         )
         self._applier = Applier(self._book, self._endings.wish, self._after_end)
         self._own = OwnDesk(self._book, self._applier, self._surroundings)
-        self._closed_users = ClosedUsers(self._book.memory, self._objects.closed, self._counts, self._own)
+        self._closed_users = ClosedUsers(self._book.memory, self._objects.closings, self._counts, self._own)
         self._commands = CommandDesk(
             self._bus,
             self._book,

@@ -42,6 +42,8 @@ __all__ = ["TaskCounts"]
 _log = structlog.get_logger(__name__)
 _ANSWER_SECONDS = 0.5
 _TASKS_A_SLICE = 5000
+_TOLD_MAX = 100_000
+"""So many answers are remembered for when a shard does not answer: the newest."""
 _NOTHING: Mapping[str, int] = {}
 
 
@@ -126,7 +128,10 @@ class TaskCounts:
             _log.info(LogEvent.TASKS_NOT_COUNTED, partition=shard, error=str(error))
             return self._told.get((user, shard), 0)
         self._ticket = max(self._ticket, told.ticket)
+        self._told.pop((user, shard), None)
         self._told[user, shard] = told.tasks
+        if len(self._told) > _TOLD_MAX:
+            del self._told[next(iter(self._told))]
         return told.tasks + (told.wanted if (told.ticket, shard) < mine else 0)
 
     async def _index(self) -> None:

@@ -4,6 +4,9 @@ Of a task that costs nothing, of a user without limits, nothing is known here. O
 *purse* (`decisions.purses`), and what lacks leave waits at the user's *door* until the account's shard has answered:
 then it goes, or is refused. By then it has been written ahead.
 
+A user about whom deciding fails is *barred* until another leader tries again: nothing that has a price, or counts, is
+let go. What that user uses is counted all the same.
+
 `Flight.price` says that an execution holds its price and one unit: from when it is let go until it has ended, over all
 of its attempts.
 """
@@ -17,10 +20,14 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
+import structlog
+
 from gnomon_core.rules.account_rules import AccountRules
+from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.budget_registers import DAY_MS, UsageRegister
 from gnomon_scheduler.decisions.purses import Purse
 from gnomon_scheduler.decisions.queue import Item
+from gnomon_scheduler.guard import Guard
 from gnomon_scheduler.memory import Flight, ShardMemory, TaskState
 from gnomon_scheduler.object_registers import KnownAccount, KnownObject
 from gnomon_schemas.accounts import AccountLimits, Tier, account_id_of, consumed_micros
@@ -31,10 +38,14 @@ from gnomon_schemas.tasks import Overlap, TaskSpec, Trigger
 
 __all__ = ["NOT_HELD", "WAIT", "UserDoors"]
 
+_log = structlog.get_logger(__name__)
+
 NOT_HELD: Final = -1
 """`Flight.price` of an execution that holds nothing of its user's."""
 _ACCOUNTS_LOOKED_AT: Final = 1000
 """Among more accounts than this some are taken to have limits."""
+_LIMITS_KEPT: Final = 100_000
+"""Of so many users it is remembered what holds for them."""
 WAIT: Final = "account"
 """It is not known yet whether it may go."""
 
@@ -109,16 +120,19 @@ class UserDoors:
                 found = self._rules.limits(Tier.FREE)
             else:
                 found = self._rules.limits(account.tier, account.limits)
+            if len(self._limits) >= _LIMITS_KEPT:
+                self._limits.clear()
             self._limits[user] = found
         return found
 
     def barred(self, user: str) -> bool:
         """Whether a user may do nothing: the account is closed, or there is none and has to be, or what the user has
-        spent here cannot be read."""
+        spent here cannot be read, or deciding about the user has failed."""
         return (
             user in self._closed
             or (self._rules.required and self.account(user) is None)
             or self._memory.usages.unreadable(user)
+            or user in self._memory.barred_users
         )
 
     def concerns(self, user: str | None, spec: TaskSpec) -> bool:
@@ -248,11 +262,17 @@ class UserDoors:
             door = self._doors.get(user)
             if door is None:
                 continue
-            door.purse.begin_day(today)
-            for item in door.in_order:
+            in_order: list[Item] = []
+            with self._guard(user, "letting what waits go"):
+                door.purse.begin_day(today)
+                in_order = door.in_order
+            for item in in_order:
                 if _name(item) not in door.items:
                     continue  # its task was set aside over one before it
-                if not door.purse.fits(_price(item.task)):
+                fits = False
+                with self._guard(user, "letting what waits go"):
+                    fits = door.purse.fits(_price(item.task))
+                if not fits:
                     break
                 del door.items[_name(item)]
                 self.waiting -= 1
@@ -264,23 +284,26 @@ class UserDoors:
         now_ms = self._now_ms()
         for user in sorted(self._stirred):
             door = self._doors.get(user)
-            if door is None or not door.heard:
-                continue
-            door.heard, why = False, door.purse.shortage
-            for item in door.in_order if why is not None else ():
-                price = _price(item.task)
-                if _name(item) not in door.asked or door.purse.fits(price):
-                    continue
-                if why == "busy":
-                    if not _may_not_wait(item):
-                        continue
-                else:
-                    assert why is not None  # or nothing would be looked at
-                    door.purse.run_dry(why, price, now_ms)
-                del door.items[_name(item)]
-                self.waiting -= 1
-                found.append((item, "limit" if why == "busy" else str(why)))
+            if door is not None and door.heard:
+                with self._guard(user, "telling who is refused"):
+                    self._refuse(door, now_ms, found)
         return found
+
+    def _refuse(self, door: _Door, now_ms: int, found: list[tuple[Item, str]]) -> None:
+        door.heard, why = False, door.purse.shortage
+        for item in door.in_order if why is not None else ():
+            price = _price(item.task)
+            if _name(item) not in door.asked or door.purse.fits(price):
+                continue
+            if why == "busy":
+                if not _may_not_wait(item):
+                    continue
+            else:
+                assert why is not None  # or nothing would be looked at
+                door.purse.run_dry(why, price, now_ms)
+            del door.items[_name(item)]
+            self.waiting -= 1
+            found.append((item, "limit" if why == "busy" else str(why)))
 
     # -- what has been used ------------------------------------------------------------------------
 
@@ -289,8 +312,9 @@ class UserDoors:
         usage = self._memory.usages.fold(seq, event, self._counts_days)
         if usage is None:
             return False
-        self._door(usage.user).purse.fold(usage.used, usage.day, usage.runs)
-        self._stirred.add(usage.user)
+        with self._guard(usage.user, "counting what was used"):
+            self._door(usage.user).purse.fold(usage.used, usage.day, usage.runs)
+            self._stirred.add(usage.user)
         return True
 
     # -- talking with accounts' shards -------------------------------------------------------------
@@ -309,12 +333,13 @@ class UserDoors:
             for grant in self.heard.popleft().grants:
                 if self._memory.usages.unreadable(grant.user):
                     continue  # what it would state of the user, that nothing was used, is wrong
-                # Where nothing of the user is known, caps may be kept for a predecessor: say that nothing is used.
-                door = self._door(grant.user)
-                if door.purse.hear(self._epoch, grant):
-                    door.heard = True
-                    news = self._memory.usages.note_told(grant.user, door.purse.told) or news
-                self._stirred.add(grant.user)
+                with self._guard(grant.user, "hearing what is granted"):
+                    # Where nothing of the user is known, caps may be kept for a predecessor: say that nothing is used.
+                    door = self._door(grant.user)
+                    if door.purse.hear(self._epoch, grant):
+                        door.heard = True
+                        news = self._memory.usages.note_told(grant.user, door.purse.told) or news
+                    self._stirred.add(grant.user)
         return news
 
     def statements(self, now_ms: int) -> list[tuple[int, BudgetStatement]]:
@@ -326,31 +351,48 @@ class UserDoors:
             if known is not None and known.due_ms == due_ms:
                 known.due_ms = None
                 users.add(user)
-        found = []
+        found: list[tuple[int, BudgetStatement]] = []
         for user in users:
             door = self._doors.get(user)
-            if door is None:
-                continue
-            purse = door.purse
-            purse.begin_day(now_ms // DAY_MS)
-            at_ms = purse.next_ms(len(door.items))
-            if at_ms is not None and at_ms <= now_ms:
-                found.append((partition_of(purse.account, self._partitions), self._state(door, now_ms)))
-                at_ms = purse.next_ms(len(door.items))
-            if at_ms is None:
-                # One that refuses by itself for a while has nothing to say, and goes once that is over.
-                at_ms = purse.dry_until_ms(now_ms)
-            if at_ms is None and not door.items and purse.over(now_ms):
-                del self._doors[user]
-                continue
-            if door.items and purse.fits(_price(door.in_order[0].task)):
-                # The turn was full.
-                self._stirred.add(user)
-                at_ms = 0
-            if at_ms is not None and at_ms != door.due_ms:
-                heappush(self._due, (at_ms, user))
-            door.due_ms = at_ms
+            if door is not None:
+                with self._guard(user, "stating what is used"):
+                    self._speak(user, door, now_ms, found)
         return found
+
+    def _speak(self, user: str, door: _Door, now_ms: int, found: list[tuple[int, BudgetStatement]]) -> None:
+        purse = door.purse
+        purse.begin_day(now_ms // DAY_MS)
+        at_ms = purse.next_ms(len(door.items))
+        if at_ms is not None and at_ms <= now_ms:
+            found.append((partition_of(purse.account, self._partitions), self._state(door, now_ms)))
+            at_ms = purse.next_ms(len(door.items))
+        if at_ms is None:
+            # One that refuses by itself for a while has nothing to say, and goes once that is over.
+            at_ms = purse.dry_until_ms(now_ms)
+        if at_ms is None and not door.items and purse.over(now_ms):
+            del self._doors[user]
+            return
+        if door.items and purse.fits(_price(door.in_order[0].task)):
+            # The turn was full.
+            self._stirred.add(user)
+            at_ms = 0
+        if at_ms is not None and at_ms != door.due_ms:
+            heappush(self._due, (at_ms, user))
+        door.due_ms = at_ms
+
+    def _guard(self, user: str, doing: str) -> Guard:
+        def failed(error: Exception) -> None:
+            _log.error(
+                LogEvent.USER_SET_ASIDE,
+                partition=self._memory.partition,
+                user=user,
+                doing=doing,
+                error=repr(error),
+                exc_info=error,
+            )
+            self._memory.barred_users.add(user)
+
+        return Guard(failed)
 
     def _state(self, door: _Door, now_ms: int) -> BudgetStatement:
         door.asked = frozenset(door.items)

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _DEEP = b'{"trigger_data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 _LONG = "x" * 600_000
+_OF_A_TEMPLATE = b'{"name":"n","task_type":"echo","template_id":"t"}'
 _HEADER = "x" * 60_000
 """The server takes no more than 64 KiB of headers."""
 
@@ -23,6 +24,9 @@ _HEADER = "x" * 60_000
         pytest.param("pause", {"Gnomon-User": _HEADER}, b"", None, None, id="a user of 60 KB"),
         pytest.param("pause", {}, b"", _HEADER, "", id="a command id of 60 KB"),
         pytest.param("pause", {"traceparent": _HEADER}, b"", None, None, id="a trace of 60 KB"),
+        pytest.param(
+            "create", {"Gnomon-User": _HEADER}, _OF_A_TEMPLATE, None, None, id="nobody's, of a template"
+        ),
         pytest.param("pause", {}, b"", None, "_INBOX.a b", id="a reply subject with a blank"),
         pytest.param("pause", {}, b"", None, "_INBOX.", id="a reply subject that ends early"),
         pytest.param("pause", {}, b"", None, "_INBOX." + _HEADER, id="a reply subject of 60 KB"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gnomon_scheduler import late_runs
 from gnomon_scheduler.late_runs import LateKey, LateRuns
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.registers import CatchUpOrder
@@ -36,6 +37,7 @@ class Late:
     def go(self, now_ms: int) -> list[str]:
         """Hand out what may go at an instant; the tasks."""
         gone = []
+        self.runs.look(now_ms)
         while (key := self.runs.take(now_ms)) is not None:
             self.flights.pop(key).emitted = True
             self.runs.let_go()
@@ -149,3 +151,28 @@ def test_one_that_could_not_go_is_added_again_and_counted_once() -> None:
         late.runs.add(key.task_id, flight)
     assert late.runs.waiting == 1
     assert late.go(NOW_MS) == ["t0"]
+
+
+def test_no_step_takes_longer_for_more_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held, or has ended otherwise, is gone through some at a time; whoever asks again comes to the end."""
+    monkeypatch.setattr(late_runs, "_AT_ONCE", 10)
+    late = Late(hold_above=3)
+    late.add(25, prefix="held")
+    looked_at: list[LateKey] = []
+    find = late.runs._find
+    monkeypatch.setattr(late.runs, "_find", lambda *key: (looked_at.append(LateKey(*key)), find(*key))[1])
+    assert late.go(NOW_MS) == []
+    assert len(looked_at) == 10
+    assert late.runs.next_ms(NOW_MS) == NOW_MS
+    late.runs.obey(CatchUpOrder(approved_ms=NOW_MS))
+    late.add(25, NOW_MS + 1, "later")
+    gone: list[str] = []
+    for _ in range(12):
+        gone += late.go(NOW_MS + 1)
+    assert len(gone) == 25
+    assert late.runs.held == 25
+    for key in list(late.flights):
+        del late.flights[key]
+    for _ in range(4):
+        assert late.go(NOW_MS + 5000) == []
+    assert late.runs.waiting == 0

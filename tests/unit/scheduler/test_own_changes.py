@@ -282,7 +282,13 @@ def test_of_a_completed_task_of_a_closed_account_what_waits_is_cancelled_and_wha
     now = now._replace(objects={"account": {account_id_of("u"): account}})
     decision = cancel_of_closed(task, [], now)
     assert decision is not None
-    assert (decision.reg.ended, decision.reg.backfills, decision.events) == ("completed", (), [])
+    assert (decision.reg.ended, decision.reg.backfills) == ("completed", ())
+    (told,) = decision.events
+    assert isinstance(told, StatusChanged)
+    assert (told.old_status, told.new_status, told.reason) == ("completed", "completed", "account_closed")
+    assert [change.field for change in told.changes] == ["backfills"]
+    assert told.task is not None
+    assert told.task.backfills == ()
     assert [(wish.run, wish.reason, wish.gentle) for wish in decision.cancels] == [
         (waits.run, "cancelled", True),
         (out.run, "cancelled", True),
@@ -291,3 +297,57 @@ def test_of_a_completed_task_of_a_closed_account_what_waits_is_cancelled_and_wha
     for wish in decision.cancels:
         task.wish(wish)
     assert cancel_of_closed(task, [], now) is None
+
+
+@pytest.mark.parametrize(
+    ("closed", "closed_s", "cancelled"),
+    [
+        pytest.param(True, None, True, id="closed by a version that did not keep when"),
+        pytest.param(True, NOW_S - 9, True, id="closed before it was made, in a shard that had not heard"),
+        pytest.param(False, None, False, id="never closed"),
+        pytest.param(False, NOW_S + 5, True, id="open again"),
+        pytest.param(False, NOW_S - 1, False, id="made after it was opened again"),
+    ],
+)
+def test_what_is_older_than_the_closing_of_its_account_is_cancelled(
+    closed: bool, closed_s: int | None, cancelled: bool
+) -> None:
+    """However late the shard hears of the closing, and whatever has become of the account by then."""
+    task = task_state()
+    task.reg = msgspec.structs.replace(
+        task.reg, user_id="u", created_ms=NOW_S * 1000, revision_from_ms=NOW_S * 1000
+    )
+    account = KnownAccount(
+        object_id=account_id_of("u"),
+        version=1,
+        user_id="u",
+        closed=closed,
+        closed_ms=None if closed_s is None else closed_s * 1000,
+    )
+    now = around((NOW_S + 20) * 1000)._replace(objects={"account": {account_id_of("u"): account}})
+    decision = cancel_of_closed(task, [], now)
+    assert (decision is not None) == cancelled
+    if decision is not None:
+        task.reg = decision.reg
+        assert cancel_of_closed(task, [], now) is None, "once"
+
+
+def test_what_waits_of_a_completed_task_stays_where_it_was_asked_for_after_the_account_was_opened_again() -> (
+    None
+):
+    task = task_state(overlap="allow")
+    before, after = fly(task, NOW_S + 1, emitted=False), fly(task, NOW_S + 9, emitted=False)
+    old = Backfilling(backfill_id="old", from_s=0, to_s=9, cursor_s=0, total=9, left=9)
+    new = Backfilling(
+        backfill_id="new", from_s=0, to_s=9, cursor_s=0, total=9, left=9, begun_ms=(NOW_S + 9) * 1000
+    )
+    task.reg = msgspec.structs.replace(
+        task.reg, user_id="u", ended="completed", ended_ms=NOW_S * 1000, backfills=(old, new)
+    )
+    account = KnownAccount(object_id=account_id_of("u"), version=1, user_id="u", closed_ms=(NOW_S + 5) * 1000)
+    now = around((NOW_S + 20) * 1000)._replace(objects={"account": {account_id_of("u"): account}})
+    decision = cancel_of_closed(task, [], now)
+    assert decision is not None
+    assert [wish.run for wish in decision.cancels] == [before.run]
+    assert decision.reg.backfills == (new,)
+    assert after.run in task.flights

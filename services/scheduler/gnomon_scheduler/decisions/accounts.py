@@ -172,9 +172,19 @@ def _update(
             limits=limits,
             version=reg.version + (before is not None),
             updated_ms=around.now_ms,
+            closed_ms=_closed_ms(reg, given.get("closed", reg.closed), around.now_ms),
         )
     event = AccountUpdated(**_about(reg, command, around, made=before is None), changes=tuple(changes))
     return ObjectDecision(reg, event, created=before is None)
+
+
+def _closed_ms(reg: AccountRegister, closed: bool, now_ms: int) -> int | None:
+    """When the account was closed last: what its user had then is cancelled, though it be opened again at once."""
+    if closed and not reg.closed:
+        return now_ms
+    if reg.closed and reg.closed_ms is None:
+        return reg.updated_ms  # by a version that did not keep it: not after its newest change
+    return reg.closed_ms
 
 
 def _limits_after(own: AccountLimits, payload: UpdateAccount) -> AccountLimits:

@@ -109,6 +109,7 @@ def _record(backfill_id: str, asked: BackfillTask, reg: TaskRegister, around: Su
         concurrency=asked.concurrency,
         slots=slots,
         schedule=schedule if slots is None else None,
+        begun_ms=around.now_ms,
     )
 
 

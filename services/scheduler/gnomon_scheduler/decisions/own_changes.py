@@ -37,6 +37,7 @@ from gnomon_scheduler.decisions.user_limits import account_of
 from gnomon_scheduler.decisions.views import resting_status, view
 from gnomon_scheduler.decisions.wishes import is_stronger
 from gnomon_scheduler.memory import Slot, TaskState
+from gnomon_scheduler.object_registers import KnownAccount
 from gnomon_scheduler.registers import Cancelling, Runtime, TaskRegister, fails_too_often
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import StatusChanged
@@ -106,16 +107,19 @@ def pause_after_failures(
 def cancel_of_closed(
     task: TaskState, waiting_for_jitter: list[Slot], around: Surroundings
 ) -> Decision | None:
-    """Cancel a task of a user whose account is closed; what runs may finish.
+    """Cancel a task of a user whose account is closed; what runs may finish. Of an account that is open again: what was
+    there when it was closed.
 
     One that has completed stays so: what waits of it, run on demand or of a backfill, is cancelled.
     """
     old = task.reg
     account = None if old.user_id is None else account_of(old.user_id, around)
-    if account is None or not account.closed or old.ended == TaskStatus.CANCELLED.value:
+    if account is None or old.ended == TaskStatus.CANCELLED.value:
+        return None
+    if not _concerns(account, max(old.created_ms, old.revision_from_ms)):
         return None
     if old.ended == TaskStatus.COMPLETED.value:
-        return _cancel_what_waits(task, around)
+        return _cancel_what_waits(task, account, around)
     reg = msgspec.structs.replace(
         old,
         ended=TaskStatus.CANCELLED.value,
@@ -126,22 +130,38 @@ def cancel_of_closed(
     )
     decision = Decision(old, rescheduled=True)
     decision.reg = reg = close(task, reg, waiting_for_jitter, decision, None, around, gentle=True)
-    reason = account.closed_note or "account_closed"
-    decision.events.insert(0, _told(task, old, reg, reason, around.now_ms, around))
+    decision.events.insert(0, _told(task, old, reg, _words(account), around.now_ms, around))
     return decision
 
 
-def _cancel_what_waits(task: TaskState, around: Surroundings) -> Decision | None:
+def _concerns(account: KnownAccount, since_ms: int) -> bool:
+    """Whether the closing of an account is about what is there since an instant."""
+    return account.closed or (account.closed_ms is not None and since_ms <= account.closed_ms)
+
+
+def _words(account: KnownAccount) -> str:
+    return account.closed_note or "account_closed"
+
+
+def _cancel_what_waits(task: TaskState, account: KnownAccount, around: Surroundings) -> Decision | None:
     """Cancel what nobody has claimed of a task that has ended, and make no more of its backfills."""
-    deadline_ms = around.now_ms + around.cancel_grace_ms
+    old, deadline_ms = task.reg, around.now_ms + around.cancel_grace_ms
     cancels = [
         Cancelling(run=run, reason="cancelled", deadline_ms=deadline_ms, gentle=True)
         for run, flight in task.flights.items()
-        if flight.unclaimed and is_stronger("cancelled", task.cancelling.get(run))
+        if flight.unclaimed
+        and _concerns(account, flight.due_ms)
+        and is_stronger("cancelled", task.cancelling.get(run))
     ]
-    if not cancels and not task.reg.backfills:
+    backfills = tuple(one for one in old.backfills if not _concerns(account, one.begun_ms))
+    if not cancels and backfills == old.backfills:
         return None
-    return Decision(msgspec.structs.replace(task.reg, backfills=()), cancels=cancels)
+    reg = msgspec.structs.replace(old, backfills=backfills)
+    decision = Decision(reg, cancels=cancels)
+    if backfills != old.backfills:
+        # The status stays; what is told is that they are not under way any more.
+        decision.events.append(_told(task, old, reg, _words(account), around.now_ms, around))
+    return decision
 
 
 def unfailed(runtime: Runtime) -> Runtime:

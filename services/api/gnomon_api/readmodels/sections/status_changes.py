@@ -51,6 +51,8 @@ class StatusChangeSection(Section):
         return [(_CHANGES, self._rows)]
 
     def _changed(self, stored: Stored, event: ev.StatusChanged) -> None:
+        if event.old_status == event.new_status:
+            return  # something else of the task changed by itself
         self._rows.append(
             StatusChangeRow(
                 stored.seq,
