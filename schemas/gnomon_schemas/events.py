@@ -94,13 +94,14 @@ class Unchanged(Event, frozen=True, kw_only=True, tag="gnomon.task.unchanged.v1"
 
 
 class StatusChanged(Event, frozen=True, kw_only=True, tag="gnomon.task.status_changed.v1"):
-    """The task's status changed. Never to or from `running`, which runs' own events tell."""
+    """The task's status changed. Never to or from `running`, which runs' own events tell. Where both are the same, what
+    changed of its own accord is in `changes`."""
 
     old_status: TaskStatus
     new_status: TaskStatus
     reason: str
     """The verb that caused it, the caller's own words for a cancel or a complete, or why the task changed by itself:
-    `no_slot_left`, `only_run_failed`, `reminded`, `pause_over`, `max_consecutive_failures`."""
+    `no_slot_left`, `only_run_failed`, `reminded`, `pause_over`, `max_consecutive_failures`, `account_closed`."""
     changed_at: str
     task: Task | None = None
     """The task after a change of its own accord that is more than its status: a pause that ended or began. Its slots

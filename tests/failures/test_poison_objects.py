@@ -55,7 +55,8 @@ async def test_the_shards_go_on_without_it(
         raise Fault(name)
 
     async with world.leader(0, rules=rules) as keeping, world.leader(1, rules=rules) as using:
-        pooled, dear = await two.task(user, 1, pool=pool), await two.task(user, 1, pool="default", credits_per_run=PRICE)
+        pooled = await two.task(user, 1, pool=pool)
+        dear = await two.task(user, 1, pool="default", credits_per_run=PRICE)
         free = [await two.task(fresh_id("u"), partition, pool="default") for partition in (0, 1)]
         await world.commands.ok("update", pool, {"max_in_flight": 1}, kind="pool")
         with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gnomon_core import timing
 from gnomon_core.runtime import bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler import book, replanning, shard, slot_desk, units
@@ -260,7 +261,7 @@ async def test_one_whose_rules_cannot_be_kept_holds_up_no_take_over(
     stored, shard_register = await world.shard_register()
     keeps_none = encode(msgspec.structs.replace(shard_register, calendars_kept=False))
     await world.bus.store(stored.subject, keeps_none, {"Nats-Rollup": "sub"})
-    whole = replanning.names_of
+    whole = timing.names_of
 
     def failing(schedule: Schedule) -> frozenset[str]:
         if getattr(schedule, "timezone", None) == ZONE:

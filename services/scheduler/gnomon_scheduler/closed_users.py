@@ -8,8 +8,8 @@ before its first turn and begins anew; what is cancelled already stays as it is.
 
 **Opened again before a shard has heard.** Of a register only the newest counts, so a shard without leader, or one that
 was stalled, may hear of a closing when it is past. The register says when it was (`closed_ms`), and tasks say since
-when they are what they are: what is older than the closing is cancelled, what is younger belongs to the time after it. So
-every shard comes to the same end, however late it hears, and however often it is looked at.
+when they are what they are: what is older than the closing is cancelled, what is younger belongs to the time after it.
+So every shard comes to the same end, however late it hears, and however often it is looked at.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _DUES_A_TURN = 1500
 _LOOKED_AT_A_TURN = 5000
 """So many are looked at in a turn that may go, or have to wait for something else."""
 _DISCARDS_A_TURN = 500
-_TAKEN_UP_A_TURN = 5000
+_TAKEN_UP_A_TURN = 2000
 """So many of each kind of what waited elsewhere are looked at in a turn: there may be a hundred thousand, and the
 process has leases to keep."""
 

@@ -29,7 +29,7 @@ __all__ = ["LateKey", "LateRuns"]
 _LOOK_AGAIN_MS = 1000
 _LOOKED_AT_A_MS = 50
 """Looking through more than so many a millisecond, in the long run, would be felt."""
-_AT_ONCE = 5000
+_AT_ONCE = 2000
 """So many are looked at in one step."""
 
 
@@ -93,11 +93,12 @@ class LateRuns:
 
     def obey(self, order: CatchUpOrder) -> None:
         """An operator's order was stored."""
-        self._discarded += [
-            key
-            for key, late_ms in self._known.items()
-            if self._order.discarded_ms < late_ms <= order.discarded_ms
-        ]
+        if order.discarded_ms > self._order.discarded_ms:
+            self._discarded += [
+                key
+                for key, late_ms in self._known.items()
+                if self._order.discarded_ms < late_ms <= order.discarded_ms
+            ]
         self._order = order
         self._count()
 
@@ -180,6 +181,7 @@ class LateRuns:
 
     def _let_go(self) -> None:
         if self._held_back:
+            # What was held is in order, nearly all of it: sorting is much quicker than a heap's own ways, and does.
             self._eager += self._held_back
-            heapq.heapify(self._eager)
+            self._eager.sort()
             self._held_back.clear()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 from gnomon_core.timing import jitter_ms, next_fire
@@ -97,6 +97,8 @@ class ShardMemory:
         """The tasks whose register lacks something that was folded."""
         self.over: dict[str, Over] = {}
         """The tasks that ended or were deleted: whose register goes some day."""
+        self.on_over: Callable[[TaskState], None] | None = None
+        """Told of a task that is over from now on, or not any more, or dropped."""
         self.ending: dict[str, TaskState] = {}
         """The tasks that a register told of as having executions that are being ended."""
         self.owing: dict[str, TaskState] = {}
@@ -150,10 +152,13 @@ class ShardMemory:
         """Keep true when the task resumes by itself, is told of, and since when it is over."""
         reg = task.reg
         over_since_ms = reg.deleted_ms or (reg.ended_ms if reg.ended is not None else None)
+        was_over = task.task_id in self.over
         if over_since_ms is not None:
             self.over[task.task_id] = Over(over_since_ms, reg.deleted_ms is not None)
         else:
             self.over.pop(task.task_id, None)
+        if self.on_over is not None and was_over is not (over_since_ms is not None):
+            self.on_over(task)
         self._pauses.set(task.task_id, reg.paused_until_ms if over_since_ms is None else None)
         self._reminders.set(task.task_id, reg.reminder_due_ms)
         self.note_objective(task)
@@ -357,12 +362,15 @@ class ShardMemory:
 
     def drop_task(self, task_id: str) -> None:
         """Forget a task whose register was removed."""
+        task = self.tasks.get(task_id)
         tables = (self.tasks, self.unreadable, self.in_flight, self.dirty, self.over, self.ending, self.owing)
         for table in tables:
             table.pop(task_id, None)
         self._pauses.set(task_id, None)
         self._reminders.set(task_id, None)
         self.slo_broken.discard(task_id)
+        if task is not None and self.on_over is not None:
+            self.on_over(task)
 
     def set_aside(self, task_id: str, seq: int) -> None:
         """A task that nothing can be decided about here stops as it is."""

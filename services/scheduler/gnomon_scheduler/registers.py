@@ -222,8 +222,8 @@ class CalendarRegister(
     def rules_of(self, fingerprint: str, since_ms: int | None = None) -> KeptRules:
         """The rules by which a revision with this fingerprint makes its slots. `since_ms`: of a task that was set aside
         at that instant, and may have been passed over by every change since."""
-        then = () if since_ms is None else [one for one in self.past if (one.until_ms or 0) >= since_ms]
-        rules = (*then, *self.kept)
+        past = self.past if since_ms is not None else ()
+        rules = [*(one for one in past if (one.until_ms or 0) >= (since_ms or 0)), *self.kept]
         return next((one for one in rules[:0:-1] if one.fingerprint == fingerprint), rules[0])
 
 

@@ -16,8 +16,8 @@ No slot is handed out and no command decided meanwhile, so nothing but 2 makes r
 
 **A task that is set aside meanwhile** (`setting_aside`) is passed over, and its slots since then were promised by rules
 that are past once 3 is stored. A leader that can read it again finds these by the instant at which it was set aside,
-and re-plans it then: up to the change by them, after it by its own. Where there was more than one change meanwhile it goes
-from the first to the own rules at once.
+and re-plans it then: up to the change by them, after it by its own. Where there was more than one change meanwhile it
+goes from the first to the own rules at once.
 """
 
 from __future__ import annotations

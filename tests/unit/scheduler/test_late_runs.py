@@ -160,7 +160,12 @@ def test_no_step_takes_longer_for_more_that_waits(monkeypatch: pytest.MonkeyPatc
     late.add(25, prefix="held")
     looked_at: list[LateKey] = []
     find = late.runs._find
-    monkeypatch.setattr(late.runs, "_find", lambda *key: (looked_at.append(LateKey(*key)), find(*key))[1])
+
+    def finding(task_id: str, run: str) -> Flight | None:
+        looked_at.append(LateKey(task_id, run))
+        return find(task_id, run)
+
+    monkeypatch.setattr(late.runs, "_find", finding)
     assert late.go(NOW_MS) == []
     assert len(looked_at) == 10
     assert late.runs.next_ms(NOW_MS) == NOW_MS
