@@ -10,6 +10,7 @@ from litestar import Request, Response
 
 from gnomon_api.identity import USER_HEADER, Caller, caller_of
 from gnomon_api.services import ApiServices
+from gnomon_core.rules.decoding import read_object
 from gnomon_core.runtime.tracing import new_traceparent, trace_id_of
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
@@ -23,6 +24,7 @@ __all__ = [
     "body_of",
     "caller",
     "checked_id",
+    "chosen_id",
     "execution_parts",
     "flag",
     "instant_param",
@@ -81,14 +83,29 @@ def params_of(request: HttpRequest) -> list[tuple[str, str]]:
 def checked_id(text: str, where: str = "task_id") -> str:
     """An id from a path or body. Raises Refused before anything is published under it."""
     if not is_id(text) or text in RESERVED_IDS:
-        reserved = f", and not {' or '.join(sorted(RESERVED_IDS))}"
-        message = f"is {text[:80]!r}; allowed: 1 to 64 of A-Z a-z 0-9 _ -, not beginning with _{reserved}"
-        raise Refused(
-            Code.INVALID_ID,
-            f"{where} {message}",
-            FieldError(pointer=f"#/{where}", code=Code.INVALID_ID, message=message),
-        )
+        raise _no_id(repr(text[:80]), where)
     return text
+
+
+def chosen_id(body: bytes, field: str) -> str | None:
+    """The id that a caller chose for what a body is to make; None where it names none. Raises Refused."""
+    given = read_object(body).get(field)
+    if given is None or bytes(given) == b"null":
+        return None
+    text = msgspec.json.decode(given)
+    if not isinstance(text, str):
+        raise _no_id(bytes(given)[:80].decode(errors="replace"), field)
+    return checked_id(text, field)
+
+
+def _no_id(shown: str, where: str) -> Refused:
+    reserved = f", and not {' or '.join(sorted(RESERVED_IDS))}"
+    message = f"is {shown}; allowed: 1 to 64 of A-Z a-z 0-9 _ -, not beginning with _{reserved}"
+    return Refused(
+        Code.INVALID_ID,
+        f"{where} {message}",
+        FieldError(pointer=f"#/{where}", code=Code.INVALID_ID, message=message),
+    )
 
 
 def execution_parts(execution_id: str) -> tuple[str, str]:

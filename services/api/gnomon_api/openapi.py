@@ -167,8 +167,8 @@ def _answer_headers(names: Sequence[str]) -> dict[str, Any]:
 def _problem_codes(path: str, told: Operation) -> dict[int, list[Code]]:
     codes = list(told.problems)
     if path.startswith(API):
-        # Whoever asks may be named wrongly, and a fault of ours may be anywhere.
-        codes += [Code.INVALID_ID, Code.INTERNAL]
+        # Whoever asks may be named wrongly, a parameter may be one that is not known, and a fault of ours anywhere.
+        codes += [Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.INTERNAL]
     found: dict[int, list[Code]] = {}
     for code in sorted(set(codes), key=list(Code).index):
         found.setdefault(CATALOGUE[code].status, []).append(code)

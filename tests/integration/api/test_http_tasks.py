@@ -112,6 +112,31 @@ async def test_hostile_ids_are_refused_before_anything_is_published(running: Run
     assert len(running.responder.heard) == before
 
 
+@pytest.mark.parametrize("given", [7, True, [], {}, 1.5, "a.b"])
+@pytest.mark.parametrize("kind", ["task", "template", "calendar"])
+async def test_an_id_is_text_and_what_is_none_is_named(running: Running, kind: str, given: object) -> None:
+    """A number was taken for its digits."""
+    spec: dict[str, Any] = {
+        "task": body(),
+        "template": {"name": "n", "task_type": "echo"},
+        "calendar": {"name": "n", "selector": {"tags": ["x"]}, "action": "skip"},
+    }[kind]
+    before = len(running.responder.heard)
+    response = await running.http.post(f"{API}/{kind}s", json={**spec, f"{kind}_id": given})
+    problem = is_problem(response, 422, "invalid_id")
+    assert [error["pointer"] for error in problem["errors"]] == [f"#/{kind}_id"]
+    assert len(running.responder.heard) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/tasks/analytics", "/task-types", "/executions/t.r-1", "/account", "/account/entries", "/accounts"],
+)
+async def test_a_parameter_that_is_not_known_is_named(running: Running, path: str) -> None:
+    problem = is_problem(await running.http.get(f"{API}{path}?dayz=3"), 422, "unknown_field")
+    assert [error["pointer"] for error in problem["errors"]] == ["#/dayz"]
+
+
 async def test_every_fault_of_a_body_is_told(running: Running) -> None:
     before = len(running.responder.heard)
     response = await running.http.post(

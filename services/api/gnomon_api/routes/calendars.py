@@ -18,6 +18,7 @@ from gnomon_api.http_io import (
     body_of,
     caller,
     checked_id,
+    chosen_id,
     json_response,
     params_of,
     services,
@@ -79,7 +80,7 @@ async def create_calendar(request: HttpRequest) -> HttpResponse:
     no_params(request)
     body = body_of(await request.body())
     await _checked(request, body)
-    return await _create(request, body, body, _named_id(body))
+    return await _create(request, body, body, chosen_id(body, "calendar_id"))
 
 
 @post("/calendars/import")
@@ -232,15 +233,6 @@ def _text(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError as error:
         raise Refused(Code.INVALID, f"the body is no text in UTF-8: {error}") from error
-
-
-def _named_id(body: bytes) -> str | None:
-    """The id that a caller chose for a new calendar. Raises Refused."""
-    given = read_object(body).get("calendar_id")
-    if given is None or bytes(given) == b"null":
-        return None
-    text: Any = msgspec.json.decode(given)
-    return checked_id(text if isinstance(text, str) else str(text), "calendar_id")
 
 
 def _response(outcome: Outcome, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -23,7 +23,7 @@ from gnomon_api.queries import shown_instant
 from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.commands import Outcome
 from gnomon_schemas.limits import is_id
-from gnomon_schemas.problems import Code, Problem, Refused
+from gnomon_schemas.problems import Code, FieldError, Problem, Refused
 
 __all__ = ["RefusedOutcome", "identity_of", "no_params", "pending_response", "read_command", "send"]
 
@@ -41,9 +41,9 @@ def no_params(request: HttpRequest, *allowed: str) -> None:
     for name, _ in request.query_params.multi_items():
         if name not in allowed:
             words = ", ".join(allowed) or "none"
-            raise Refused(
-                Code.UNKNOWN_FIELD, f"the parameter {name[:80]!r} is not known here; allowed: {words}"
-            )
+            message = f"the parameter {name[:80]!r} is not known here; allowed: {words}"
+            error = FieldError(pointer=f"#/{name[:80]}", code=Code.UNKNOWN_FIELD, message=message)
+            raise Refused(Code.UNKNOWN_FIELD, message, error)
 
 
 async def identity_of(

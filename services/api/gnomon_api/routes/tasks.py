@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from litestar import delete, get, patch, post, put
 from litestar.params import FromPath
@@ -15,6 +13,7 @@ from gnomon_api.http_io import (
     body_of,
     caller,
     checked_id,
+    chosen_id,
     flag,
     instant_param,
     json_response,
@@ -24,7 +23,7 @@ from gnomon_api.http_io import (
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_api.task_details import TaskDetails
 from gnomon_api.task_pasts import TaskPasts
-from gnomon_core.rules.decoding import parse_body, read_object
+from gnomon_core.rules.decoding import parse_body
 from gnomon_core.rules.task_input import check_given, check_patch, parse_create
 from gnomon_core.rules.templating import named_template
 from gnomon_core.rules.transitions import wanted_status
@@ -55,7 +54,7 @@ async def make_task(request: HttpRequest, body: bytes) -> HttpResponse:
     else:
         # What is missing, and what does not fit, is for the shard to say: it knows the template.
         check_given(body, default_timezone=api.settings.timezone)
-    chosen = _chosen_id(body)
+    chosen = chosen_id(body, "task_id")
     if dry_run:
         return json_response(await api.planner.create(body, chosen, caller(request)))
     ids = await identity_of(request, body, task_id=chosen or "")
@@ -159,15 +158,6 @@ async def _change(request: HttpRequest, task_id: str) -> HttpResponse:
     ids = await identity_of(request, body, task_id=task_id)
     outcome = await send(request, "update", task_id, body, ids)
     return pending_response(ids) if outcome is None else _task_response(outcome)
-
-
-def _chosen_id(body: bytes) -> str | None:
-    """The id that a caller chose for a new task. Raises Refused."""
-    given = read_object(body).get("task_id")
-    if given is None or bytes(given) == b"null":
-        return None
-    text: Any = msgspec.json.decode(given)
-    return checked_id(text if isinstance(text, str) else str(text))
 
 
 def _task_response(

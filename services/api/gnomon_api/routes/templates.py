@@ -15,6 +15,7 @@ from gnomon_api.http_io import (
     body_of,
     caller,
     checked_id,
+    chosen_id,
     json_response,
     params_of,
     services,
@@ -30,6 +31,7 @@ from gnomon_schemas.templates import DeleteTemplate
 __all__ = ["TEMPLATE_ROUTES"]
 
 _KIND: Final = "template"
+_ID: Final = "template_id"
 
 
 @get("/templates")
@@ -45,7 +47,7 @@ async def create_template(request: HttpRequest) -> HttpResponse:
     no_params(request)
     body = body_of(await request.body())
     parse_template(body)
-    chosen = _named_id(body)
+    chosen = chosen_id(body, _ID)
     ids = await identity_of(request, body, task_id=chosen or "")
     template_id = chosen or ids.object_id
     outcome = await send(request, "create", template_id, body, ids, kind=_KIND)
@@ -59,7 +61,7 @@ async def create_template(request: HttpRequest) -> HttpResponse:
 async def read_template(request: HttpRequest, template_id: FromPath[str]) -> HttpResponse:
     """One template, and whether the caller may use it."""
     no_params(request)
-    found = await services(request).templates.get(checked_id(template_id, _KIND), caller(request))
+    found = await services(request).templates.get(checked_id(template_id, _ID), caller(request))
     return json_response(found, headers={"ETag": f'"{found.version}"'})
 
 
@@ -81,14 +83,14 @@ async def delete_template(request: HttpRequest, template_id: FromPath[str]) -> H
     no_params(request)
     ids = await identity_of(request, b"")
     payload = msgspec.json.encode(DeleteTemplate())
-    outcome = await send(request, "delete", checked_id(template_id, _KIND), payload, ids, kind=_KIND)
+    outcome = await send(request, "delete", checked_id(template_id, _ID), payload, ids, kind=_KIND)
     return pending_response(ids) if outcome is None else HttpResponse(b"", status_code=204)
 
 
 @get("/templates/{template_id:str}/history")
 async def template_history(request: HttpRequest, template_id: FromPath[str]) -> HttpResponse:
     """Every change of a template, the newest first, as an admin: who, when, which fields, by which command."""
-    checked_id(template_id, _KIND)
+    checked_id(template_id, _ID)
     if not caller(request).admin:
         raise Refused(Code.FORBIDDEN, "the history of a template is shown to the role admin only")
     return json_response(await services(request).templates.history(template_id, params_of(request)))
@@ -98,7 +100,7 @@ async def template_history(request: HttpRequest, template_id: FromPath[str]) -> 
 async def instantiate_template(request: HttpRequest, template_id: FromPath[str]) -> HttpResponse:
     """Make a task from a template: the body is that of a task, and what it leaves out comes from the template. With
     `?dry_run=true` nothing is stored, and the answer tells what would be."""
-    checked_id(template_id, _KIND)
+    checked_id(template_id, _ID)
     given = read_object(body_of(await request.body()) or b"{}")
     named = msgspec.Raw(msgspec.json.encode(template_id))
     if bytes(given.get("template_id", named)) not in (bytes(named), b"null"):
@@ -113,21 +115,12 @@ async def instantiate_template(request: HttpRequest, template_id: FromPath[str])
 
 async def _change(request: HttpRequest, template_id: str) -> HttpResponse:
     no_params(request)
-    checked_id(template_id, _KIND)
+    checked_id(template_id, _ID)
     body = body_of(await request.body())
     check_template_patch(body)
     ids = await identity_of(request, body, task_id=template_id)
     outcome = await send(request, "update", template_id, body, ids, kind=_KIND)
     return pending_response(ids) if outcome is None else _template_response(outcome)
-
-
-def _named_id(body: bytes) -> str | None:
-    """The id that a caller chose for a new template. Raises Refused."""
-    given = read_object(body).get("template_id")
-    if given is None or bytes(given) == b"null":
-        return None
-    text: Any = msgspec.json.decode(given)
-    return checked_id(text if isinstance(text, str) else str(text), _KIND)
 
 
 def _template_response(
