@@ -11,12 +11,10 @@ import msgspec
 from gnomon_api.database import Database, Row
 from gnomon_api.event_hub import EventHub
 from gnomon_api.identity import Caller
+from gnomon_api.list_statements import Buckets, Implied, Part, Sort
 from gnomon_api.queries import (
     Asked,
-    Implied,
     Lists,
-    Part,
-    Sort,
     instant_filter,
     instant_sort,
     parse_list,
@@ -35,6 +33,8 @@ _CLOCKS: Final = timedelta(minutes=30)
 """No two clocks of a system differ by more."""
 _SOON: Final = timedelta(minutes=30)
 """What ends later than this after its slot has `ended_late`, as the database sees it."""
+_NARROW: Final = frozenset({"task_id", "user_id"})
+"""Filters that leave little, and have an index of what ended late."""
 
 
 def _implied(asked: Asked) -> Sequence[Implied]:
@@ -63,17 +63,40 @@ def _moved(at: datetime, by: timedelta) -> datetime | None:
 
 
 def _parts(asked: Asked) -> Sequence[Part]:
-    """Executions of slots before an instant, in another order than that of slots. Those that ended soon after their
-    slot were recorded, started and ended soon after that instant at the latest, and need not be looked for in all that
-    came later. The others are few, and have an index of their own."""
-    before: datetime | None = asked.values.get("scheduled_before")
-    if before is None or asked.order == "scheduled_for":
-        return (Part(),)
-    return (
-        Part((("executions_ended_soon", None),), until=_moved(before, _SOON + _CLOCKS)),
-        Part((("executions_ended_late", None),), few=True),
-        Part((("executions_in_flight", None),)),
+    """What ended soon, what ended late, and what is in flight: where the order is not that of an index that the filters
+    have, too.
+
+    All times of an execution that ended soon after its slot are near one another. What ended late is little, and has
+    indexes of its own."""
+    values, order = asked.values, asked.order
+    after, before, statuses = (values.get(name) for name in ("scheduled_after", "scheduled_before", "status"))
+    narrow = not _NARROW.isdisjoint(values) or (
+        statuses is not None and ExecutionStatus.COMPLETED not in statuses
     )
+    bounded = before is not None and order != "scheduled_for"
+    if not bounded and (order == "recorded_at" or not narrow):
+        return (Part(),)
+    soon: list[Implied] = [("executions_ended_soon", None)]
+    late: Sequence[Implied] = (("executions_ended_late", None),)
+    if after is not None and (at := _moved(after, -_CLOCKS)) is not None:
+        soon.append(("executions_recorded_after", at))
+    until = None if before is None else _moved(before, _SOON + _CLOCKS)
+    if until is not None:
+        soon.append(("executions_recorded_before", until))
+    weeks = Buckets("late_weeks", (after, before), "executions_of_week")
+    near = _SOON + 2 * _CLOCKS if narrow and order != "recorded_at" else None
+    ended = (
+        Part("executions_ended", soon, until=until if bounded else None, near=near),
+        Part("executions_ended", late, few=True, merged=False)
+        if narrow
+        else Part("executions_ended", late, buckets=weeks),
+    )
+    in_flight = (Part("executions_active", merged=False),)
+    if statuses is None:
+        return (*ended, *in_flight)
+    if ACTIVE.issuperset(statuses):
+        return (Part(),)  # none of them has ended, which is implied
+    return ended if ACTIVE.isdisjoint(statuses) else (*ended, *in_flight)
 
 
 EXECUTION_LISTS: Final = Lists(

@@ -1,21 +1,6 @@
 """What callers ask of a list: filters, sorting, cursors, as they stand in the query string.
 
-A list is a statement put together from named pieces (`readmodels/queries`): its columns, one condition for
-each filter that was asked for, and a keyset: the condition that it goes on after the last item of the page
-before. A page therefore costs the same wherever it is, and items that come or go meanwhile neither repeat nor
-hide others.
-
-*A page is to cost little however much there is.* There is an index for each order, and one for each filter with the
-usual order behind it; the planner knows how much each value is worth. Four things help it:
-
-* One value is asked for as `=`, since an index gives the rows of several values in no order; a few values are a page of
-  each, merged.
-* *Keys first*: where filters and an order have no index in common, all that a filter leaves may have to be put in
-  order. The keys of a page are found first, from indexes alone where they hold what is asked for, and then the
-  page's rows are read.
-* *Implied conditions* follow from the others, and tell the planner what it cannot know.
-* *Parts*: conditions of which just one holds for each row, where each part has a quick way of its own. A page is made
-  of each, and they are merged.
+What is asked for becomes a statement in `list_statements.py`.
 
 Every parameter that is not known is refused by name: a filter that was spelled wrong must not return all.
 """
@@ -27,12 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gnomon_api.database import Row
-from gnomon_api.readmodels.statements import statement
+from gnomon_api.list_statements import Implied, Part, Sort, Wanted, page_statement
 from gnomon_schemas.clock_text import format_instant, parse_instant
 from gnomon_schemas.problems import Code, FieldError, Refused
 
@@ -41,12 +26,9 @@ __all__ = [
     "LIMIT_MAX",
     "Asked",
     "Filter",
-    "Implied",
     "ListQuery",
     "Lists",
     "Page",
-    "Part",
-    "Sort",
     "contains_filter",
     "flag_filter",
     "instant_filter",
@@ -63,12 +45,8 @@ __all__ = [
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _VALUES_MAX: Final = 100
-_MERGED_MAX: Final = 8
-"""Up to so many values of a filter are a page of each, merged."""
 _SEARCH_MAX: Final = 200
 _SEARCH: Final = re.compile(r'(-?)(?:"([^"]*)"|([^\s"]+))')
-_ANY: Final = "= any($1::text[])"
-_ONE: Final = "= $1::text"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,15})?", re.ASCII)
 
 
@@ -82,41 +60,17 @@ class Filter(NamedTuple):
     """What it takes, as JSON Schema, for the document of the API."""
 
 
-class Sort(NamedTuple):
-    """One way to sort: an expression that is never null, its type, and how a row tells its value."""
-
-    expression: str
-    pg_type: str
-    value: Callable[[Row], str]
-
-
-Implied: TypeAlias = "tuple[str, Any]"
-"""A named condition, and its parameter; None: it has none."""
-
-
 class Asked(NamedTuple):
     """What a list was asked for, as far as other conditions follow from it."""
 
     order: str
     """Name of the sort, without its direction."""
     values: Mapping[str, Any]
-    """Parameters of the filters, by filter."""
+    """Parameters of the filters, by filter; also of those that the path or the caller sets."""
 
 
 def _nothing(_asked: Asked) -> Sequence[Implied]:
     return ()
-
-
-class Part(NamedTuple):
-    """A part of a list."""
-
-    conditions: Sequence[Implied] = ()
-    """All of them hold for a row of this part, and for no row of another."""
-    few: bool = False
-    """Whether these rows are few: then they are found and put in order, whatever the planner thinks of going through
-    the order until there are enough."""
-    until: datetime | None = None
-    """Of an order of instants: none of these rows comes at this one or after it."""
 
 
 def _any_time(_asked: Asked) -> datetime | None:
@@ -201,14 +155,23 @@ def parse_list(
             errors += refused.problem.errors
     if errors:
         raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
-    asked = Asked(sort.removeprefix("-"), values)
+    asked = Asked(sort.removeprefix("-"), {**values, **(fixed or {})})
     given_filters = len(conditions) - len(lists.always)
     conditions += lists.implied(asked)
-    usual = asked.order == lists.default_sort.removeprefix("-")
+    usual = lists.default_sort.removeprefix("-")
     parts = lists.parts(asked)
-    keys_first = given_filters > 1 or len(parts) > 1 or (given_filters == 1 and not usual)
-    window = _Window(lists.since(asked), cursor)
-    return _build(lists, conditions, parts, sort, window, limit, keys_first=keys_first)
+    wanted = Wanted(
+        columns=lists.columns,
+        key=lists.key,
+        by=lists.sorts[asked.order],
+        usual=lists.sorts[usual],
+        descending=sort.startswith("-"),
+        since=lists.since(asked),
+        cursor=cursor,
+        rows=limit + 1,
+        keys_first=given_filters > 1 or len(parts) > 1 or (given_filters == 1 and asked.order != usual),
+    )
+    return ListQuery(*page_statement(wanted, conditions, parts), limit, sort, lists)
 
 
 def parse_limit(text: str | None) -> int:
@@ -386,112 +349,6 @@ def _cursor(text: str | None, sort: str, lists: Lists, errors: list[FieldError])
 
 def _encode_cursor(parts: list[str]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
-
-
-class _Window(NamedTuple):
-    """Where in its order a page may begin."""
-
-    since: datetime | None
-    cursor: tuple[str, str] | None
-    """Value and key of the last item before it."""
-
-    def clauses(self, part: Part, by: Sort, key: str, values: list[Any], *, descending: bool) -> list[str]:
-        """Conditions on the order; their parameters are put behind `values`.
-
-        Of a bound and a cursor on the same side just the tighter one is asked for: with both, Postgres begins at the
-        one and goes through everything between them.
-        """
-        cursor, since, until = self.cursor, self.since, part.until
-        if cursor is not None and by.pg_type == "timestamptz":
-            at = (
-                datetime.max.replace(tzinfo=UTC)
-                if cursor[0] == "infinity"
-                else datetime.fromisoformat(cursor[0])
-            )
-            if not descending and since is not None and at >= since:
-                since = None
-            elif descending and until is not None:
-                cursor, until = (None, until) if at >= until else (cursor, None)
-        clauses = []
-        for bound, beyond in ((since, ">"), (until, "<")):
-            if bound is not None:
-                values.append(bound)
-                clauses.append(f"{by.expression} {beyond} ${len(values)}::timestamptz")
-        if cursor is not None:
-            values += cursor
-            beyond, at_value, at_key = "<" if descending else ">", len(values) - 1, len(values)
-            clauses.append(f"({by.expression}, {key}) {beyond} (${at_value}::text::{by.pg_type}, ${at_key})")
-        return clauses
-
-
-def _build(
-    lists: Lists,
-    conditions: Sequence[Implied],
-    parts: Sequence[Part],
-    sort: str,
-    window: _Window,
-    limit: int,
-    *,
-    keys_first: bool,
-) -> ListQuery:
-    by, way = lists.sorts[sort.removeprefix("-")], "desc" if sort.startswith("-") else "asc"
-    values: list[Any] = []
-    shared, several = _clauses(conditions, values, most=_MERGED_MAX // len(parts))
-    wanted = [_clauses([one], values, most=0)[0] for one in several] or [[]]
-    begin = statement(lists.columns)
-    table = begin.split()[-1]
-    last = f" limit {limit + 1}"
-    plain = f" order by {by.expression} {way}, {lists.key} {way}{last}"
-    keys = f" order by found_at {way}, found {way}{last}"
-    if keys_first:
-        begin = f"select {lists.key} as found, {by.expression} as found_at from {table}"  # noqa: S608 - our own names
-    order = keys if keys_first else plain
-    pages = []
-    for part in parts:
-        clauses = [
-            *shared,
-            *_clauses(part.conditions, values, most=0)[0],
-            *window.clauses(part, by, lists.key, values, descending=way == "desc"),
-        ]
-        for one in wanted:
-            found = f"{begin}{_where([*clauses, *one])}"
-            # `offset 0`: the planner takes what is in here by itself.
-            pages.append(f"select * from ({found} offset 0) as few{order}" if part.few else found + order)  # noqa: S608
-    sql = pages[0] if len(pages) == 1 else _merged(pages, order)
-    if keys_first:
-        sql = f"{statement(lists.columns)} join ({sql}) as keys on {lists.key} = keys.found{keys}"
-    return ListQuery(sql, tuple(values), limit, sort, lists)
-
-
-def _clauses(
-    conditions: Iterable[Implied], values: list[Any], *, most: int
-) -> tuple[list[str], Sequence[Implied]]:
-    """Conditions as clauses, their parameters put behind `values`; and, of the first filter with several values, but
-    with `most` at most, a condition for each value."""
-    clauses: list[str] = []
-    several: Sequence[Implied] = ()
-    for name, value in conditions:
-        piece = statement(name)
-        if isinstance(value, list) and piece.endswith(_ANY):
-            if 1 < len(value) <= most and not several:
-                several = [(name, [one]) for one in value]
-                continue
-            if len(value) == 1:
-                piece, value = piece.replace(_ANY, _ONE), value[0]
-        if value is not None:
-            values.append(value)
-            piece = piece.replace("$1", f"${len(values)}")
-        clauses.append(piece)
-    return clauses, several
-
-
-def _merged(pages: Sequence[str], order: str) -> str:
-    """One page of several, each of which is in this order."""
-    return f"select * from ({' union all '.join(f'({page})' for page in pages)}) as merged{order}"  # noqa: S608 - from named pieces
-
-
-def _where(clauses: Sequence[str]) -> str:
-    return f" where {' and '.join(clauses)}" if clauses else ""
 
 
 def _wrong(name: str, message: str) -> FieldError:

@@ -10,9 +10,9 @@ import msgspec
 
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
+from gnomon_api.list_statements import Implied
 from gnomon_api.queries import (
     Asked,
-    Implied,
     Lists,
     flag_filter,
     instant_filter,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from itertools import combinations_with_replacement
 from typing import Any
 
 from gnomon_api.execution_views import EXECUTION_LISTS
@@ -173,15 +173,17 @@ async def test_every_filter_of_executions_in_every_order(connection: Connection)
 
 
 async def test_filters_together_find_what_each_of_them_leaves(connection: Connection) -> None:
-    """Rows of all kinds, hours late and in flight among them, at random; every pair of filters in every order."""
+    """Rows of all kinds, hours late, of no slot, and in flight among them, at random; every filter and every pair of
+    them in every order."""
     chance = random.Random(1)
     half_hour = timedelta(minutes=30)
     rows = []
-    for number in range(60):
-        slot = datetime(2026, 9, 1, tzinfo=UTC) + chance.randrange(96) * half_hour
-        recorded = slot + chance.choice((timedelta(0), timedelta(seconds=3), 9 * half_hour))
+    for number in range(90):
+        at = datetime(2026, 9, 1, tzinfo=UTC) + chance.randrange(96) * half_hour
+        slot = chance.choice((at, at, at, at - timedelta(days=20), None))
+        recorded = at + chance.choice((timedelta(0), timedelta(seconds=3), 9 * half_hour))
         began = chance.choice((None, recorded + timedelta(seconds=chance.randrange(900))))
-        ended = chance.choice((None, recorded + timedelta(minutes=chance.randrange(50))))
+        ended = chance.choice((None, *[recorded + timedelta(minutes=chance.randrange(50))] * 3))
         status = "running" if ended is None else chance.choice(("completed", "failed", "skipped"))
         task, kind = chance.choice(("A", "B")), chance.choice(("schedule", "manual"))
         rows.append(
@@ -205,18 +207,19 @@ async def test_filters_together_find_what_each_of_them_leaves(connection: Connec
            values ($1, $2, $1, $3, 0, $4, $5, 1, '[]', false, 0, 0, 0, 1, $6, $7, $8, $9)""",
         rows,
     )
+    early, late = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     noon, midnight = datetime(2026, 9, 1, 12, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)
     asked: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
         "task_id": ("A,B", lambda row: True),
         "user_id": ("u1", lambda row: row["user_id"] == "u1"),
         "status": ("failed,running", lambda row: row["status"] in {"failed", "running"}),
         "trigger": ("schedule", lambda row: row["trigger"] == "schedule"),
-        "scheduled_after": ("2026-09-01T12:00:00Z", lambda row: row["scheduled_for"] > noon),
-        "scheduled_before": ("2026-09-02T00:00:00Z", lambda row: row["scheduled_for"] < midnight),
+        "scheduled_after": ("2026-09-01T12:00:00Z", lambda row: (row["scheduled_for"] or early) > noon),
+        "scheduled_before": ("2026-09-02T00:00:00Z", lambda row: (row["scheduled_for"] or late) < midnight),
     }
-    everything = await listed(connection, EXECUTION_LISTS, {}, limit=100)
+    everything = await listed(connection, EXECUTION_LISTS, {}, limit=200)
     assert len(everything) == len(rows)
-    for (first, (one, holds)), (second, (other, also)) in combinations(asked.items(), 2):
+    for (first, (one, holds)), (second, (other, also)) in combinations_with_replacement(asked.items(), 2):
         kept = [row for row in everything if holds(row) and also(row)]
         for order in EXECUTION_LISTS.sorts:
             kept.sort(key=lambda row: _key(row, order, "execution_id"))

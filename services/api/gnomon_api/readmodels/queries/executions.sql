@@ -51,12 +51,40 @@ completed_at is null;
 completed_at is not null;
 
 -- name: executions_ended_soon
--- Ended within half an hour after the slot.
-completed_at is not null and not ended_late;
+-- Of what has ended: within half an hour after the slot.
+completed_at - scheduled_for <= interval '30 minutes';
 
 -- name: executions_ended_late
--- Ended later than that: an index has just these.
-completed_at is not null and ended_late;
+-- Of what has ended: later than that, or of no slot. Some indexes have just these.
+(ended_late or scheduled_for is null);
+
+-- name: executions_recorded_after
+-- Recorded after an instant.
+recorded_at > $1::timestamptz;
+
+-- name: executions_recorded_before
+-- Recorded before an instant.
+recorded_at < $1::timestamptz;
+
+-- name: late_weeks
+-- Numbers of the weeks that executions which ended late may have slots in, of those after one instant (null: any) and
+-- before another.
+generate_series(
+    greatest(
+        (($1::timestamptz at time zone 'UTC')::date - date '1970-01-01') / 7,
+        (select min(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
+         where ended_late or scheduled_for is null)
+    ),
+    least(
+        (($2::timestamptz at time zone 'UTC')::date - date '1970-01-01') / 7,
+        (select max(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
+         where ended_late or scheduled_for is null)
+    )
+) as bucket (number);
+
+-- name: executions_of_week
+-- Of slots of one of those weeks.
+((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7 = bucket.number;
 
 -- name: backfill_progress
 -- How many executions backfills have begun, and how many of those have not ended: by task, and by what their runs begin

@@ -66,8 +66,24 @@ create index executions_ended_by_trigger on executions_ended (trigger, recorded_
 create index executions_ended_by_status on executions_ended (status, recorded_at, execution_id)
     include (task_id, user_id, task_type, executor, trigger, scheduled_for, started_at, completed_at)
     where status <> 'completed';
-create index executions_ended_late on executions_ended (coalesce(scheduled_for, 'infinity'), execution_id)
-    include (status, recorded_at, scheduled_for, started_at, completed_at) where ended_late;
+-- What ended later than half an hour after its slot, or has none, is little: its times are far from one another, so
+-- lists look for it by itself. By week of the slot, each week in three orders; weeks are counted since 1970.
+create index executions_late_by_task on executions_ended (task_id, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at) where ended_late or scheduled_for is null;
+create index executions_late_by_user on executions_ended (user_id, recorded_at, execution_id)
+    include (status, scheduled_for, started_at, completed_at) where ended_late or scheduled_for is null;
+create index executions_late_by_status on executions_ended (status, recorded_at, execution_id)
+    include (task_id, user_id, task_type, executor, trigger, scheduled_for, started_at, completed_at)
+    where ended_late or scheduled_for is null;
+create index executions_late_by_record on executions_ended (
+    (((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7), recorded_at, execution_id
+) include (status, task_type, trigger, scheduled_for) where ended_late or scheduled_for is null;
+create index executions_late_by_start on executions_ended (
+    (((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7), coalesce(started_at, recorded_at), execution_id
+) include (status, task_type, trigger, scheduled_for, started_at, recorded_at) where ended_late or scheduled_for is null;
+create index executions_late_by_end on executions_ended (
+    (((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7), coalesce(completed_at, 'infinity'), execution_id
+) include (status, task_type, trigger, scheduled_for, completed_at) where ended_late or scheduled_for is null;
 create index executions_ended_by_slot_time on executions_ended (coalesce(scheduled_for, 'infinity'), execution_id);
 create index executions_ended_by_start on executions_ended (coalesce(started_at, recorded_at), execution_id);
 create index executions_ended_by_end on executions_ended (coalesce(completed_at, 'infinity'), execution_id);
