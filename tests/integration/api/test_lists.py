@@ -13,6 +13,7 @@ from gnomon_api.queries import Lists, parse_list
 from gnomon_api.readmodels.partitions import PartitionKeeper
 from gnomon_api.readmodels.writer import Connection
 from gnomon_api.task_views import TASK_LISTS
+from gnomon_schemas.limits import NAME_MAX_CHARS, USER_ID_MAX_CHARS
 from gnomon_schemas.tasks import Priority
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_read_models import connection, project
@@ -244,3 +245,19 @@ def _key(row: Mapping[str, Any], order: str, key: str) -> tuple[bool, Any, Any]:
     if order == "started_at" and value is None:
         value = row["recorded_at"]
     return (value is None, value or 0, row[key])
+
+
+async def test_the_longest_names_of_four_bytes_a_character_fit_into_the_orders_indexes(
+    connection: Connection,
+) -> None:
+    story = Story()
+    story.created(
+        a_task(
+            "t" * 64,
+            name="\U0001f552" * NAME_MAX_CHARS,
+            user_id="\U0001f464" * USER_ID_MAX_CHARS,
+            task_type="y" * 64,
+        )
+    )
+    await project(connection, story.stored)
+    assert len(await listed(connection, TASK_LISTS, {"sort": "name"})) == 1
