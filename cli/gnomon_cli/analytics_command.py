@@ -10,7 +10,7 @@ import msgspec
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK
-from gnomon_cli.shown import instant
+from gnomon_cli.shown import counted, instant
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 
@@ -35,7 +35,7 @@ def analytics_command(options: argparse.Namespace, terminal: Terminal) -> int:
 def _show(report: Mapping[str, Any], terminal: Terminal, rows: Sequence[tuple[str, str]]) -> None:
     period = report["time_period"]
     terminal.line(
-        (f"{period['days']} days", "bold"),
+        (counted(period["days"], "day"), "bold"),
         f" from {instant(period['from'])} to {instant(period['to'])}; hours and days as in {period['timezone']}",
     )
     for label, value in (*rows, *_busiest(report)):

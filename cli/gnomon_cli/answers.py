@@ -27,5 +27,5 @@ def path_part(some_id: str) -> str:
     A hostile one is the api's to refuse, but it must reach it as it was typed. Raises `CliError` for an empty one.
     """
     if not some_id:
-        raise CliError("the id is empty", hint="`gnomon task list` shows the tasks there are")
+        raise CliError("the id is empty", hint="`list` of the same command shows the ids there are")
     return quote(some_id, safe="")

@@ -65,11 +65,21 @@ _FLAGS = {
 """Which flag fills the field that a problem points to; so a refusal names what was typed."""
 
 _HINTS = {
-    "not_found": "`gnomon task list` shows the tasks there are",
     "version_mismatch": "read it again with `gnomon task show`, then repeat the change",
+    "template_not_found": "`gnomon template list` shows the templates there are",
     "deleted": "choose another --id: that of a deleted task stays taken for a while",
     "overlap": "wait until it has finished, or run it with --overlap allow",
 }
+
+_LISTED_BY = {
+    "tasks": "`gnomon task list` shows the tasks there are",
+    "executions": "`gnomon task show ID` shows a task's last executions",
+    "templates": "`gnomon template list` shows the templates there are",
+    "calendars": "`gnomon calendar list` shows the calendars there are",
+    "accounts": "`gnomon account list` shows the accounts there are",
+    "ecosystem": "`gnomon poison list` shows what is set aside",
+}
+"""What to do about something that is not there, by the first part of its path."""
 
 _COMMAND_WAIT_SECONDS = 10.0
 _COMMAND_POLL_SECONDS = 0.25
@@ -226,7 +236,7 @@ class ApiClient:
         except urllib.error.HTTPError as refusal:
             with refusal:
                 retry_after = refusal.headers.get("Retry-After")
-                raise self._refused(refusal.code, retry_after, refusal.read()) from None
+                raise self._refused(refusal.code, path, retry_after, refusal.read()) from None
         return response
 
     def _settled(self, answer: Answer) -> Answer:
@@ -269,7 +279,7 @@ class ApiClient:
         except msgspec.DecodeError:
             raise self._foreign(status, raw) from None
 
-    def _refused(self, status: int, retry_after: str | None, raw: bytes) -> CliError:
+    def _refused(self, status: int, path: str, retry_after: str | None, raw: bytes) -> CliError:
         try:
             problem = msgspec.json.decode(raw, type=dict[str, Any])
         except msgspec.MsgspecError:
@@ -279,6 +289,8 @@ class ApiClient:
             hint = f"try again in {retry_after} s"
         elif status == 401:
             hint = "set GNOMON_TOKEN to a valid token or key"
+        elif problem.get("code") == "not_found":
+            hint = _LISTED_BY.get(path.removeprefix(PREFIX).split("/")[1], "")
         return ApiProblem(status, problem, hint=hint)
 
     def _foreign(self, status: int, raw: bytes) -> Foreign:

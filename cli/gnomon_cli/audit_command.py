@@ -11,7 +11,7 @@ import msgspec
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, UsageError
-from gnomon_cli.shown import instant, instant_given
+from gnomon_cli.shown import counted, instant, instant_given
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 
@@ -78,8 +78,8 @@ def _show_repair(done: Mapping[str, Any], terminal: Terminal) -> None:
 
 def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
     terminal.line(
-        (f"{report['expected']:,} slots", "bold"),
-        f" of {report['tasks']:,} tasks from {instant(report['since'])} to {instant(report['until'])}",
+        (counted(report["expected"], "slot"), "bold"),
+        f" of {counted(report['tasks'], 'task')} from {instant(report['since'])} to {instant(report['until'])}",
     )
     outcomes = report["outcomes"]
     terminal.table(
@@ -113,17 +113,17 @@ def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
 def _show_cross_check(found: Mapping[str, Any], terminal: Terminal) -> None:
     terminal.line(
         ("cronsim", "bold"),
-        f" names the same {found['checked']:,} slots; {found['unchecked']:,} are of schedules that are no cron",
+        f" names the same {counted(found['checked'], 'slot')}; of schedules that are no cron: {found['unchecked']:,}",
     )
     if found["explained"]:
         terminal.line(
-            f"{found['explained']:,} slots only one of the two names, by differences that are known "
+            f"{counted(found['explained'], 'slot')} only one of the two names, by differences that are known "
             "(docs/explanation/time.md):"
         )
         _show_differences([one for one in found["differences"] if one["why"] != _DISPUTED], terminal, "")
     if found["disputed"]:
         terminal.line(
-            (f"{found['disputed']:,} slots only one of the two names, and nothing explains it:", "red")
+            (f"{counted(found['disputed'], 'slot')} only one of the two names, and nothing explains it:", "red")
         )
         _show_differences([one for one in found["differences"] if one["why"] == _DISPUTED], terminal, "red")
 

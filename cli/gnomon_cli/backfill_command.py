@@ -58,10 +58,10 @@ def _begin(options: argparse.Namespace, api: ApiClient, terminal: Terminal, task
         return OK
     found = answer.body
     span = f"{shown.instant(found['from'])} to {shown.instant(found['to'])}"
-    what = "slots" if options.all else "slots without a success"
+    what = shown.counted(found["count"], "slot") + ("" if options.all else " without a success")
     if found["dry_run"]:
         terminal.line(("dry run: nothing was run", "yellow"))
-    terminal.line((f"{task_id}: ", "bold"), f"{found['count']:,} {what} from {span}")
+    terminal.line((f"{task_id}: ", "bold"), f"{what} from {span}")
     if found["dry_run"]:
         _show_slots(found["count"], found["slots"], terminal)
     elif found["backfill_id"] is None:

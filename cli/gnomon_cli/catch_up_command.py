@@ -9,6 +9,7 @@ from typing import Any
 from gnomon_cli.answers import as_json
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK
+from gnomon_cli.shown import counted
 from gnomon_cli.terminal import Terminal
 
 __all__ = ["catch_up"]
@@ -27,8 +28,8 @@ def catch_up(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
     answer = api.post("/scheduler/catch-up", {"action": action})
     if not as_json(options, terminal, answer):
         told = answer.body
-        what = "may run now" if action == "approve" else "are recorded as missed"
-        terminal.line((f"{_late(told['held'])} {what}", "bold"), f": decided by {told['shards']} shards")
+        what = "let run" if action == "approve" else "recorded as missed"
+        terminal.line((f"{what}: {_late(told['held'])}", "bold"), f", decided by {counted(told['shards'], 'shard')}")
         if told["pending"]:
             names = ", ".join(map(str, told["pending"]))
             terminal.line(
@@ -43,17 +44,17 @@ def _show(shards: Sequence[Mapping[str, Any]], terminal: Terminal) -> None:
     held = sum(shard["catch_up"]["held"] for shard in told)
     if silent := len(shards) - len(told):
         terminal.line(
-            (f"{silent} of {len(shards)} shards have no leader, and nobody speaks for them", "yellow")
+            (f"without a leader, and nobody speaks for them: {silent} of {counted(len(shards), 'shard')}", "yellow")
         )
     if not waiting:
         terminal.line("nothing is late")
         return
     if held:
-        terminal.line((f"would fire {_late(held)}, which are held", "bold"))
+        terminal.line((f"held until you decide: {_late(held)}", "bold"))
         terminal.line("let them run:           gnomon task catch-up --approve")
         terminal.line("record them as missed:  gnomon task catch-up --discard")
     if waiting - held:
-        terminal.line(f"{_late(waiting - held)} are being caught up with, a few a second")
+        terminal.line(f"being caught up with, a few a second: {_late(waiting - held)}")
     terminal.line()
     rows = [shard for shard in told if shard["catch_up"]["waiting"]]
     terminal.table(_COLUMNS, [_row(shard) for shard in rows])
@@ -65,4 +66,4 @@ def _row(shard: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _late(count: int) -> str:
-    return f"{count:,} late run" + ("" if count == 1 else "s")
+    return counted(count, "late run")

@@ -141,7 +141,8 @@ def _slot_outcome(event: Event) -> list[str]:
     if event.get("from") is None:
         return [str(event.get("reason")), into]
     span = (
-        f"{event.get('count')} slots from {shown.instant(event['from'])} to {shown.instant(event.get('to'))}"
+        f"{shown.counted(event.get('count') or 0, 'slot')} from {shown.instant(event['from'])} "
+        f"to {shown.instant(event.get('to'))}"
     )
     return [str(event.get("reason")), span, into]
 
@@ -160,7 +161,7 @@ def _status_changed(event: Event) -> list[str]:
 
 def _replanned(event: Event) -> list[str]:
     parts = ", ".join(str(name) for name in event.get("changed") or ())
-    moved = f"{event.get('disappeared')} slots gone, {event.get('appeared')} new"
+    moved = f"{shown.counted(event.get('disappeared') or 0, 'slot')} gone, {event.get('appeared')} new"
     first = event.get("first_difference")
     return [f"{parts} changed", moved, f"from {shown.instant(first)} on" if first is not None else ""]
 

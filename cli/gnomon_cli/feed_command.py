@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, CliError
+from gnomon_cli.shown import counted
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 
@@ -27,6 +28,7 @@ def feed_command(options: argparse.Namespace, terminal: Terminal) -> int:
     except OSError as error:
         raise CliError(f"{options.output} cannot be written: {error.strerror}") from None
     terminal.line(
-        f"{options.output}: {feed.count(b'BEGIN:VEVENT')} events, {feed.count(b'BEGIN:VTODO')} to-dos"
+        f"{options.output}: {counted(feed.count(b'BEGIN:VEVENT'), 'event')}, "
+        f"{counted(feed.count(b'BEGIN:VTODO'), 'to-do')}"
     )
     return OK

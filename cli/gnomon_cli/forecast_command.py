@@ -11,7 +11,7 @@ import msgspec
 
 from gnomon_cli.api_client import ApiClient
 from gnomon_cli.errors import OK, CliError
-from gnomon_cli.shown import instant, read_duration
+from gnomon_cli.shown import counted, instant, read_duration
 from gnomon_cli.target import find_target
 from gnomon_cli.terminal import Terminal
 
@@ -46,8 +46,8 @@ def forecast_command(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _show(report: Mapping[str, Any], terminal: Terminal) -> None:
     terminal.line(
-        (f"{report['total']:,} fires", "bold"),
-        f" of {report['tasks']:,} tasks from {instant(report['from'])} to {instant(report['to'])}",
+        (counted(report["total"], "fire"), "bold"),
+        f" of {counted(report['tasks'], 'task')} from {instant(report['from'])} to {instant(report['to'])}",
     )
     if report["skipped"] or report["put_off"]:
         terminal.line(f"blackouts skip {report['skipped']:,} more, and put off {report['put_off']:,}")

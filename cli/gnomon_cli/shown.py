@@ -9,7 +9,7 @@ from typing import Any
 
 from gnomon_schemas.clock_text import parse_instant
 
-__all__ = ["clock", "duration", "instant", "instant_given", "read_duration", "relative", "schedule"]
+__all__ = ["clock", "counted", "duration", "instant", "instant_given", "read_duration", "relative", "schedule"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?", re.ASCII)
@@ -46,6 +46,11 @@ def duration(seconds: float) -> str:
             rest = whole % per_big // per_small
             return f"{whole // per_big} {big}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def counted(count: int, thing: str, more: str = "s") -> str:
+    """So many of a thing, in the singular where it is one: `1 slot`, `2,000 slots`. `more` is what a plural adds."""
+    return f"{count:,} {thing}" + ("" if count == 1 else more)
 
 
 def instant(text: str | None) -> str:

@@ -126,7 +126,8 @@ def _misfits(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
         if rows:
             terminal.table(task_tables.MISFIT_COLUMNS, rows)
         else:
-            terminal.line(f"all {answer.body['checked']:,} tasks looked at fit {options.type}")
+            looked = shown.counted(answer.body["checked"], "task")
+            terminal.line(f"none of the tasks of type {options.type} is a misfit: {looked} looked at")
         if cursor := answer.body.get("next_cursor"):
             terminal.line((f"there are more: --cursor {cursor}", "dim"))
     return OK

@@ -32,6 +32,11 @@ _PLAIN = {
 }
 """Flag to field, where the value goes over as it is."""
 _HEARTBEATS: dict[str, dict[str, Any] | None] = {"on": {}, "off": None}
+_QUOTING = """quote it for the shell, like '{"say": "hi"}', or give a file as @config.json"""
+_SCHEDULES = (
+    "--every 5m, --cron '0 9 * * *', --daily 09:00 and --at TIME are what is mostly meant; --schedule takes JSON, like "
+    """'{"kind": "weekly", "days": ["mon"], "time": "09:00"}'"""
+)
 _INSTANTS = {"due": "due_date", "remind": "reminder_time"}
 """Flag to field, where an instant is given, or how far off it is."""
 
@@ -95,10 +100,10 @@ def _put_fields(body: dict[str, Any], options: argparse.Namespace) -> None:
         body["catch_up"] = {**_object(body.get("catch_up"), "catch_up"), "policy": options.catch_up}
 
 
-def read_json(text: str, flag: str) -> Any:
+def read_json(text: str, flag: str, hint: str = _QUOTING) -> Any:
     """JSON given as text, as `@file`, or as `-` for the standard input.
 
-    Raises `UsageError` saying what is wrong.
+    Raises `UsageError` saying what is wrong, with `hint` saying what to do instead.
     """
     if text == "-":
         where, content = "the standard input", sys.stdin.buffer.read()
@@ -111,7 +116,7 @@ def read_json(text: str, flag: str) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{flag}: {where} is not JSON: {error}",
-            hint="""quote it for the shell, like '{"say": "hi"}', or give a file as @config.json""",
+            hint=hint,
         ) from None
 
 
@@ -131,11 +136,12 @@ def from_file(path: str | None) -> dict[str, Any]:
     return _object(read_json(path if path == "-" else f"@{path}", "--file"), "--file")
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
+def _object(value: Any, what: str, hint: str = "") -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UsageError(f"{what} is {msgspec.json.encode(value).decode()[:80]}: allowed is a JSON object")
+        told = msgspec.json.encode(value).decode()[:80]
+        raise UsageError(f"{what} is {told}: allowed is a JSON object", hint=hint)
     return value
 
 
@@ -165,7 +171,7 @@ def _put_schedule(body: dict[str, Any], options: argparse.Namespace, *, merges: 
     common = {field: value for field, value in common.items() if value is not None}
     given = body.get("schedule")
     if options.schedule is not None:
-        given = _object(read_json(options.schedule, "--schedule"), "--schedule")
+        given = _object(read_json(options.schedule, "--schedule", _SCHEDULES), "--schedule", _SCHEDULES)
     elif chosen:
         kind, field, value = kinds[chosen[0]]
         given = {"kind": kind, field: value}

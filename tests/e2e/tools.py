@@ -38,6 +38,7 @@ TOOLS: Final = (
     Tool("npm", "the consumer's packages (NATS client, JSON Schema and AsyncAPI validators)", "npm"),
     Tool("promtool", "the alerts of deploy/prometheus, as Prometheus evaluates them", "prometheus"),
     Tool("kubectl", "the manifests of deploy/k8s, as kustomize renders them"),
+    Tool("chromium", "the web page, in a browser", "chromium", also=("chromium-browser", "google-chrome")),
     Tool("systemd-analyze", "the units of deploy/systemd, as systemd reads them", "systemd"),
 )
 """Everything that `make e2e` may need."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from gnomon_cli.doctor.chart import DUES_READ, Chart, broker_ms
 from gnomon_cli.doctor.findings import Finding, fail, ok, warn
-from gnomon_cli.shown import duration
+from gnomon_cli.shown import counted, duration
 from gnomon_core.runtime.lease import shard_key
 from gnomon_core.runtime.topology import PARTITIONS_KEY
 from gnomon_schemas import subjects
@@ -97,7 +97,7 @@ def _clocks(members: Sequence[Member]) -> Iterator[Finding]:
         )
     elif members:
         yield ok(
-            "clock.processes", f"{len(members)} processes within 2 s of the broker, as they say themselves"
+            "clock.processes", f"{counted(len(members), 'process', 'es')} within 2 s of the broker, as they say themselves"
         )
 
 
@@ -124,7 +124,7 @@ def _shards(chart: Chart) -> Iterator[Finding]:
         )
     elif partitions:
         count = len(chart.schedulers)
-        yield ok("shards.led", f"{partitions} shards led by {count} scheduler{'' if count == 1 else 's'}")
+        yield ok("shards.led", f"{counted(partitions, 'shard')} led by {counted(count, 'scheduler')}")
     twice = [number for number, count in claimed.items() if count > 1]
     if twice:
         yield warn(

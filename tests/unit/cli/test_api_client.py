@@ -121,6 +121,25 @@ def test_an_unavailable_api_says_when_to_try_again(api: ScriptedApi, client: Api
     assert refused.value.lines() == ["error: Not available now: no scheduler", "hint: try again in 2 s"]
 
 
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("/tasks/t", "gnomon task list"),
+        ("/templates/t", "gnomon template list"),
+        ("/calendars/c", "gnomon calendar list"),
+        ("/accounts/a", "gnomon account list"),
+        ("/ecosystem/poison/p", "gnomon poison list"),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_command_that_lists_its_like(
+    path: str, command: str, api: ScriptedApi, client: ApiClient
+) -> None:
+    api.will_answer(404, {"title": "Not found", "detail": "no such thing", "code": "not_found"})
+    with pytest.raises(ApiProblem) as refused:
+        client.get(path)
+    assert command in refused.value.hint
+
+
 @pytest.mark.parametrize("status", [200, 502])
 def test_an_answer_that_is_not_gnomon_s_is_told_apart(
     status: int, api: ScriptedApi, client: ApiClient

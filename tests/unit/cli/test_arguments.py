@@ -89,6 +89,15 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(flags: list[str
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize("schedule", ["every 5 minutes", "*/5 * * * *", '"daily"', "[1]"])
+def test_a_schedule_that_is_no_json_is_told_of_the_flags_that_are_meant(schedule: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        _create("--name", "n", "--type", "echo", "--schedule", schedule)
+    assert refused.value.message.startswith("--schedule")
+    for flag in ("--every", "--cron", "--daily", "--at"):
+        assert flag in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

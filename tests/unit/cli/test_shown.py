@@ -65,6 +65,15 @@ def test_how_far_off_an_instant_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 slots"), (1, "1 slot"), (2, "2 slots"), (12_345, "12,345 slots")]
+)
+def test_one_is_told_in_the_singular(count: int, text: str) -> None:
+    assert shown.counted(count, "slot") == text
+    assert shown.counted(1, "process", "es") == "1 process"
+    assert shown.counted(2, "process", "es") == "2 processes"
+
+
+@pytest.mark.parametrize(
     ("schedule", "text"),
     [
         (None, "on demand"),
