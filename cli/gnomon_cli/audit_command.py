@@ -123,7 +123,10 @@ def _show_cross_check(found: Mapping[str, Any], terminal: Terminal) -> None:
         _show_differences([one for one in found["differences"] if one["why"] != _DISPUTED], terminal, "")
     if found["disputed"]:
         terminal.line(
-            (f"{counted(found['disputed'], 'slot')} only one of the two names, and nothing explains it:", "red")
+            (
+                f"{counted(found['disputed'], 'slot')} only one of the two names, and nothing explains it:",
+                "red",
+            )
         )
         _show_differences([one for one in found["differences"] if one["why"] == _DISPUTED], terminal, "red")
 

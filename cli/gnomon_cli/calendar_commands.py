@@ -123,7 +123,9 @@ def _import(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
         answer = api.post(f"/calendars/{path_part(options.into)}/import", body)
         if not as_json(options, terminal, answer):
             one = answer.body if isinstance(answer.body, dict) else {}
-            terminal.line((options.into, "bold"), f" has {shown.counted(len(one.get('spans', [])), 'span')} now")
+            terminal.line(
+                (options.into, "bold"), f" has {shown.counted(len(one.get('spans', [])), 'span')} now"
+            )
         return OK
     selector = _selector(options)
     if selector is None:
@@ -151,7 +153,10 @@ def _said(options: argparse.Namespace, answer: Any, terminal: Terminal) -> int:
         one = answer.body if isinstance(answer.body, dict) else {}
         said = "made" if answer.status == 201 else "is there already, just like this"
         spans = len(one.get("spans", ())) + len(one.get("recurring", ()))
-        terminal.line((str(one.get("calendar_id")), "bold"), f" {said}: {shown.counted(spans, 'span')}, {one.get('action')}")
+        terminal.line(
+            (str(one.get("calendar_id")), "bold"),
+            f" {said}: {shown.counted(spans, 'span')}, {one.get('action')}",
+        )
     return OK
 
 

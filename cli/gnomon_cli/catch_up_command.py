@@ -29,7 +29,9 @@ def catch_up(options: argparse.Namespace, api: ApiClient, terminal: Terminal) ->
     if not as_json(options, terminal, answer):
         told = answer.body
         what = "let run" if action == "approve" else "recorded as missed"
-        terminal.line((f"{what}: {_late(told['held'])}", "bold"), f", decided by {counted(told['shards'], 'shard')}")
+        terminal.line(
+            (f"{what}: {_late(told['held'])}", "bold"), f", decided by {counted(told['shards'], 'shard')}"
+        )
         if told["pending"]:
             names = ", ".join(map(str, told["pending"]))
             terminal.line(
@@ -44,7 +46,10 @@ def _show(shards: Sequence[Mapping[str, Any]], terminal: Terminal) -> None:
     held = sum(shard["catch_up"]["held"] for shard in told)
     if silent := len(shards) - len(told):
         terminal.line(
-            (f"without a leader, and nobody speaks for them: {silent} of {counted(len(shards), 'shard')}", "yellow")
+            (
+                f"without a leader, and nobody speaks for them: {silent} of {counted(len(shards), 'shard')}",
+                "yellow",
+            )
         )
     if not waiting:
         terminal.line("nothing is late")

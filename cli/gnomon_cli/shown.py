@@ -9,7 +9,16 @@ from typing import Any
 
 from gnomon_schemas.clock_text import parse_instant
 
-__all__ = ["clock", "counted", "duration", "instant", "instant_given", "read_duration", "relative", "schedule"]
+__all__ = [
+    "clock",
+    "counted",
+    "duration",
+    "instant",
+    "instant_given",
+    "read_duration",
+    "relative",
+    "schedule",
+]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?", re.ASCII)

@@ -42,6 +42,7 @@ STEP_COLUMNS = ("at (UTC)", "what", "sequence", "")
 
 _VALUE_CHARS = 60
 _RESULT_SHOWN = 200
+_ENDED = ("completed", "cancelled", "failed")
 
 _STATUS_STYLES = {
     "scheduled": "green",
@@ -71,9 +72,18 @@ def task_row(task: Json) -> tuple[str | Text, ...]:
         str(task["task_type"]),
         shown.schedule(task.get("schedule")),
         _status(task),
-        shown.relative(task.get("next_run_time")),
+        _next_of(task),
         last_run,
     )
+
+
+def _next_of(task: Json) -> str:
+    """When a task runs next; of one that has no run to come, when it is due, else when people are reminded of it."""
+    if task.get("next_run_time") is None and task.get("status") not in _ENDED:
+        for word, name in (("due", "due_date"), ("reminder", "reminder_time")):
+            if task.get(name) is not None:
+                return f"{word} {shown.relative(task[name])}"
+    return shown.relative(task.get("next_run_time"))
 
 
 def execution_row(execution: Json) -> tuple[str | Text, ...]:
@@ -219,6 +229,8 @@ def next_run(task: Json) -> str:
             if until is None
             else f"goes on {shown.relative(until)} ({shown.instant(until)})"
         )
+    if task.get("status") in _ENDED:
+        return "nothing is planned"
     if task.get("task_type") in WORKLESS:
         coming = ", ".join(f"{label} {text}" for label, text in _coming(task))
         return coming or f"done once you say so: gnomon task complete {task.get('task_id')}"

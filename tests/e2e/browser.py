@@ -11,6 +11,7 @@ import base64
 import fcntl
 import itertools
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,14 +27,26 @@ DEADLINE = 30.0
 _LARGEST = 64 * 1024 * 1024
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-    *("--disable-extensions", "--disable-background-networking", "--no-proxy-server", "--remote-debugging-pipe"),
+    *(
+        "--disable-extensions",
+        "--disable-background-networking",
+        "--no-proxy-server",
+        "--remote-debugging-pipe",
+    ),
 )
+_BEFORE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _UNTIL = """
 new Promise((done, failed) => {
-  const seen = () => { let found = null; try { found = (() => %s)(); } catch { } if (found) { watch.disconnect(); done(true); } return found; };
-  const watch = new MutationObserver(seen);
+  const holds = () => { try { return (() => %s)(); } catch { return false; } };
+  const look = () => { if (!holds()) return false; watch.disconnect(); done(true); return true; };
+  const watch = new MutationObserver(look);
   watch.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-  if (!seen()) setTimeout(() => { watch.disconnect(); failed(new Error("not within the deadline")); }, %d);
+  if (!look()) setTimeout(() => { watch.disconnect(); failed(new Error("not within the deadline")); }, %d);
 })
 """
 
@@ -58,7 +71,10 @@ class Page:
             await self.send(f"{domain}.enable")
         await self.send(
             "Emulation.setDeviceMetricsOverride",
-            **{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.send("Emulation.setEmulatedMedia", features=[scheme])
@@ -87,7 +103,9 @@ class Page:
 
     async def shows(self, words: str) -> None:
         """Wait until the page's main part shows these words."""
-        await self.until(f"document.querySelector('main').innerText.includes({msgspec.json.encode(words).decode()})")
+        await self.until(
+            f"document.querySelector('main').innerText.includes({msgspec.json.encode(words).decode()})"
+        )
 
     async def press(self, label: str) -> None:
         """Click the button with this label, and agree to what it asks."""
@@ -133,12 +151,12 @@ async def open_page(
     command = find("chromium")
     assert command is not None, "the marker `needs` skips where it is missing"
     to_browser, to_us = os.pipe(), os.pipe()
-    # Clear of 3 and 4, which the shell gives them.
+    # Clear of 3 and 4, which become theirs just before the browser takes the place of `_BEFORE`.
     theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser[0], to_us[1])]
     for end in (to_browser[0], to_us[1]):
         os.close(end)
     process = await asyncio.create_subprocess_exec(
-        *("sh", "-c", f'exec "$0" "$@" 3<&{theirs[0]} 4>&{theirs[1]}'),
+        *(sys.executable, "-c", _BEFORE, *map(str, theirs)),
         *(command, *_FLAGS, f"--user-data-dir={folder}", "about:blank"),
         pass_fds=theirs,
         stdin=asyncio.subprocess.DEVNULL,

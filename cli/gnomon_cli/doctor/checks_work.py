@@ -97,7 +97,8 @@ def _clocks(members: Sequence[Member]) -> Iterator[Finding]:
         )
     elif members:
         yield ok(
-            "clock.processes", f"{counted(len(members), 'process', 'es')} within 2 s of the broker, as they say themselves"
+            "clock.processes",
+            f"{counted(len(members), 'process', 'es')} within 2 s of the broker, as they say themselves",
         )
 
 

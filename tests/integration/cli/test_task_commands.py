@@ -201,9 +201,7 @@ async def test_a_backfill_runs_the_gaps_and_leaves_none(shell: Shell) -> None:
 async def test_what_is_late_is_told_and_decided(shell: Shell) -> None:
     assert "nothing is late" in (await shell("task", "catch-up")).out
     approved = await shell("task", "catch-up", "--approve")
-    assert (approved.code, "let run: 0 late runs, decided by 8 shards" in approved.out) == (0, True), (
-        approved
-    )
+    assert (approved.code, "let run: 0 late runs, decided by 8 shards" in approved.out) == (0, True), approved
     both = await shell("task", "catch-up", "--approve", "--discard")
     assert (both.code, "not allowed with" in both.err) == (2, True), both
 

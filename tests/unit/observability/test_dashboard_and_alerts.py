@@ -138,6 +138,14 @@ def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
+def test_the_list_of_alerts_has_each_with_its_severity() -> None:
+    """Whoever is woken by a name must find its page, and how bad it is."""
+    listed = dict(
+        re.findall(r"^\| \[(Gnomon\w+)\]\(\1\.md\) \| (\w+) \|", (PAGES / "README.md").read_text(), re.M)
+    )
+    assert listed == {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
+
+
 def test_pages_name_only_metrics_and_checks_that_there_are() -> None:
     """Whoever is woken at night and looks for a metric must find it."""
     for page in PAGES.glob("*.md"):

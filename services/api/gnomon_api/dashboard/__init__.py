@@ -6,8 +6,8 @@ again when something has happened, and makes the other views from the HTTP API, 
 task, a run with its log and why it ran, templates, accounts, analytics, the system. What it does there, anybody can
 do by the same API; nothing is decided here.
 
-The page may run no script but this one, known by its hash, and may be shown in no frame: a page from elsewhere that laid
-itself over the buttons could have somebody press them.
+The page may run no script but this one, known by its hash, and may be shown in no frame: a page from elsewhere that
+laid itself over the buttons could have somebody press them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _task_row(task: Task) -> str:
             _cell("Name", f"<a href='#/task/{quote(task.task_id)}'>{escape(task.name)}</a>"),
             _cell("Type", escape(task.task_type)),
             _cell("Status", _badge(task.status)),
-            _cell("Next run", _time(task.next_run_time) if task.next_run_time else _due(task)),
+            _cell("Next", _next(task)),
             _cell("Last run", _time(task.last_run_time)),
             _cell("Good", f"{task.success_count:,}"),
             _cell("Bad", f"{task.failure_count:,}"),
@@ -139,8 +139,14 @@ def _time(text: str | None) -> str:
     return f"<time data-far>{escape(text)}</time>" if text else "–"
 
 
-def _due(task: Task) -> str:
-    return f"due {_time(task.due_date)}" if task.due_date else "–"
+def _next(task: Task) -> str:
+    """What comes next of a task: its run, else when it is due, else its reminder."""
+    if task.next_run_time:
+        return _time(task.next_run_time)
+    if task.due_date:
+        return f"due {_time(task.due_date)}"
+    over = task.status in ("completed", "cancelled", "failed")
+    return f"reminder {_time(task.reminder_time)}" if task.reminder_time and not over else "–"
 
 
 def _milliseconds(value: int | None) -> str:

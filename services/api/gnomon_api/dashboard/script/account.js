@@ -65,7 +65,8 @@ async function analyticsView(_, given) {
     h("dl", {},
       whole ? [fact("Tasks", `${count(told.total_tasks)}, ${count(told.active_tasks)} of them active`), fact("Users", `${count(told.users)}, with ${number(told.tasks_per_user)} tasks on average`),
         fact("Still there after 30 days", share(told.retention_30_days)), fact("Creates accepted", share(told.creation_success_rate)), fact("Made from a template", share(told.template_usage)),
-        fact("Started on time", share(told.on_time_share)), fact("Storage", `${(told.storage_bytes / 1e6).toFixed(1)} MB`)]
+        fact("Started on time", share(told.on_time_share)),
+        fact("Start latency", Object.entries(told.start_latency).map(([name, value]) => `${name.replace(/_ms$/, "")} ${ms(value === null ? null : Math.round(value))}`).join(", ")), fact("Storage", `${(told.storage_bytes / 1e6).toFixed(1)} MB`)]
         : [fact("Tasks", `${count(told.total_tasks)}: ${count(told.active_tasks)} active, ${count(told.paused_tasks)} paused, ${count(told.completed_tasks)} completed, ${count(told.failed_tasks)} failed`)],
       fact("Runs", count(told.total_executions)), fact("Succeeded", share(whole ? told.execution_success_rate : told.success_rate)),
       told.average_execution_seconds === undefined ? null : fact("On average", told.average_execution_seconds === null ? "–" : ms(Math.round(told.average_execution_seconds * 1000))),

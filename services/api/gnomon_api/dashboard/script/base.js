@@ -57,8 +57,8 @@ function local(text) {
 function span(seconds) {
   const whole = Math.round(seconds);
   for (const [big, small, each, rest] of [["d", "h", 86400, 3600], ["h", "min", 3600, 60], ["min", "s", 60, 1]])
-    if (whole >= each) { const more = Math.floor(whole % each / rest); return `${Math.floor(whole / each)} ${big}` + (more ? ` ${more} ${small}` : ""); }
-  return `${whole} s`;
+    if (whole >= each) { const more = Math.floor(whole % each / rest); return `${Math.floor(whole / each)}\u00a0${big}` + (more ? `\u00a0${more}\u00a0${small}` : ""); }
+  return `${whole}\u00a0s`;
 }
 function away(text) {
   const seconds = (new Date(text) - Date.now()) / 1000;
@@ -79,7 +79,7 @@ const showTimes = () => document.querySelectorAll("#now time").forEach(time => {
 
 // Words.
 const many = (count, one, more) => `${count.toLocaleString()} ${count === 1 ? one : more || one + "s"}`;
-const ms = value => value === null || value === undefined ? "–" : value < 1000 ? `${value} ms` : value < 60000 ? `${(value / 1000).toPrecision(3)} s` : span(value / 1000);
+const ms = value => value === null || value === undefined ? "–" : value < 1000 ? `${value}\u00a0ms` : value < 60000 ? `${(value / 1000).toPrecision(3)}\u00a0s` : span(value / 1000);
 const number = value => value === null || value === undefined ? "unknown" : value.toLocaleString(undefined, { maximumFractionDigits: 6 });
 const share = value => value === null || value === undefined ? "–" : (value * 100).toFixed(1) + " %";
 const spaced = text => String(text).replaceAll("_", " ");

@@ -77,7 +77,7 @@ async function refresh() {
 
 function tell(name, data, id) {
   const what = data.status || data.reason || data.new_status || data.message || "", key = data.execution_id || data.task_id || "";
-  const line = h("p", { title: id ? "sequence " + id : null }, `${local(data.occurred_at || data.at || new Date().toISOString())}  ${name.replace("task.", "").padEnd(20, " ")}  `,
+  const line = h("p", { title: id ? "sequence " + id : null }, `${local(data.occurred_at || data.at || new Date().toISOString())}  ${spaced(name.replace("task.", ""))}  `,
     data.execution_id ? runLink(data.execution_id) : data.task_id ? taskLink(data.task_id) : key, what ? `  ${spaced(what)}` : "");
   const live = byId("live");
   live.prepend(line);

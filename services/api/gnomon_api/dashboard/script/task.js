@@ -8,39 +8,39 @@ function progressOf(run) {
 }
 
 function taskActions(task) {
-  const path = "/tasks/" + part(task.task_id), ended = ["completed", "cancelled", "failed"].includes(task.status);
-  const ran = run => ["Runs now: ", runLink(run.execution_id)];
+  const path = "/tasks/" + part(task.task_id), over = ended(task), tells = WORKLESS.includes(task.task_type);
+  const ran = run => [tells ? "It is told: " : "Runs now: ", runLink(run.execution_id)];
   const until = h("input", { type: "datetime-local", "aria-label": "Pause until (optional)", title: "Pause until (optional)", "data-key": "until" });
   const note = h("input", { "aria-label": "Why it is paused (optional)", placeholder: "why (optional)", "data-key": "note" });
   return h("div", { class: "row" },
-    task.status === "cancelled" ? null : act("Run now", () => ask(path + "/execute", "POST", {}), { main: !ended, done: ran }),
+    task.status === "cancelled" ? null : act(tells ? "Remind now" : "Run now", () => ask(path + "/execute", "POST", {}), { main: !over && !tells, done: ran }),
     task.paused || task.status === "paused" ? act("Resume", () => ask(path + "/resume", "POST", {}))
-      : ended ? null : h("span", { class: "row" }, act("Pause", () => ask(path + "/pause", "POST", pauseOf(until, note))), until, note),
-    task.status === "completed" || task.status === "cancelled" ? null : act("Complete", () => ask(path + "/complete", "POST", {}), { sure: task.schedule ? `Call “${task.name}” done? No slot of it fires any more.` : "" }),
+      : over ? null : h("span", { class: "row" }, act("Pause", () => ask(path + "/pause", "POST", pauseOf(until, note))), until, note),
+    task.status === "completed" || task.status === "cancelled" ? null : act("Complete", () => ask(path + "/complete", "POST", {}), { main: tells && !over, sure: task.schedule ? `Call “${task.name}” done? No slot of it fires any more.` : "" }),
     task.status === "cancelled" ? null : act("Cancel", () => ask(path + "/cancel", "POST", {}), { risky: true, sure: `End “${task.name}” for good, and cancel what runs of it?` }),
     act("Delete", async () => { await ask(path, "DELETE"); location.hash = "#/tasks"; }, { risky: true, sure: `Delete “${task.name}”? Its history stays in the log.`, done: `“${task.name}” is deleted.` }));
 }
 const pauseOf = (until, note) => ({ ...(until.value ? { until: new Date(until.value).toISOString() } : {}), ...(note.value ? { note: note.value } : {}) });
 
 function taskFacts(task) {
-  const resolved = task.resolved || {};
+  const resolved = task.resolved || {}, tells = WORKLESS.includes(task.task_type);
   return h("dl", {},
     fact("Id", h("code", {}, task.task_id)),
     task.description ? fact("Description", task.description) : null,
     fact("Status", badge(task.status), task.paused_until ? [" until ", when(task.paused_until)] : null, task.pause_note ? ` (${task.pause_note})` : null),
-    fact("Type", task.task_type), fact("Schedule", scheduleWords(task.schedule)),
-    task.due_date ? fact("Due", when(task.due_date)) : null,
+    fact("Type", task.task_type), tells && !task.schedule ? null : fact("Schedule", scheduleWords(task.schedule)),
+    task.due_date ? fact("Due", when(task.due_date), overdue(task) ? [" ", badge("held", "overdue")] : null) : null,
     task.reminder_time ? fact("Reminder", when(task.reminder_time)) : null,
     task.next_run_time ? fact("Next run", when(task.next_run_time)) : null,
     typeof task.runs_left === "number" ? fact("Runs left", task.runs_left.toLocaleString()) : null,
-    fact("Runs", `${many(task.run_count, "run")}, ${task.failure_count.toLocaleString()} failed`,
+    tells && !task.run_count ? null : fact(tells ? "Told" : "Runs", `${many(task.run_count, "run")}, ${task.failure_count.toLocaleString()} failed`,
       typeof task.success_rate === "number" ? `, ${share(task.success_rate)} good` : null, typeof task.average_duration_ms === "number" ? `, ${ms(task.average_duration_ms)} on average` : null),
     task.lateness_slo_broken_since ? fact("Too late", "its lateness objective is broken since ", when(task.lateness_slo_broken_since)) : null,
     fact("Owner", task.user_id ? h("a", { href: "#/account/" + part(task.user_id) }, task.user_id) : "the system"),
     task.credits_per_run ? fact("Credits a run", number(task.credits_per_run)) : null,
     task.template_id ? fact("Template", h("a", { href: "#/template/" + part(task.template_id) }, task.template_id)) : null,
-    fact("Pool", `${resolved.pool || task.pool}, priority ${task.priority}`),
-    resolved.retry ? fact("Attempts", `at most ${resolved.retry.max_attempts}`) : null,
+    tells ? null : fact("Pool", `${resolved.pool || task.pool}, priority ${task.priority}`),
+    resolved.retry && !tells ? fact("Attempts", `at most ${resolved.retry.max_attempts}`) : null,
     task.tags.length ? fact("Tags", task.tags.join(", ")) : null,
     (task.backfills || []).map(one => fact("Backfill", `${(one.total - one.left - one.in_flight).toLocaleString()} of ${one.total.toLocaleString()} done `,
       act("Cancel the backfill", () => ask(`/tasks/${part(task.task_id)}/backfills/${part(one.backfill_id)}`, "DELETE"), { risky: true }))));
@@ -78,10 +78,10 @@ async function taskView([id]) {
     task.last_execution && task.last_execution.result !== null ? [h("h3", {}, "Last result"), json(task.last_execution.result)] : null,
     task.schedule ? [h("h3", {}, "Coming"), h("p", {}, coming.description),
       table("Coming runs", ["When", "On the schedule's clock", "Note"], coming.fires.map(fire => [when(fire.at), fire.local, [CLOCK[fire.note] || "", " ", blackoutWords(fire)]]), "No run is left.")] : null,
-    h("h3", {}, "Runs"), table("Runs", RUN_COLUMNS, runs.items.map(runRow(false)), "It has not run yet."),
+    h("h3", {}, "Runs"), table("Runs", RUN_COLUMNS, runs.items.map(runRow(false)), WORKLESS.includes(task.task_type) ? "It has reminded nobody yet." : "It has not run yet."),
     runs.next_cursor ? h("p", { class: "more" }, h("a", { href: "#/runs" + query({ task_id: id }) }, "All its runs")) : null,
     task.schedule ? [h("h3", {}, "Explain a slot"), whyForm(task)] : null,
-    h("h3", {}, "Changes"), table("Changes", ["When", "Who", "Field", "Old", "New"], changes.items.flatMap(one => one.changes.length
+    h("h3", {}, "Changes"), table("Changes", ["When", "Who", "What", "Old", "New"], changes.items.flatMap(one => one.changes.length
       ? one.changes.map(each => [when(one.at, false), one.user_id || "–", each.field, brief(each.old), brief(each.new)])
       : [[when(one.at, false), one.user_id || "–", spaced(one.what), "", ""]]), "No changes."),
   ];
