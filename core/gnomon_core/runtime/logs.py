@@ -5,23 +5,29 @@ line).
 `trace_id`, `task_id`, `execution_id`, ... The hot paths handle thousands a second and hardly ever log, so they only say
 where these fields can be had (`handling`), for a tenth of a microsecond; they are fetched when a line is written. Like
 every context variable it follows the handling into the tasks and callbacks that it starts.
+
+**Told later.** A line costs a call of the system, which gives up the interpreter's lock: whoever writes many of them
+from a busy thread waits for that lock at each. So they may be gathered, and written in one piece (`write_told`); each
+has the instant and the fields that it was told with.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, NamedTuple, Protocol, TextIO
 
+import msgspec
 import structlog
 from structlog.types import Processor
 
 from gnomon_core.runtime.tracing import span_id_of, trace_id_of
+from gnomon_schemas.clock_text import format_instant
 
-__all__ = ["Handled", "configure_logging", "handle", "handling"]
+__all__ = ["Handled", "ToldLine", "configure_logging", "handle", "handling", "write_told"]
 
 
 class Handled(Protocol):
@@ -32,7 +38,22 @@ class Handled(Protocol):
         `trace_id` and `span_id`."""
 
 
+class ToldLine(NamedTuple):
+    """A line that is written later than it was told."""
+
+    at_ms: int
+    level: str
+    """As structlog's method: `info`."""
+    handled: Handled
+    fields: dict[str, Any]
+    """With the message as `event`. What structlog does with an `exc_info` or a `stack_info` does not work later."""
+
+
 _handled: ContextVar[Handled | None] = ContextVar("gnomon_handled", default=None)
+_told_at: ContextVar[int | None] = ContextVar("gnomon_told_at", default=None)
+"""Of the line that is being written: when it was told, where that is not now."""
+_encode: Final = msgspec.json.Encoder().encode
+_now_stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def handle(handled: Handled) -> None:
@@ -62,8 +83,12 @@ class handling:  # noqa: N801 - a context manager, used like a function
 def _add_handled(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Add the fields of what is being handled. What the line says itself comes first."""
     handled = _handled.get()
-    if handled is None:
-        return event
+    if handled is not None:
+        _add_fields(event, handled)
+    return event
+
+
+def _add_fields(event: MutableMapping[str, Any], handled: Handled) -> None:
     for name, value in handled.log_fields().items():
         if value is None:
             continue
@@ -72,7 +97,58 @@ def _add_handled(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
             event.setdefault("span_id", span_id_of(value))
         else:
             event.setdefault(name, value)
+
+
+def _add_timestamp(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any] | MutableMapping[str, Any]:
+    told_at = _told_at.get()
+    if told_at is None:
+        return _now_stamp(logger, method, event)
+    event["timestamp"] = format_instant(told_at)
     return event
+
+
+def write_told(lines: Iterable[ToldLine]) -> None:
+    """Write lines in one piece, of any level. Raises OSError, ValueError where they cannot be written.
+
+    To be called from a thread or a task of its own: it changes what is being handled there.
+    """
+    config = structlog.get_config()
+    processors, logger = config["processors"], config["logger_factory"]()
+    as_json = next((one for one in processors if isinstance(one, _ToldAsJson)), None)
+    if as_json is not None:
+        logger.msg("\n".join(map(as_json.text, lines)))
+        return
+    texts = []
+    for line in lines:
+        _handled.set(line.handled)
+        _told_at.set(line.at_ms)
+        event: Any = line.fields
+        for process in processors:
+            event = process(logger, line.level, event)
+        texts.append(event)
+    logger.msg("\n".join(texts))
+
+
+class _ToldAsJson:
+    """Stands among the processors of the style `json` and lets lines pass. Lines that are told later have plain values
+    only, and become in a quarter of the time what the processors would make of them."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return event
+
+    def text(self, line: ToldLine) -> str:
+        """A line as JSON."""
+        event = line.fields
+        event.setdefault("process", self._process)
+        _add_fields(event, line.handled)
+        event["level"] = line.level
+        event["timestamp"] = format_instant(line.at_ms)
+        return msgspec.json.format(_encode(event), indent=0).decode()
 
 
 def configure_logging(level: str, style: str, *, process: str, stream: TextIO | None = None) -> None:
@@ -92,13 +168,13 @@ def configure_logging(level: str, style: str, *, process: str, stream: TextIO | 
         add_process,  # no context variable: the lines of other threads carry it too
         _add_handled,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
     ]
     renderer: Processor
     if style == "json":
         # Without the values of local variables: among them are passwords, and they fill pages.
         without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        shared += [structlog.processors.ExceptionRenderer(without_locals)]
+        shared += [_ToldAsJson(process), structlog.processors.ExceptionRenderer(without_locals)]
         renderer = structlog.processors.JSONRenderer()
     else:
         # Plain tracebacks too: the colourful ones take a quarter of a second each, during which nothing else

@@ -5,6 +5,9 @@ position is in the database, in the transaction of the lines that it stands for,
 published twice, or read twice) is known by its execution, claim and number. So two keepers at work at once do no harm
 either.
 
+**Not one by one.** After a write it lets lines gather for `_GATHER_SECONDS`: a transaction costs as much as a hundred
+lines in it. Nobody waits for that, since whoever reads or follows finds them in the stream.
+
 **When Postgres is away** the batch in hand is tried again until it is back. Meanwhile lines wait in the stream, which
 holds three days or 256 MiB of them; beyond that the oldest are gone, and the keeper says between which sequences.
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -46,6 +49,9 @@ __all__ = ["RunLogKeeper", "StoredLine", "lines_of"]
 _PURGE_EVERY_SECONDS: Final = 10.0
 _FORGET_EVERY_SECONDS: Final = 600.0
 _FORGET_AT_ONCE: Final = 20_000
+_GATHER_SECONDS: Final = 0.2
+_MANY: Final = 1_000
+"""Messages: after so many in one write it is behind, and goes on at once."""
 _UNFIT: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 """What Postgres says of a value that it does not take."""
 _BIGINT: Final = 2**63 - 1
@@ -54,7 +60,7 @@ _INTEGER: Final = 2**31 - 1
 _log = structlog.get_logger(__name__)
 
 
-class StoredLine(msgspec.Struct, frozen=True):
+class StoredLine(NamedTuple):
     """A line as the table has it, in the order of its columns."""
 
     execution_id: str
@@ -69,6 +75,9 @@ class StoredLine(msgspec.Struct, frozen=True):
     stored_at: datetime
 
 
+_NO_LINES: Final[tuple[tuple[()], ...]] = ((),) * len(StoredLine._fields)
+
+
 def lines_of(stored: Stored) -> list[StoredLine]:
     """The lines of a message. Raises ValueError, msgspec.DecodeError, or RecursionError where it is none.
 
@@ -81,6 +90,7 @@ def lines_of(stored: Stored) -> list[StoredLine]:
     if not (0 <= told.claim <= _BIGINT and 0 <= told.attempt <= _INTEGER):
         raise ValueError(f"claim={told.claim}, attempt={told.attempt}")
     stored_at = EPOCH + timedelta(milliseconds=stored.time_ms)
+    executor = _plain(told.executor)
     found = []
     for line in told.lines:
         if not 0 < line.n <= _INTEGER:
@@ -95,7 +105,7 @@ def lines_of(stored: Stored) -> list[StoredLine]:
                 line.level,
                 _plain(line.message),
                 bytes(line.details).decode(),
-                _plain(told.executor),
+                executor,
                 stored_at,
             )
         )
@@ -128,19 +138,19 @@ class RunLogKeeper(Service):
         self._taken = 0
         """Last sequence whose lines are in the table."""
         self._purged = 0
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @override
     async def on_start(self) -> None:
         """Begin to take lines in; ready at once, since the database may be away."""
-        self._stopping = False
+        self._stopping.clear()
         _ = self.spawn(self._run(), "take")
         _ = self.spawn(self._forget(), "forget")
 
     @override
     async def on_stop(self) -> None:
         """Wait for no database any more: whoever has the duty next takes the same lines."""
-        self._stopping = True
+        self._stopping.set()
 
     async def _run(self) -> None:
         backoff = Backoff(first=0.1, longest=2.0)
@@ -181,10 +191,10 @@ class RunLogKeeper(Service):
         return self._taken + 1
 
     async def _take(self, batch: list[Stored]) -> None:
-        """Take a batch in, as often as it needs to be tried."""
+        """Take a batch in, as often as it needs to be tried; then let the next one grow."""
         parts = [batch]
         backoff = Backoff(first=0.1, longest=2.0)
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 for part in parts:
                     await self._write(part, alone=len(parts) > 1)
@@ -196,6 +206,8 @@ class RunLogKeeper(Service):
                 parts = [[stored] for stored in batch]
             else:
                 self._taken = batch[-1].seq
+                if len(batch) < _MANY:
+                    await self._let_gather()
                 return
 
     async def _write(self, batch: Sequence[Stored], *, alone: bool) -> None:
@@ -204,19 +216,21 @@ class RunLogKeeper(Service):
         A message that is `alone` and does not fit is left out. Raises DatabaseAway, asyncpg's errors.
         """
         lines = [line for stored in batch for line in _readable(stored)]
-        columns: list[Any] = [
-            [getattr(line, name) for line in lines] for name in StoredLine.__struct_fields__
-        ]
+        columns = zip(*lines, strict=True) if lines else _NO_LINES
         last = batch[-1]
         try:
-            async with self._database.connection() as connection, connection.transaction():
-                if lines:
-                    await connection.execute(statement("add_run_logs"), *columns)
-                await connection.execute(statement("move_run_logs"), self._created, last.seq)
+            await self._database.execute(statement("add_run_logs"), self._created, last.seq, *columns)
         except _UNFIT as error:
             if not alone and len(batch) > 1:
                 raise
             _log.error(LogEvent.EVENT_UNREADABLE, subject=last.subject, seq=last.seq, error=str(error))
+
+    async def _let_gather(self) -> None:
+        try:
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
 
     async def _purge(self) -> None:
         """Take out of the stream what is in the table."""

@@ -128,6 +128,9 @@ class AttemptContext:
 
     __slots__ = ("_cancelled", "_facts", "_log", "_now_ms", "_open_log", "_previous", "_progress", "_usage")
 
+    _opening = threading.Lock()
+    """Of all contexts together: it is held for a moment, once for each run that logs."""
+
     def __init__(
         self,
         facts: AttemptFacts,
@@ -214,7 +217,10 @@ class AttemptContext:
     def log(self) -> AttemptLog:
         """See `gnomon.Context`."""
         if self._log is None:
-            self._log = AttemptLog(self._open_log(), self._now_ms)
+            # One of a handler's threads opens it: lines are numbered by the log that they go through.
+            with self._opening:
+                if self._log is None:
+                    self._log = AttemptLog(self._open_log(), self._now_ms)
         return self._log
 
     @property

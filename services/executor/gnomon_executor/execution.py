@@ -36,10 +36,11 @@ from gnomon_executor.chain import Row, Taken
 from gnomon_executor.claims import Claim, Claims
 from gnomon_executor.conclusion import Conclusion, Limits
 from gnomon_executor.context import AttemptContext, AttemptFacts
-from gnomon_executor.handler_log import LogSink, to_both, to_process_log
+from gnomon_executor.handler_log import LogSink, to_both
 from gnomon_executor.inputs import InputMissing, Inputs, read_inputs
 from gnomon_executor.jobs import Job
 from gnomon_executor.measures import ExecutorMeasures
+from gnomon_executor.process_log import ProcessLog
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
 from gnomon_executor.run_logs import RunLogs
@@ -75,6 +76,7 @@ class Executions:
         recorder: Recorder,
         progress: Callable[[Attempt, float, str], None],
         run_logs: RunLogs,
+        process_log: ProcessLog,
         measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
@@ -86,6 +88,7 @@ class Executions:
         self._recorder = recorder
         self._progress = progress
         self._run_logs = run_logs
+        self._process_log = process_log
         self._measures = measures
 
     async def carry_out(self, attempt: Attempt) -> None:
@@ -127,7 +130,7 @@ class Executions:
         if what is None:
             return
         attempt.phase = Phase.RECORDING
-        self._run_logs.send_soon()
+        self._run_logs.send_soon(attempt)
         row = await self._recorder.record(attempt, what)
         if row is Row.RECORDED:
             self._measures.recorded(attempt, what, self._clock.now_ms())
@@ -205,8 +208,7 @@ class Executions:
 
     def _open_log(self, attempt: Attempt) -> LogSink:
         """Where the lines of an attempt's handler go."""
-        told = to_process_log(attempt.due.execution_id, attempt.due.attempt)
-        return to_both(told, self._run_logs.sink(attempt))
+        return to_both(self._run_logs.sink(attempt), self._process_log.sink(attempt))
 
     def _start_timer(self, attempt: Attempt) -> asyncio.TimerHandle:
         ends_ms = self._attempt_ends_ms(attempt)

@@ -1,31 +1,27 @@
 """A handler's log, on the handler's side: lines are cut, counted and put into JSON where the handler runs.
 
 So what a handler gives may change after the call, and hundreds of large lines cost its own thread or process and not
-the loop that keeps the claims alive. What becomes of a line afterwards is its sink's: `run_logs` keeps it, and the
-process's own log tells it too.
+the loop that keeps the claims alive. What becomes of a line afterwards is its sink's: `run_logs` keeps it, and
+`process_log` tells it in the process's own log too.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import structlog
 
 from gnomon_executor.handler_end import cut_text, too_deep
 from gnomon_schemas.limits import LOG_BYTES_MAX, LOG_LINE_MAX, LOG_LINES_MAX
 from gnomon_schemas.run_logs import LogLevel
 from gnomon_schemas.tasks import NULL
 
-__all__ = ["AttemptLog", "LogLine", "LogSink", "to_both", "to_process_log"]
+__all__ = ["AttemptLog", "LogLine", "LogSink", "to_both"]
 
-_log = structlog.get_logger("gnomon.handler")
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 _HEAD: Final = LOG_LINE_MAX // 4
 """Kept of details that are too long: as text inside of JSON every character may take several bytes."""
-_LEVELS: Final = logging.getLevelNamesMapping()
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -107,20 +103,6 @@ def _encoded(details: dict[str, object]) -> msgspec.Raw:
         head = encoded[:_HEAD].decode("utf-8", "ignore")
         encoded = _encode({"truncated": True, "bytes": len(encoded), "head": head})
     return msgspec.Raw(encoded)
-
-
-def to_process_log(execution_id: str, attempt: int) -> LogSink:
-    """A sink that writes a handler's lines to the process's own log, with the execution they belong to."""
-    bound = _log.bind(execution_id=execution_id, attempt=attempt)
-
-    def write(line: LogLine) -> None:
-        if bound.is_enabled_for(_LEVELS[line.level.upper()]):
-            details: dict[str, Any] = msgspec.json.decode(line.details) or {}
-            if "event" in details:  # structlog's own word for the message
-                details["event_"] = details.pop("event")
-            getattr(bound, line.level)(line.message, **details)
-
-    return write
 
 
 def to_both(one: LogSink, other: LogSink) -> LogSink:

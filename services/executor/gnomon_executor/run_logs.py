@@ -1,8 +1,11 @@
 """Lines that handlers log, on their way into `TASK_LOGS`.
 
 **What it promises.** A line is stored within about a tenth of a second, and lines that were logged before a handler
-ended set off together with its result. A line that was stored is kept. What a process that is killed had not sent yet
-is gone with it: at most the last tenth of a second.
+ended set off together with its result, or some hundredths of a second later where many end. A line that was stored is
+kept. What a process that is killed had not sent yet is gone with it: at most the last tenth of a second.
+
+**In rounds.** Whatever is due, of all attempts, sets off in one write, and a round begins no sooner than
+`_PACE_SECONDS` after the one before: a message sent alone wakes the broker, and whoever follows, for itself.
 
 **What it never does** is hold up a run or fail it. While NATS is away lines wait here, up to `HELD_MAX` bytes in the
 whole process; beyond that they are lost, and the next line of that attempt that is kept says how many were.
@@ -40,6 +43,8 @@ HELD_MAX: Final = 16 * 1024 * 1024
 """Bytes of lines that wait in this process, at the most."""
 _LINGER_SECONDS: Final = 0.1
 """Lines wait so long for others of the same attempt: each message costs the broker a write to its disk."""
+_PACE_SECONDS: Final = 0.02
+"""From one round to the next, at the least."""
 _MESSAGE_BYTES: Final = 128 * 1024
 """Lines of one message, at the most, not counting the last one."""
 _AT_ONCE: Final = 64
@@ -52,10 +57,12 @@ _log = structlog.get_logger(__name__)
 class _AttemptLines:
     """What one attempt has logged and is not stored yet."""
 
-    __slots__ = ("attempt", "last", "lost", "waiting")
+    __slots__ = ("attempt", "due", "last", "lost", "waiting")
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
+        self.due = 0.0
+        """By the loop's clock: when what waits is to be sent."""
         self.last = 0
         """Number of the last line."""
         self.lost = 0
@@ -63,8 +70,8 @@ class _AttemptLines:
         self.waiting: list[tuple[int, RunLogLine]] = []
         """Each with its size."""
 
-    def add(self, line: LogLine) -> int:
-        """Number a line, and let it wait; its size."""
+    def add(self, line: LogLine, size: int) -> None:
+        """Number a line, and let it wait."""
         self.last += 1
         written = RunLogLine(
             n=self.last,
@@ -73,8 +80,7 @@ class _AttemptLines:
             message=line.message,
             details=line.details,
         )
-        self.waiting.append((line.size, written))
-        return line.size
+        self.waiting.append((size, written))
 
     def take(self) -> list[tuple[int, RunLogLine]]:
         """What fits into one message."""
@@ -97,7 +103,8 @@ class RunLogs(Service):
         self._id = executor_id
         self._count = count
         self._unsent: dict[int, _AttemptLines] = {}
-        """Attempts with lines that wait, by identity: two tries of one attempt may run in this process."""
+        """Attempts with lines that wait, by identity: two tries of one attempt may run in this process. In the order
+        in which their lines fall due, but for those that hurry."""
         self._held = 0
         self._some = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -106,11 +113,14 @@ class RunLogs(Service):
 
     async def on_start(self) -> None:
         """Able to take lines."""
-        self._lines: Mailbox[tuple[_AttemptLines, LogLine]] = Mailbox(asyncio.get_running_loop(), self._take)
+        self._loop = asyncio.get_running_loop()
+        self._lines: Mailbox[tuple[_AttemptLines, LogLine]] = Mailbox(self._loop, self._take)
         _ = self.spawn(self._send(), "send")
 
     async def on_stop(self) -> None:
         """Send what is left; a broker that is away is not waited for long."""
+        for lines in self._unsent.values():
+            lines.due = 0.0
         self._hurry.set()
         try:
             async with asyncio.timeout(_LAST_BREATH_SECONDS):
@@ -124,34 +134,45 @@ class RunLogs(Service):
         lines, put = _AttemptLines(attempt), self._lines.put
         return lambda line: put((lines, line))
 
-    def send_soon(self) -> None:
-        """Do not wait for more: a handler has ended."""
-        if self._unsent:
+    def send_soon(self, attempt: Attempt) -> None:
+        """Do not wait for more: the attempt's handler has ended."""
+        lines = self._unsent.get(id(attempt))
+        if lines is not None:
+            lines.due = 0.0
             self._hurry.set()
 
     def _take(self, item: tuple[_AttemptLines, LogLine]) -> None:
         lines, line = item
-        if self._held + line.size > HELD_MAX:
+        size = line.size
+        if self._held + size > HELD_MAX:
             lines.lost += 1
             self._count(0, 1)
             return
         if lines.lost:
             words = f"{lines.lost} lines are missing here: NATS did not take them, and there was no more room"
-            self._held += lines.add(LogLine(line.at_ms, "warning", words))
+            self._held += len(words)
+            lines.add(LogLine(line.at_ms, "warning", words), len(words))
             lines.lost = 0
-        self._held += lines.add(line)
-        self._unsent[id(lines)] = lines
-        self._idle.clear()
-        self._some.set()
+        self._held += size
+        lines.add(line, size)
+        if id(lines.attempt) not in self._unsent:
+            lines.due = self._loop.time() + _LINGER_SECONDS
+            self._unsent[id(lines.attempt)] = lines
+            self._idle.clear()
+            self._some.set()
 
     async def _send(self) -> None:
         backoff = Backoff(first=0.1, longest=2.0)
+        began = 0.0
         while True:
             await self._some.wait()
-            await self._linger()
-            self._some.clear()
-            failed = await self._send_round()
+            await self._until_due()
+            await asyncio.sleep(max(0.0, began + _PACE_SECONDS - self._loop.time()))
+            began = self._loop.time()
+            self._hurry.clear()
+            failed = await self._send_round(began)
             if not self._unsent:
+                self._some.clear()
                 self._idle.set()
             if failed is None:
                 backoff.reset()
@@ -160,29 +181,32 @@ class RunLogs(Service):
                 _log.warning(LogEvent.RUN_LOG_WAITS, error=failed, bytes=self._held)
             await backoff.pause()
 
-    async def _linger(self) -> None:
+    async def _until_due(self) -> None:
+        """Wait until the first lines are due, or some are in a hurry."""
+        first = next(iter(self._unsent.values()))
         try:
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with asyncio.timeout_at(first.due):
                 await self._hurry.wait()
         except TimeoutError:
             return
-        finally:
-            self._hurry.clear()
 
-    async def _send_round(self) -> str | None:
-        """Send what waits, a message of each attempt at a time; what the broker said where it took one not."""
-        while self._unsent:
-            batch = list(self._unsent.values())[:_AT_ONCE]
+    async def _send_round(self, now: float) -> str | None:
+        """Send what is due, a message of each attempt; what the broker said where it took one not."""
+        due = [lines for lines in self._unsent.values() if lines.due <= now]
+        fault = None
+        for begin in range(0, len(due), _AT_ONCE):
+            batch = due[begin : begin + _AT_ONCE]
             for lines in batch:
-                del self._unsent[id(lines)]
+                del self._unsent[id(lines.attempt)]
             faults = await asyncio.gather(*map(self._send_one, batch))
-            for lines in batch:
-                if lines.waiting:
-                    self._unsent[id(lines)] = lines
-            if fault := next(filter(None, faults), None):
-                self._some.set()
-                return fault
-        return None
+            fault = next(filter(None, faults), None)
+            left = {id(lines.attempt): lines for lines in batch if lines.waiting}
+            for lines in left.values():
+                lines.due = 0.0
+            self._unsent = left | self._unsent
+            if fault:
+                break
+        return fault
 
     async def _send_one(self, lines: _AttemptLines) -> str | None:
         """Send one message of an attempt; its lines wait again where it was not taken."""

@@ -31,6 +31,7 @@ from gnomon_executor.execution import POLITENESS_SECONDS, UNWIND_SECONDS, Execut
 from gnomon_executor.heartbeat import Heartbeat
 from gnomon_executor.intake import Intake
 from gnomon_executor.measures import ExecutorMeasures
+from gnomon_executor.process_log import ProcessLog
 from gnomon_executor.recorder import Recorder
 from gnomon_executor.registry import Registry
 from gnomon_executor.run_logs import RunLogs
@@ -83,6 +84,7 @@ class Worker(Service):
         self._nonce = writer.nonce
         self._runners = Runners()
         self._signals = Signals(bus, clock, self.in_hand, executor_id)
+        self._process_log = ProcessLog()
         self._run_logs = RunLogs(bus, executor_id, measures.logged)
         self._heartbeat = Heartbeat(bus, self.in_hand, settings.ack_wait)
         self.intake = Intake(bus, pools, settings.concurrency, settings.ack_wait, self._take, self._may_take)
@@ -108,6 +110,7 @@ class Worker(Service):
             recorder=Recorder(bus, writer, clock),
             progress=self._signals.progress,
             run_logs=self._run_logs,
+            process_log=self._process_log,
             measures=measures,
         )
 
@@ -127,7 +130,8 @@ class Worker(Service):
 
     async def on_start(self) -> None:
         """Able to run and to answer first, then asking for work."""
-        for part in (self._run_logs, self._runners, self._signals, self._heartbeat, self.intake):
+        log, lines = self._process_log, self._run_logs
+        for part in (log, lines, self._runners, self._signals, self._heartbeat, self.intake):
             await self.start_child(part)
 
     async def on_stop(self) -> None:

@@ -174,3 +174,44 @@ async def test_lines_leave_the_table_by_their_age(bench: Bench) -> None:
     await bench.until_there("r-5", 1)
     await later.stop()
     assert await bench.rows("r-5") == [(2, "line")]
+
+
+async def test_a_keeper_killed_in_the_middle_of_its_write_leaves_nothing_half_done(bench: Bench) -> None:
+    """Lines and position are one statement: the next keeper takes the same lines, once."""
+    await bench.log("r-6", 1, 2)
+    keeper = bench.keeper()
+    async with bench.database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("select 1 from run_log_position for update")
+        await keeper.start()
+
+        async def held_up() -> bool:
+            return bool(await connection.fetchval("select count(*) from pg_locks where not granted"))
+
+        await until_async(held_up)
+        await keeper.abort()
+        await transaction.rollback()
+    assert await bench.rows("r-6") == []
+    following = bench.keeper()
+    await following.start()
+    await bench.until_there("r-6", 2)
+    last = (await bench.bus.stream_info(LOGS_STREAM)).last_seq
+    position = await bench.database.fetchrow("select sequence from run_log_position")
+    assert position is not None
+    assert position["sequence"] == last
+    await following.stop()
+
+
+async def test_lines_that_come_while_one_write_is_done_share_the_next(bench: Bench) -> None:
+    keeper = bench.keeper()
+    await keeper.start()
+    for n in range(1, 31):
+        await bench.log("r-7", n)
+    await bench.until_there("r-7", 30)
+    await keeper.stop()
+    writes = await bench.database.fetchrow(
+        "select count(distinct xmin::text) as number from run_logs where execution_id = 't.r-7'"
+    )
+    assert writes is not None
+    assert writes["number"] < 15

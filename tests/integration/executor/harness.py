@@ -254,7 +254,7 @@ class ExecutorProcess:
         """Start it, and wait until it says that it takes work; what it says of itself."""
         environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GNOMON_")},
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "GNOMON_NATS_URL": self._url,
             "GNOMON_ACK_WAIT": "3s",
             "GNOMON_DRAIN_GRACE": "5s",

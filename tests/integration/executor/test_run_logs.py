@@ -17,6 +17,7 @@ from gnomon_schemas.dues import Due
 from gnomon_schemas.events import Started
 from gnomon_schemas.limits import LOG_LINES_MAX
 from gnomon_schemas.run_logs import RunLogLine, RunLogLines
+from tests.harness.stopping import TRAPS_VARIABLE, Trap, TrapBus
 from tests.harness.world import tell
 from tests.integration.executor.harness import Lab, executor_process, make_due, settings_for, until
 
@@ -151,3 +152,45 @@ async def test_lines_of_a_killed_executor_are_kept_and_the_next_try_has_its_own(
         numbers = [line.n for told in found if told.claim == claim for line in told.lines]
         assert numbers == list(range(1, 23))
     tell(f"22 lines before the kill and 22 of the take-over are in {len(found)} messages")
+
+
+async def test_lines_whose_answer_was_lost_are_sent_again_under_their_numbers(
+    lab: Lab, nats_url: str
+) -> None:
+    """Stored twice, then, and known for the same: `tests/integration/api/test_run_log_keeper.py`."""
+    due = make_due("test_logs", {"lines": 5})
+    bus = await connect(settings_for(nats_url), name="test-lossy", make_bus=TrapBus)
+    assert isinstance(bus, TrapBus)
+    lost = bus.trap("logs.*", "lose", on="publish")
+    async with lab.worker(bus=bus):
+        await lab.emit(due)
+        await lab.ended(due)
+
+        async def twice() -> bool:
+            return len(await messages(lab, due)) == 2
+
+        await until(twice)
+    assert lost.reached.is_set()
+    assert [[line.n for line in told.lines] for told in await messages(lab, due)] == [[*range(1, 8)]] * 2
+
+
+async def test_killed_between_storing_lines_and_hearing_so(lab: Lab, tmp_path: Path) -> None:
+    """What was stored is kept; the take-over logs whole under its own claim."""
+    go = tmp_path / "go"
+    due = make_due("test_logs", {"lines": 5, "wait": str(go)}, pool="default")
+    trap = Trap(subject="logs.*", on="publish", do="kill", when="after")
+    traps = msgspec.json.encode([trap.as_text()]).decode()
+    command = ("-m", "tests.harness.executor_main")
+    async with executor_process(lab, tmp_path, *command, **{TRAPS_VARIABLE: traps}) as process:
+        await lab.emit(due)
+        assert await process.wait() == -signal.SIGKILL
+    go.touch()
+    async with lab.worker():
+        await lab.ended(due, timeout=30)
+
+        async def second() -> bool:
+            return len({told.claim for told in await messages(lab, due)}) == 2
+
+        await until(second)
+    found = await messages(lab, due)
+    assert [[line.n for line in told.lines] for told in found] == [[*range(1, 8)]] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gnomon import Context
 from gnomon_executor.context import AttemptContext, AttemptFacts, CancelFlag
 from gnomon_executor.handler_end import Usage
+from gnomon_executor.handler_log import LogSink
 
 FACTS = AttemptFacts(
     task_id="t",
@@ -78,3 +80,25 @@ async def test_a_cancel_wakes_coroutines_and_threads() -> None:
     await flag.wait()
     assert flag.wait_blocking(0)
     assert not CancelFlag().wait_blocking(0.01)
+
+
+def test_threads_of_one_handler_share_its_log() -> None:
+    """Two logs would give out the same numbers, and a line is known by its number."""
+    opening, tried = threading.Event(), threading.Event()
+    opened: list[LogSink] = []
+
+    def open_log() -> LogSink:
+        opening.set()
+        assert tried.wait(10)
+        time.sleep(0.02)  # the other thread comes to the same place, if it can
+        opened.append(lambda _line: None)
+        return opened[-1]
+
+    context = AttemptContext(FACTS, CancelFlag(), Usage(), lambda _f, _m: None, open_log, lambda: 0)
+    first = threading.Thread(target=lambda: context.log.info("one"))
+    first.start()
+    assert opening.wait(10)
+    tried.set()
+    context.log.info("two")
+    first.join(10)
+    assert len(opened) == 1

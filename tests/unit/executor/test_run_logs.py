@@ -10,13 +10,12 @@ import pytest
 from gnomon_core.runtime.bus import Bus, NotCommitted, PubAck
 from gnomon_executor import run_logs
 from gnomon_executor.attempt import Attempt
-from gnomon_executor.delivery import Delivery
 from gnomon_executor.handler_log import LogLine
 from gnomon_executor.run_logs import RunLogs
 from gnomon_schemas.codec import decode
-from gnomon_schemas.dues import Due
 from gnomon_schemas.run_logs import RunLogLines
-from gnomon_schemas.samples import samples
+from tests.harness.attempts import an_attempt
+from tests.harness.waiting import until
 
 
 class Moody:
@@ -27,22 +26,25 @@ class Moody:
         self.refused = asyncio.Event()
         self.took = asyncio.Event()
         self.taken: list[RunLogLines] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.asked = 0
+        self.most_asked = 0
+        """Messages that wait for an answer."""
 
     async def store(self, _subject: str, data: bytes) -> PubAck:
         """As `Bus.store`."""
         if not self.willing.is_set():
             self.refused.set()
             raise NotCommitted("away")
+        self.asked += 1
+        self.most_asked = max(self.most_asked, self.asked)
+        await self.answers.wait()
+        await asyncio.sleep(0)
+        self.asked -= 1
         self.taken.append(decode(data, RunLogLines))
         self.took.set()
         return PubAck(len(self.taken), "TASK_LOGS", False)
-
-
-def an_attempt() -> Attempt:
-    due = samples()["task.due"]
-    assert isinstance(due, Due)
-    delivery = Delivery("task.due.default.medium.3.t", b"", None, "", "c", 1, 1, 0, 0)
-    return Attempt(due, delivery, 3, 0, "n")
 
 
 async def test_what_nobody_takes_waits_and_comes_whole_and_in_order() -> None:
@@ -91,3 +93,43 @@ async def test_a_stop_does_not_wait_for_a_broker_that_is_away(monkeypatch: pytes
     logs.sink(an_attempt())(LogLine(0, "info", "never stored"))
     async with asyncio.timeout(5):
         await logs.stop()
+
+
+async def test_lines_of_many_that_end_meanwhile_set_off_together() -> None:
+    """While the broker has not answered for one, others end: theirs are one round."""
+    bus = Moody()
+    bus.willing.set()
+    bus.answers.clear()
+    logs = RunLogs(cast(Bus, bus), "e-1")
+    await logs.start()
+    await _log_and_end(logs, an_attempt())
+    await until(lambda: bus.asked == 1)
+    for _ in range(30):
+        await _log_and_end(logs, an_attempt())
+    assert bus.asked == 1
+    bus.answers.set()
+    await logs.stop()
+    assert (len(bus.taken), bus.most_asked) == (31, 30)
+
+
+async def test_lines_of_a_run_that_goes_on_do_not_set_off_with_every_other_that_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_logs, "_LINGER_SECONDS", 60.0)
+    bus = Moody()
+    bus.willing.set()
+    logs = RunLogs(cast(Bus, bus), "e-1")
+    await logs.start()
+    logs.sink(an_attempt())(LogLine(0, "info", "goes on"))
+    await _log_and_end(logs, an_attempt())
+    await until(lambda: len(bus.taken) == 1)
+    assert bus.taken[0].lines[0].message == "ends"
+    await logs.stop()
+    assert [told.lines[0].message for told in bus.taken] == ["ends", "goes on"]
+
+
+async def _log_and_end(logs: RunLogs, attempt: Attempt) -> None:
+    logs.sink(attempt)(LogLine(0, "info", "ends"))
+    await asyncio.sleep(0)  # handed over from the handler's thread to the loop
+    await asyncio.sleep(0)
+    logs.send_soon(attempt)

@@ -7,16 +7,15 @@ select stream_created, sequence from run_log_position;
 insert into run_log_position (stream_created, sequence) values ($1, $2)
 on conflict (only_row) do update set stream_created = excluded.stream_created, sequence = excluded.sequence;
 
--- name: move_run_logs
--- Further, never back: a keeper that was deposed meanwhile changes nothing.
-update run_log_position set sequence = $2 where stream_created = $1 and sequence < $2;
-
 -- name: add_run_logs
--- Lines, each once however often it was sent.
-insert into run_logs (execution_id, claim, n, attempt, at, level, message, details, executor, stored_at)
-select * from unnest($1::text[], $2::bigint[], $3::integer[], $4::integer[], $5::timestamptz[], $6::text[], $7::text[],
-                     $8::json[], $9::text[], $10::timestamptz[])
-on conflict (execution_id, claim, n) do nothing;
+-- Lines, each once however often it was sent, and how far the stream has been taken in with them: together or not at
+-- all. The position goes further, never back: a keeper that was deposed meanwhile does not change it.
+with added as (
+    insert into run_logs (execution_id, claim, n, attempt, at, level, message, details, executor, stored_at)
+    select * from unnest($3::text[], $4::bigint[], $5::integer[], $6::integer[], $7::timestamptz[], $8::text[],
+                         $9::text[], $10::json[], $11::text[], $12::timestamptz[])
+    on conflict (execution_id, claim, n) do nothing)
+update run_log_position set sequence = $2 where stream_created = $1 and sequence < $2;
 
 -- name: forget_run_logs
 -- Some of the lines that were stored before an instant leave; how many.
