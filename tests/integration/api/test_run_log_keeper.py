@@ -215,3 +215,31 @@ async def test_lines_that_come_while_one_write_is_done_share_the_next(bench: Ben
     )
     assert writes is not None
     assert writes["number"] < 15
+
+
+async def test_what_json_may_say_and_text_may_not_is_kept_as_it_is(bench: Bench) -> None:
+    details = msgspec.Raw(b'{"zero": "a\\u0000b", "quote": "\\"", "text": "\xc3\xa9"}')
+    told = RunLogLines(
+        execution_id="t.r-8",
+        task_id="t",
+        run="r-8",
+        user_id=None,
+        attempt=1,
+        claim=7,
+        executor="e-1",
+        lines=(
+            RunLogLine(
+                n=1, at="2026-11-21T11:00:00+02:00", level="info", message='"\\u0000" \t', details=details
+            ),
+        ),
+    )
+    await bench.bus.store(run_log(0, "t", "r-8"), encode(told))
+    keeper = bench.keeper()
+    await keeper.start()
+    await bench.until_there("r-8", 1)
+    await keeper.stop()
+    row = await bench.database.fetchrow(
+        "select message, details, at = '2026-11-21T09:00:00Z' as same from run_logs where execution_id = 't.r-8'"
+    )
+    assert row is not None
+    assert (row["message"], row["details"], row["same"]) == ('"\\u0000" \t', bytes(details).decode(), True)

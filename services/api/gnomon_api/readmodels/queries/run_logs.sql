@@ -8,12 +8,18 @@ insert into run_log_position (stream_created, sequence) values ($1, $2)
 on conflict (only_row) do update set stream_created = excluded.stream_created, sequence = excluded.sequence;
 
 -- name: add_run_logs
--- Lines, each once however often it was sent, and how far the stream has been taken in with them: together or not at
--- all. The position goes further, never back: a keeper that was deposed meanwhile does not change it.
+-- The lines of some messages, each line once however often it was sent, and how far the stream has been taken in with
+-- them: together or not at all. The position goes further, never back: a keeper that was deposed meanwhile does not
+-- change it. Details are JSON in a text here: what stands in them is kept as it is, also what JSON may say and text of
+-- Postgres may not.
 with added as (
     insert into run_logs (execution_id, claim, n, attempt, at, level, message, details, executor, stored_at)
-    select * from unnest($3::text[], $4::bigint[], $5::integer[], $6::integer[], $7::timestamptz[], $8::text[],
-                         $9::text[], $10::json[], $11::text[], $12::timestamptz[])
+    select told.execution_id, told.claim, line.n, told.attempt, line.at, line.level, line.message, line.details::json,
+           told.executor, told.stored_at
+    from unnest($3::text[], $4::bigint[], $5::integer[], $6::text[], $7::timestamptz[], $8::json[])
+             as told (execution_id, claim, attempt, executor, stored_at, lines),
+         json_to_recordset(told.lines)
+             as line (n integer, at timestamptz, level text, message text, details text)
     on conflict (execution_id, claim, n) do nothing)
 update run_log_position set sequence = $2 where stream_created = $1 and sequence < $2;
 
