@@ -18,7 +18,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from typing_extensions import override
 
 from gnomon_core.runtime.logs import ToldLine, write_told
 from gnomon_core.runtime.service import Service
@@ -56,7 +55,6 @@ class ProcessLog(Service):
         self._writing = threading.Lock()
         self._levels: frozenset[str] = frozenset()
 
-    @override
     async def on_start(self) -> None:
         """Able to take lines."""
         log = structlog.get_logger()
@@ -65,7 +63,6 @@ class ProcessLog(Service):
         self._thread = threading.Thread(target=self._run, name="gnomon-process-log", daemon=True)
         self._thread.start()
 
-    @override
     async def on_stop(self) -> None:
         """Write what is left. Lines that come later are written by whoever logs them."""
         self._ending.set()
