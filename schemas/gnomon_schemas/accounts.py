@@ -24,6 +24,7 @@ from gnomon_schemas.objects import ObjectEvent
 __all__ = [
     "ACCOUNT_EVENT_TYPES",
     "ACCOUNT_ID_PATTERN",
+    "ACCOUNT_SYSTEM_FIELDS",
     "ACCOUNT_VERBS",
     "AMOUNT_MAX",
     "CREDITED_MAX_MICROS",
@@ -169,6 +170,11 @@ class UpdateAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     closed_note: str | UnsetType | None = UNSET
     """Why it is closed, in words: the reason that the tasks are cancelled for. Goes when it is open again."""
 
+
+ACCOUNT_SYSTEM_FIELDS: frozenset[str] = frozenset(
+    {*Account.__struct_fields__, "effective_limits", "balance", "consumed"} - {*UpdateAccount.__struct_fields__}
+)
+"""Fields that only the system sets: ignored on input, so that a read can be sent back."""
 
 CreditKind: TypeAlias = Literal["topup", "grant", "adjustment"]
 """Where credits come from: the user paid for them, they were given, or a mistake is put right."""

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.events import FieldChange
 
-__all__ = ["POOL_LIMIT_MAX", "Pool", "PoolUpdated"]
+__all__ = ["POOL_LIMIT_MAX", "POOL_SYSTEM_FIELDS", "Pool", "PoolUpdated"]
 
 POOL_LIMIT_MAX = 1_000_000
 """Largest `max_in_flight` of a pool."""
@@ -28,6 +28,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     """Goes up with every change; 0: nothing was ever set."""
     updated_at: str | None
+
+
+POOL_SYSTEM_FIELDS: frozenset[str] = frozenset(
+    {*Pool.__struct_fields__, "executors", "capacity", "waiting", "pending", "in_flight"}
+    - {"max_in_flight", "paused"}
+)
+"""Fields that only the system sets: ignored on input, so that a read can be sent back."""
 
 
 class PoolUpdated(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.pool.updated.v1"):

@@ -315,9 +315,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SYSTEM_FIELDS: frozenset[str] = frozenset(Task.__struct_fields__) - frozenset(TaskSpec.__struct_fields__) | {
-    "running"
+    "running",
+    "not_known",
 }
-"""Fields that only the system sets: ignored on input, so that a read can be sent back. `running` is the api's alone."""
+"""Fields that only the system sets: ignored on input, so that a read can be sent back. `running`, and `not_known` of a
+past state, are the api's alone."""
 
 Verdict = Literal["completed", "failed", "cancelled", "timed_out"]
 """How an execution that started ended."""

@@ -8,6 +8,7 @@ from gnomon_core.rules.account_rules import limits_fault
 from gnomon_core.rules.decoding import parse_body, refuse
 from gnomon_core.rules.task_limits import wrong
 from gnomon_schemas.accounts import (
+    ACCOUNT_SYSTEM_FIELDS,
     AMOUNT_MAX,
     LIMIT_NAMES,
     NOTE_MAX_CHARS,
@@ -30,8 +31,8 @@ def parse_create_account(data: bytes) -> CreateAccount:
 
 
 def parse_update_account(data: bytes) -> UpdateAccount:
-    """The body of `account.update`. Raises Refused with every error."""
-    payload = parse_body(data, UpdateAccount)
+    """The body of `account.update`. Fields that only the system sets are ignored. Raises Refused with every error."""
+    payload = parse_body(data, UpdateAccount, ignored=ACCOUNT_SYSTEM_FIELDS)
     if isinstance(payload.limits, AccountLimits):
         _check_limits(payload.limits)
     if isinstance(payload.closed_note, str):

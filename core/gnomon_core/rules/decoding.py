@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Container
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -55,9 +56,12 @@ def check_object_text(data: bytes) -> dict[str, Any]:
     return whole
 
 
-def parse_body(data: bytes, kind: type[T]) -> T:
-    """Read a JSON object as a Struct; an empty body counts as `{}`. Raises Refused with every FieldError."""
-    given = read_object(data or b"{}")
+def parse_body(data: bytes, kind: type[T], *, ignored: Container[str] = ()) -> T:
+    """Read a JSON object as a Struct; an empty body counts as `{}`. Raises Refused with every FieldError.
+
+    `ignored`: fields that a read shows and only the system sets, so that a read can be sent back.
+    """
+    given = {name: raw for name, raw in read_object(data or b"{}").items() if name not in ignored}
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     errors = [unknown_field(name, fields) for name in given if name not in fields]
     values: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from gnomon_schemas.codec import encode
 from gnomon_schemas.documents.channels import CHANNELS, PARAMETERS, Channel
 from gnomon_schemas.documents.field_rules import INSTANT
 from gnomon_schemas.documents.json_schema import (
+    PATCHED,
     READ_BACK,
     Schema,
     components,
@@ -148,7 +149,7 @@ _HEARD_LIVE: Final = frozenset(channel.message for channel in CHANNELS if channe
 def _schemas() -> dict[str, Schema]:
     _, found = components([message.struct for message in MESSAGES], "#/components/schemas/{name}")
     sent = {kind.__name__: input_of(found[kind.__name__], kind) for kind in READ_BACK}
-    patches = {patch_name(kind): patch_of(found, found[kind.__name__], kind) for kind in READ_BACK}
+    patches = {patch_name(kind): patch_of(found, found[kind.__name__], kind) for kind in PATCHED}
     return {**found, **sent, **patches}
 
 

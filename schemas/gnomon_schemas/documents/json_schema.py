@@ -13,17 +13,21 @@ from typing import Any, Final
 
 import msgspec
 
+from gnomon_schemas.accounts import ACCOUNT_SYSTEM_FIELDS, UpdateAccount
 from gnomon_schemas.blackouts import CALENDAR_SYSTEM_FIELDS, CalendarSpec
+from gnomon_schemas.commands import UpdatePool
 from gnomon_schemas.documents.docstrings import doc_of, field_docs
 from gnomon_schemas.documents.field_rules import rule_of, set_by_system
 from gnomon_schemas.documents.field_words import FIELD_WORDS
 from gnomon_schemas.documents.messages import Message
 from gnomon_schemas.limits import ID_PATTERN
+from gnomon_schemas.pools import POOL_SYSTEM_FIELDS
 from gnomon_schemas.tasks import SYSTEM_FIELDS, CatchUp, RetryPolicy, Task, TaskSpec, TaskStatus
 from gnomon_schemas.templates import TEMPLATE_SYSTEM_FIELDS, TemplateSpec
 
 __all__ = [
     "DIALECT",
+    "PATCHED",
     "READ_BACK",
     "Schema",
     "components",
@@ -49,8 +53,12 @@ READ_BACK: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
     TaskSpec: SYSTEM_FIELDS,
     TemplateSpec: TEMPLATE_SYSTEM_FIELDS,
     CalendarSpec: CALENDAR_SYSTEM_FIELDS,
+    UpdateAccount: ACCOUNT_SYSTEM_FIELDS,
+    UpdatePool: POOL_SYSTEM_FIELDS,
 }
 """Structs that callers send, and the fields that only the system sets: ignored, so that a read can be sent back."""
+PATCHED: Final = (TaskSpec, TemplateSpec, CalendarSpec)
+"""Those of them that are made whole and then changed by a merge patch; the others are patches already."""
 
 
 def components(

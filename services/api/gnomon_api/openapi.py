@@ -19,8 +19,9 @@ from gnomon_api.http_io import API
 from gnomon_api.openapi_examples import ANSWERS, BODIES, problem_example
 from gnomon_api.operations import OPERATIONS, OneOf, Operation, OrStream, Patch, Text
 from gnomon_api.task_details import TaskDetail
+from gnomon_schemas.accounts import UpdateAccount
 from gnomon_schemas.blackouts import Calendar, CalendarSpec
-from gnomon_schemas.commands import BackfillTask
+from gnomon_schemas.commands import BackfillTask, UpdatePool
 from gnomon_schemas.documents.field_rules import EXECUTION_ID_PATTERN, rule_of
 from gnomon_schemas.documents.json_schema import (
     components,
@@ -252,6 +253,8 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     calendar = found[CalendarSpec.__name__]
     found[patch_name(CalendarSpec)] = patch_of(found, calendar, CalendarSpec)
     found[CalendarSpec.__name__] = input_of(calendar, CalendarSpec)
+    for kind in (UpdateAccount, UpdatePool):
+        found[kind.__name__] = input_of(found[kind.__name__], kind)
     # In an event an attempt has begun; an execution may still wait for its first.
     for name in ("Execution", "RunningExecution"):
         found[name]["properties"]["attempt"] |= {

@@ -313,7 +313,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         "executions",
         {200: ExecutionPage},
         params=_list_params(EXECUTION_LISTS, without="task_id"),
-        problems=(*_READ, Code.INVALID_ID),
+        problems=(*_READ, Code.INVALID_ID, Code.NOT_FOUND),
     ),
     "list_executions": Operation(
         "executions", {200: ExecutionPage}, params=_list_params(EXECUTION_LISTS), problems=_READ

@@ -21,6 +21,7 @@ from gnomon_core.rules.templating import named_template
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.runtime.tracing import trace_id_of
 from gnomon_scheduler.applying import Applier, closing_instant
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
@@ -354,7 +355,8 @@ class CommandDesk:
         position: int,
     ) -> Unit:
         """Record a refusal: one `task.rejected`, and the command's place in a ring."""
-        command, found = received.command, _shortened(found)
+        command = received.command
+        found = msgspec.structs.replace(_shortened(found), trace_id=trace_id_of(command.traceparent))
         known = task is not None and is_id(command.object_id)
         event = Rejected(
             task_id=command.object_id if is_id(command.object_id) else _INVALID_TASK,

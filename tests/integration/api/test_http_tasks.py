@@ -202,6 +202,15 @@ async def test_a_read_may_be_sent_back_and_changes_nothing(running: Running) -> 
     assert (put.status_code, put.json()["version"]) == (200, 1)
 
 
+async def test_executions_are_listed_of_tasks_that_there_are_or_were(running: Running) -> None:
+    task = await create(running)
+    address = f"{API}/tasks/{task['task_id']}"
+    assert (await running.http.get(f"{address}/executions")).json()["items"] == []
+    assert (await running.http.delete(address)).status_code == 204
+    assert (await running.http.get(f"{address}/executions")).status_code == 200
+    is_problem(await running.http.get(f"{API}/tasks/never-was/executions"), 404, "not_found")
+
+
 async def test_a_status_in_a_patch_goes_with_the_other_fields(running: Running) -> None:
     task = await create(running, schedule={"kind": "interval", "hours": 1})
     path = f"{API}/tasks/{task['task_id']}"

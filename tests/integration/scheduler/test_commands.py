@@ -53,6 +53,24 @@ async def test_a_created_task_is_answered_stored_and_told_alike(led: Led) -> Non
     assert seen.headers["ce-subject"] == task
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def test_a_refusal_names_the_trace_of_its_command(led: Led) -> None:
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    outcome = await led.commands.send("pause", fresh_id("t"), headers=headers)
+    assert outcome["error"]["trace_id"] == TRACE
+    of_its_own = await led.commands.send("pause", fresh_id("t"))
+    assert len(of_its_own["error"]["trace_id"]) == 32
+
+
+@pytest.mark.parametrize("user", ["a\tb", "x" * 256, "a\x7fb", "\u00a0"])
+async def test_a_user_id_is_printable_text_over_nats_too(led: Led, user: str) -> None:
+    body = {"name": "t", "task_type": "echo"}
+    outcome = await led.commands.send("create", fresh_id("t"), body, headers={"Gnomon-User": user})
+    assert (outcome["ok"], outcome["error"]["code"]) == (False, "invalid_id")
+
+
 async def test_an_update_merges_and_tells_every_field_that_changed(led: Led) -> None:
     """RFC 7396: null takes back to the default; a schedule with its `kind` and a config replace the old one whole."""
     task = await led.task(schedule=CRON, config={"a": 1, "b": 2}, metadata={"x": 1, "y": 2}, priority="high")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
 from litestar import get, patch, post, put
 from litestar.params import FromPath
 
@@ -12,17 +11,12 @@ from gnomon_api.http_io import HttpRequest, HttpResponse, body_of, caller, json_
 from gnomon_api.identity import check_user_id
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_core.rules.account_input import parse_credit, parse_update_account
-from gnomon_core.rules.decoding import read_object
 from gnomon_schemas.accounts import Account, account_id_of
 from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["ACCOUNT_ROUTES"]
 
 _KIND: Final = "account"
-_SET_BY_SYSTEM: Final = frozenset(
-    ("account_id", "user_id", "effective_limits", "balance", "credited", "consumed", "version")
-) | {"created_at", "updated_at"}
-"""What a read shows that only the system sets: ignored, so that a read can be sent back."""
 
 
 @get("/account")
@@ -101,11 +95,10 @@ async def account_history(request: HttpRequest, user: FromPath[str]) -> HttpResp
 async def _set(request: HttpRequest, user: str) -> HttpResponse:
     no_params(request)
     user = check_user_id(user, "user")
-    given = read_object(body_of(await request.body()) or b"{}")
-    body = msgspec.json.encode({name: raw for name, raw in given.items() if name not in _SET_BY_SYSTEM})
+    body = body_of(await request.body())
     parse_update_account(body)
     ids = await identity_of(request, body)
-    outcome = await send(request, "update", account_id_of(user), body, ids, kind=_KIND)
+    outcome = await send(request, "update", account_id_of(user), body or b"{}", ids, kind=_KIND)
     return pending_response(ids) if outcome is None else await _after(request, outcome.account)
 
 

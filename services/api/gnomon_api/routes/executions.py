@@ -82,9 +82,10 @@ async def execute_task(request: HttpRequest, task_id: FromPath[str]) -> HttpResp
 
 @get("/tasks/{task_id:str}/executions")
 async def list_task_executions(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
-    """A page of a task's executions."""
+    """A page of a task's executions, also of one that was deleted."""
     api, who = services(request), caller(request)
-    return json_response(await api.executions.list(params_of(request), who, task_id=checked_id(task_id)))
+    await api.tasks.known(checked_id(task_id), who)
+    return json_response(await api.executions.list(params_of(request), who, task_id=task_id))
 
 
 @get("/executions")

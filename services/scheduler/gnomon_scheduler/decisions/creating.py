@@ -68,13 +68,13 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
 def _create_again(task: TaskState, command: Command, around: Surroundings) -> Decision:
     """A create of an id that is there: fine when the body is the same, a conflict otherwise."""
     reg = task.reg
+    if command.user is not None and not command.admin and reg.user_id != command.user:
+        raise Refused(Code.ALREADY_EXISTS, f"the id {reg.task_id!r} is taken")
     if reg.deleted_ms is not None:
         raise Refused(
             Code.DELETED,
             f"task {reg.task_id!r} was deleted at {format_instant(reg.deleted_ms)}; its id is free again later",
         )
-    if command.user is not None and not command.admin and reg.user_id != command.user:
-        raise Refused(Code.ALREADY_EXISTS, f"the id {reg.task_id!r} is taken")
     made_from = reg.spec.template_id
     again = made_from is not None and named_template(command.data) == made_from
     spec = parse_create(

@@ -37,10 +37,12 @@ def check_identity(command: Command) -> None:
             Code.INVALID_ID,
             f"{command.object_id!r} is a reserved word; {', '.join(sorted(RESERVED_IDS))} are no ids",
         )
-    if command.user is not None and len(command.user) > USER_ID_MAX_CHARS:
+    user = command.user
+    if user is not None and not (len(user) <= USER_ID_MAX_CHARS and user.isprintable() and user == user.strip()):
         raise Refused(
-            Code.INVALID,
-            f"the header Gnomon-User has {len(command.user)} characters; at most {USER_ID_MAX_CHARS} are allowed",
+            Code.INVALID_ID,
+            f"the header Gnomon-User is {user[:80]!r}, of {len(user)} characters; allowed: 1 to {USER_ID_MAX_CHARS} "
+            "printable characters without spaces around them",
         )
     if command.kind not in KINDS:
         raise Refused(
