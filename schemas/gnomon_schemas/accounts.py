@@ -172,7 +172,8 @@ class UpdateAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 ACCOUNT_SYSTEM_FIELDS: frozenset[str] = frozenset(
-    {*Account.__struct_fields__, "effective_limits", "balance", "consumed"} - {*UpdateAccount.__struct_fields__}
+    {*Account.__struct_fields__, "effective_limits", "balance", "consumed"}
+    - {*UpdateAccount.__struct_fields__}
 )
 """Fields that only the system sets: ignored on input, so that a read can be sent back."""
 

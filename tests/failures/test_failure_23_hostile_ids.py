@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from urllib.parse import urlsplit
+
 import pytest
 
+from tests.harness.commands import fresh_id
 from tests.harness.world import World
 
 
@@ -30,3 +34,40 @@ async def test_a_wildcard_id_is_refused_in_partition_0_as_invalid(world: World) 
         assert stored is None or stored.subject == "gnomon.cmd.task.create.*"
         rejected = await world.events.one("rejected", "_invalid")
         assert rejected.subject.partition == 0
+
+
+HOSTILE = [
+    b"task.create.\xff\xfe",
+    b"task.\xff.t",
+    b"\xff.create.t",
+    b"task.create.\x0c",
+    b"task.create.\x00",
+]
+"""Commands' subjects that are no text, or whose text splits where nothing is to be split."""
+
+
+async def test_a_command_of_any_bytes_is_refused_and_the_next_one_is_decided(world: World) -> None:
+    """The broker keeps it, and delivers it to leader after leader until it is decided."""
+    await world.fake_executor()
+    async with world.leader(0), world.leader(1):
+        for number, subject in enumerate(HOSTILE):
+            await _publish_raw(
+                world.broker.url, b"gnomon.cmd." + subject, b"NATS/1.0\r\nNats-Msg-Id: h%d\r\n\r\n" % number
+            )
+        for _ in range(8):
+            await world.commands.create(fresh_id("t"))
+        rejected = await world.events.some(len(HOSTILE), "rejected")
+        assert {seen.event.command_id for seen in rejected} == {f"h{n}" for n in range(len(HOSTILE))}
+
+
+async def _publish_raw(url: str, subject: bytes, head: bytes) -> None:
+    """Publish by hand: client libraries write text only."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+    writer.write(b"HPUB %b %d %d\r\n%b\r\nPING\r\n" % (subject, len(head), len(head), head))
+    while not (await reader.readline()).startswith(b"PONG"):
+        pass
+    writer.close()
+    await writer.wait_closed()

@@ -14,11 +14,14 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 from typing_extensions import override
+
+from gnomon_core.runtime.telemetry import LogEvent
 
 __all__ = ["Answer", "FrameParser", "Sink", "parse_headers"]
 
@@ -26,6 +29,7 @@ Take = Callable[[str, str, bytes, bytes], None]
 """Takes a message: subject, reply subject, header block (empty for none), payload. Must not raise or
 block."""
 
+_log = structlog.get_logger(__name__)
 _HEADER_LINE = b"NATS/1.0"
 _H = ord("H")
 
@@ -69,13 +73,21 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         message."""
         if self.data or not self.head.startswith(_HEADER_LINE + b" "):
             return None
-        return self.head[9:12].decode()
+        return self.head[9:12].decode("utf-8", "replace")
 
     @property
     def status_text(self) -> str:
         """The words after the status, such as `No Messages`."""
         line, _, _ = self.head.partition(b"\r\n")
         return line[12:].decode("utf-8", "replace").strip()
+
+
+def _readable(word: bytes) -> bytes:
+    """A subject as UTF-8. The broker takes any bytes; those that are no text are told as `\\xff`, which no name of ours
+    has. Whoever may publish could otherwise end every connection that hears of it."""
+    if word.isascii():
+        return word
+    return word.decode("utf-8", "backslashreplace").encode()
 
 
 class Sink(asyncio.Future[Msg]):
@@ -134,7 +146,7 @@ class FrameParser(Parser):
     async def _message(self, buffer: bytes, at: int, end: int) -> int:
         """Deliver the message whose line is `buffer[at:end]`; where the next one begins, or -1 when it is
         incomplete."""
-        fields = buffer[at:end].split()
+        fields = buffer[at:end].split(b" ")  # not at all white space: a subject may hold a form feed
         count = len(fields)
         least = 5 if buffer[at] == _H else 4  # operation, subject, subscription, sizes; a reply is one more
         if not least <= count <= least + 1:
@@ -153,13 +165,17 @@ class FrameParser(Parser):
         subscription = self._client._subs.get(sid)
         if subscription is None:
             return following
-        sink = subscription._future
+        sink, subject, reply = subscription._future, _readable(fields[1]), _readable(reply)
         headers, payload = buffer[begin : begin + head], buffer[begin + head : following - 2]
         if type(sink) is Sink:
             subscription._received += 1
-            sink.take(fields[1].decode(), reply.decode(), headers, payload)
+            sink.take(subject.decode(), reply.decode(), headers, payload)
         else:
-            await self._client._process_msg(sid, fields[1], reply, payload, headers)
+            try:
+                await self._client._process_msg(sid, subject, reply, payload, headers)
+            except (ValueError, IndexError) as error:
+                # Headers that are none: raised into the reading loop it would end the connection.
+                _log.warning(LogEvent.NATS_UNREADABLE, subject=subject.decode(), error=str(error))
         return following
 
     async def _control(self, line: bytes) -> None:

@@ -40,6 +40,8 @@ class LogEvent(StrEnum):
     """Connected again. server, generation, outage_seconds."""
     NATS_ERROR = "nats.error"
     """The client reported an error, as each failed attempt to reconnect does. error."""
+    NATS_UNREADABLE = "nats.unreadable"
+    """A message of a core subscription has headers that are none; it is dropped. subject, error."""
     NATS_HANDLER_FAILED = "nats.handler_failed"
     """A handler of a core subscription raised; the message is dropped. subject, error."""
 

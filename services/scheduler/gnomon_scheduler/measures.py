@@ -15,12 +15,21 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.tracing import Tracing, child_traceparent, new_traceparent
 from gnomon_scheduler.decisions.command import Command
 from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_schemas.commands import POOL_VERBS, SHARD_VERBS, TASK_VERBS
 from gnomon_schemas.events import Coalesced, DeadLettered, Event, Executed, Missed, Skipped, event_name
+from gnomon_schemas.object_kinds import OBJECT_KINDS
 from gnomon_schemas.tasks import Trigger
 
 __all__ = ["ShardMeasures"]
 
 
+_VERBS = {
+    *TASK_VERBS,
+    *POOL_VERBS,
+    *SHARD_VERBS,
+    *(verb for kind in OBJECT_KINDS.values() for verb in kind.verbs),
+}
+"""As a label a verb must not be whatever somebody wrote into a subject."""
 _log = structlog.get_logger(__name__)
 
 
@@ -116,12 +125,11 @@ class ShardMeasures:
         self._meter.add(Metric.OUTCOMES, getattr(event, "count", 1), outcome=event_name(event), reason=reason)
 
     def command(self, verb: str, result: str) -> None:
-        """A command was decided: `ok` or a problem code. A verb that is none counts as `unknown`."""
+        """A command was decided: `ok` or a problem code. A verb that is none, whatever the command was refused for,
+        counts as `unknown`."""
         if self._tells:
             _log.debug(LogEvent.COMMAND_DECIDED, verb=verb[:64], result=str(result))
-        self._meter.add(
-            Metric.COMMANDS, verb=verb if result != "unknown_verb" else "unknown", result=str(result)
-        )
+        self._meter.add(Metric.COMMANDS, verb=verb if verb in _VERBS else "unknown", result=str(result))
 
     def duplicate(self) -> None:
         """A command that had been decided came again."""

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 
 from gnomon_core.runtime.client import NatsClient
@@ -29,6 +31,13 @@ def parser_into(taken: Taken) -> tuple[FrameParser, NatsClient]:
     client = NatsClient()
     client._subs[7] = Listener(Sink(lambda *message: taken.append(message)))  # type: ignore[assignment]
     return client._frames, client
+
+
+def plain_subscription(client: NatsClient) -> asyncio.Queue[Msg]:
+    """A subscription of nats-py's own, number 8, with a queue that its reader would read."""
+    subscription = Subscription(client, 8, "a.>")
+    client._subs[8] = subscription
+    return subscription._pending_queue
 
 
 def message(subject: str, data: bytes, *, reply: str = "", head: bytes = b"", sid: int = 7) -> bytes:
@@ -77,6 +86,31 @@ async def test_a_message_comes_whole() -> None:
     parser, _ = parser_into(taken)
     await parser.parse(message("a.b", b"body\r\n", reply="r", head=HEAD) + message("c", b""))
     assert taken == [("a.b", "r", HEAD, b"body\r\n"), ("c", "", b"", b"")]
+
+
+@pytest.mark.parametrize(
+    ("subject", "heard"), [(b"a.\xff\xfe", "a.\\xff\\xfe"), (b"a.\x0cb", "a.\x0cb"), ("a.ä".encode(), "a.ä")]
+)
+async def test_a_subject_of_any_bytes_is_read(subject: bytes, heard: str) -> None:
+    """The broker takes them from whoever may publish; a connection that cannot read them would be lost by them."""
+    taken: Taken = []
+    parser, client = parser_into(taken)
+    line = b"MSG %b 7 %b 2\r\nxy\r\n" % (subject, subject)
+    await parser.parse(line + message("c", b""))
+    assert taken == [(heard, heard, b"", b"xy"), ("c", "", b"", b"")]
+    plain = plain_subscription(client)
+    await parser.parse(line.replace(b" 7 ", b" 8 "))
+    assert (await plain.get()).subject == heard
+
+
+@pytest.mark.parametrize("head", [b"NATS/1.0 \xff\xfe\xfd\r\n\r\n", b"abc", b"NATS/1.0\r\n"])
+async def test_headers_that_are_none_end_nothing(head: bytes) -> None:
+    parser, client = parser_into([])
+    plain = plain_subscription(client)
+    await parser.parse(b"HMSG a.b 8 %d %d\r\n%b\r\n" % (len(head), len(head), head))
+    await parser.parse(message("a.c", b"", sid=8))
+    while (heard := await plain.get()).subject != "a.c":
+        assert heard.subject == "a.b"
 
 
 async def test_a_large_message_in_small_pieces_is_joined_once() -> None:

@@ -38,7 +38,9 @@ def check_identity(command: Command) -> None:
             f"{command.object_id!r} is a reserved word; {', '.join(sorted(RESERVED_IDS))} are no ids",
         )
     user = command.user
-    if user is not None and not (len(user) <= USER_ID_MAX_CHARS and user.isprintable() and user == user.strip()):
+    if user is not None and not (
+        len(user) <= USER_ID_MAX_CHARS and user.isprintable() and user == user.strip()
+    ):
         raise Refused(
             Code.INVALID_ID,
             f"the header Gnomon-User is {user[:80]!r}, of {len(user)} characters; allowed: 1 to {USER_ID_MAX_CHARS} "
