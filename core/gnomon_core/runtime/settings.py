@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -115,6 +116,10 @@ def _is_nats_address(text: str) -> bool:
         return address.scheme in ("nats", "tls", "ws", "wss") and bool(address.hostname) and address.port != 0
     except ValueError:  # of the port: no number, or none that a port can have
         return False
+
+
+def _readable(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
 def _http_urls(addresses: tuple[str, ...]) -> bool:
@@ -331,7 +336,9 @@ class CommonSettings(Settings, frozen=True, kw_only=True):
         "nats://127.0.0.1:4222"
     )
     """Where NATS is; several nodes of one cluster with commas."""
-    nats_creds: str | None = None
+    nats_creds: Annotated[
+        str | None, Setting(check=_readable, allowed="the path of a file that can be read")
+    ] = None
     """Path of the NATS credentials file; empty for none."""
     nats_monitor: Annotated[
         tuple[str, ...],

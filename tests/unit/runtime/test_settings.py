@@ -129,6 +129,7 @@ def test_who_signs_in_by_an_address_is_not_shown() -> None:
         ("GNOMON_NATS_URL", "nats://somewhere:port", "nats://host:port"),
         ("GNOMON_NATS_URL", "nats://somewhere:99999", "nats://host:port"),
         ("GNOMON_NATS_URL", "nats://a:4222,nats://", "nats://host:port"),
+        ("GNOMON_NATS_CREDS", "/no/such/file.creds", "a file that can be read"),
         ("GNOMON_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("GNOMON_HEALTH_PORT", "-1", "0 to 65535"),
     ],
