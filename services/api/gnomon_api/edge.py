@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from gnomon_api.http_io import API, TRACE_KEY
+from gnomon_api.http_io import API, ENCODED_SLASH, TRACE_KEY
 from gnomon_api.measures import ApiMeasures
 from gnomon_core.runtime.logs import handling
 from gnomon_core.runtime.telemetry import LogEvent
@@ -17,6 +19,7 @@ from gnomon_core.runtime.tracing import child_traceparent, new_traceparent
 
 __all__ = ["Edge"]
 
+_ACCOUNTS = f"{API}/accounts/"
 _NO_ROUTE = "(none)"
 _FAULT = 500
 _log = structlog.get_logger(__name__)
@@ -34,6 +37,9 @@ class Edge:
         if scope["type"] == ScopeType.WEBSOCKET:
             await self._app(scope, receive, send)
             return
+        raw = scope.get("raw_path")
+        if raw and b"%2" in raw and scope["path"].startswith(_ACCOUNTS):
+            scope["path"] = _path_of(raw)
         above = _traceparent_of(scope["headers"])
         request = _Handled(scope)
         tracing = self._measures.tracing
@@ -103,6 +109,11 @@ class _Handled:
                 if name in params
             },
         }
+
+
+def _path_of(raw: bytes) -> str:
+    """A path in which slashes that were sent encoded can be told from those between segments."""
+    return unquote(re.sub("%2f", ENCODED_SLASH, raw.decode("ascii"), flags=re.IGNORECASE))
 
 
 def _traceparent_of(headers: Any) -> str | None:

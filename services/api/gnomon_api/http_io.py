@@ -19,6 +19,7 @@ from gnomon_schemas.problems import Code, FieldError, Problem, Refused
 __all__ = [
     "API",
     "BODY_MAX",
+    "ENCODED_SLASH",
     "HttpRequest",
     "HttpResponse",
     "body_of",
@@ -42,6 +43,9 @@ BODY_MAX: Final = COMMAND_MAX
 """Largest body of a request."""
 PROBLEM_TYPE: Final = "application/problem+json"
 _RETRY_AFTER_SECONDS: Final = 2
+ENCODED_SLASH: Final = "\x1f"
+"""What the edge puts into the path of an account for a slash that was sent as `%2F`: there it is part of a user id,
+which may have slashes, and no end of a segment. No user id has this character."""
 TRACE_KEY: Final = "gnomon.traceparent"
 """Where the edge puts a request's `traceparent`, in its scope."""
 

@@ -35,17 +35,20 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 def caller_of(user_header: str | None) -> Caller:
     """The caller of a request with this `X-User-Id`. Raises Refused for one that is no user id."""
-    user_id = LOCAL_USER if user_header is None else check_user_id(user_header, "X-User-Id")
+    user_id = LOCAL_USER if user_header is None else check_user_id(_as_sent(user_header), "X-User-Id")
     return Caller(user_id=user_id, roles=frozenset({ADMIN_ROLE}))
+
+
+def _as_sent(header: str) -> str:
+    """HTTP hands headers over as Latin-1; callers send UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return header
 
 
 def check_user_id(text: str, where: str) -> str:
     """A user id: printable text of 1 to 255 characters without spaces around it. Raises Refused."""
-    # HTTP hands headers over as Latin-1; callers send UTF-8.
-    try:
-        text = text.encode("latin-1").decode("utf-8")
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        text = str(text)
     if not 1 <= len(text) <= USER_ID_MAX_CHARS or not text.isprintable() or text != text.strip():
         message = f"is {text[:80]!r}; allowed: 1 to {USER_ID_MAX_CHARS} printable characters"
         raise Refused(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -75,6 +76,21 @@ async def test_an_account_is_set_credited_and_shown(running: World, http: OverHt
     assert [one["what"] for one in history] == ["credited", "updated"]
     listed = await http.get("/accounts", limit=500)
     assert user in {one["user_id"] for one in listed["items"]}
+
+
+@pytest.mark.parametrize("user", ["{}/b", "{}/credits", "Ã©{}", "%2F{}?x=1&y"])
+async def test_any_user_id_has_an_account_over_http(running: World, http: OverHttp, user: str) -> None:
+    """Also one with slashes: there was nothing at its address."""
+    user = user.format(fresh_id("u"))
+    path = f"/accounts/{quote(user, safe='')}"
+    made = await http.client.put(path, json={"tier": "basic"})
+    assert (made.status_code, made.json()["user_id"]) == (200, user), made.text
+    given = await http.client.post(f"{path}/credits", json={"amount": 1})
+    assert given.status_code == 200, given.text
+    kinds = [one["kind"] for one in (await http.get(f"{path}/entries"))["items"]]
+    assert kinds == ["topup", "opening"]
+    shown = (await http.client.get("/account", headers=[(b"X-User-Id", user.encode())])).json()
+    assert (shown["user_id"], shown["tier"], shown["balance"]) == (user, "basic", OPENING + 1)
 
 
 @pytest.mark.parametrize(

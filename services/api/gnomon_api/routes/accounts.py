@@ -7,7 +7,16 @@ from typing import Any, Final
 from litestar import get, patch, post, put
 from litestar.params import FromPath
 
-from gnomon_api.http_io import HttpRequest, HttpResponse, body_of, caller, json_response, params_of, services
+from gnomon_api.http_io import (
+    ENCODED_SLASH,
+    HttpRequest,
+    HttpResponse,
+    body_of,
+    caller,
+    json_response,
+    params_of,
+    services,
+)
 from gnomon_api.identity import check_user_id
 from gnomon_api.routes.commands import identity_of, no_params, pending_response, send
 from gnomon_core.rules.account_input import parse_credit, parse_update_account
@@ -67,7 +76,7 @@ async def credit_account(request: HttpRequest, user: FromPath[str]) -> HttpRespo
     """Give a user credits, as an admin: a top-up, a grant, or an adjustment, which may take some back. What was
     skipped for want of credits runs again from then on."""
     no_params(request)
-    user = check_user_id(user, "user")
+    user = _user_of(user)
     body = body_of(await request.body())
     parse_credit(body)
     ids = await identity_of(request, body)
@@ -88,13 +97,13 @@ async def account_history(request: HttpRequest, user: FromPath[str]) -> HttpResp
     """Every change of an account, the newest first, as an admin: who, when, which fields, by which command."""
     if not caller(request).admin:
         raise Refused(Code.FORBIDDEN, "the history of an account is shown to the role admin only")
-    user = check_user_id(user, "user")
+    user = _user_of(user)
     return json_response(await services(request).accounts.history(user, params_of(request)))
 
 
 async def _set(request: HttpRequest, user: str) -> HttpResponse:
     no_params(request)
-    user = check_user_id(user, "user")
+    user = _user_of(user)
     body = body_of(await request.body())
     parse_update_account(body)
     ids = await identity_of(request, body)
@@ -114,8 +123,13 @@ async def _shown(request: HttpRequest, user: str) -> HttpResponse:
     return json_response(found, headers={"ETag": f'"{found.version}"'} if found.version else None)
 
 
+def _user_of(segment: str) -> str:
+    """The user that a segment of a path names. Raises Refused."""
+    return check_user_id(segment.replace(ENCODED_SLASH, "/"), "user")
+
+
 def _visible(request: HttpRequest, user: str) -> str:
-    user, who = check_user_id(user, "user"), caller(request)
+    user, who = _user_of(user), caller(request)
     if not who.admin and who.user_id != user:
         raise Refused(Code.NOT_FOUND, f"there is no account {user!r}")
     return user
