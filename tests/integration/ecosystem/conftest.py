@@ -15,12 +15,13 @@ from tests.harness.world import World
 __all__ = ["broker", "http", "replicas", "running", "world"]
 
 TASK_TYPES = "tests.integration.policies.task_types"
+TIER_LIMITS = '{"basic": {"max_tasks": 1}}'
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(broker: EmbeddedNats) -> AsyncIterator[World]:
     """Scheduler and executor run; each test makes tasks of its own."""
-    async with World(broker) as world:
+    async with World(broker, settings={"GNOMON_TIER_LIMITS": TIER_LIMITS}) as world:
         await asyncio.gather(world.scheduler(), world.executor(GNOMON_EXECUTOR_TASKS=TASK_TYPES))
         yield world
 

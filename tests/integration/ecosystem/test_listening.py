@@ -156,6 +156,38 @@ async def test_a_subscription_sets_the_tier_of_the_account(running: World, http:
     assert await tier() == "basic"
 
 
+async def test_a_subscription_adjusts_limits_and_opens_templates(running: World, http: OverHttp) -> None:
+    """Those of the tier that the user changes to; what there is already stays when it is a lower one."""
+    user = "climbs"
+    template = {"template_id": "for-pros", "name": "n", "task_type": "echo"}
+    await http.post("/templates", {**template, "required_subscription_level": "pro"})
+
+    async def made(**body: Any) -> str:
+        """What becomes of another task: `made`, or what it was refused for."""
+        answer = await http.client.post(
+            "/tasks", json={"name": "n", "task_type": "echo", **body}, headers={"X-User-Id": user}
+        )
+        return "made" if answer.status_code == 201 else str(answer.json()["code"])
+
+    async def changes_to(tier: str, then: str) -> None:
+        await say(running, SUBSCRIPTION_CHANGED, {"user_id": user, "new_tier": tier})
+
+        async def felt() -> bool:
+            return await made() == then
+
+        await until_async(felt)
+
+    await changes_to("basic", "account_limit")
+    assert (await http.get(f"/accounts/{user}"))["effective_limits"]["max_tasks"] == 1
+    assert await made(template_id="for-pros") == "subscription_required"
+    await changes_to("pro", "made")
+    assert await made(template_id="for-pros") == "made"
+    there = len((await http.get("/tasks", user_id=user, status="pending"))["items"])
+    assert there >= 3
+    await changes_to("basic", "account_limit")
+    assert len((await http.get("/tasks", user_id=user, status="pending"))["items"]) >= there
+
+
 async def test_a_calendar_entry_is_linked_once_where_the_account_asks_for_it(
     running: World, http: OverHttp
 ) -> None:
