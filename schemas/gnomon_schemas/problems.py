@@ -124,3 +124,8 @@ class Refused(Exception):
     def __init__(self, code: Code, detail: str = "", *errors: FieldError) -> None:
         super().__init__(detail or CATALOGUE[code].title)
         self.problem = problem(code, detail, *errors)
+
+    @classmethod
+    def at(cls, pointer: str, message: str, code: Code = Code.INVALID) -> Refused:
+        """Refused for one field: `pointer` names it, and `message` says what is wrong with it."""
+        return cls(code, f"{pointer}: {message}", FieldError(pointer=pointer, code=code, message=message))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from gnomon_core.rules.account_rules import limits_fault
-from gnomon_core.rules.decoding import parse_body, refuse
-from gnomon_core.rules.task_limits import wrong
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_schemas.accounts import (
     ACCOUNT_SYSTEM_FIELDS,
     AMOUNT_MAX,

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_core.rules.decoding import decode_field, read_object, refuse, unknown_field
+from gnomon_core.rules.decoding import refuse, wrong
 from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.schedule_input import stored_form
-from gnomon_core.rules.task_input import same_value
-from gnomon_core.rules.task_limits import CHECKS, check_size, check_text, wrong
+from gnomon_core.rules.struct_fields import StructFields
+from gnomon_core.rules.task_limits import CHECKS, check_size, check_text
 from gnomon_schemas.blackouts import CALENDAR_SYSTEM_FIELDS, CalendarSpec, RecurringSpan, Selector, Span
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.limits import (
@@ -27,12 +27,12 @@ from gnomon_schemas.limits import (
     USER_ID_MAX_CHARS,
     is_id,
 )
-from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.problems import FieldError
 from gnomon_schemas.zones import zone
 
 __all__ = ["changed_calendar_fields", "parse_calendar", "parse_calendar_patch"]
 
-_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(CalendarSpec)}
+_FIELDS: Final = StructFields(CalendarSpec, system=CALENDAR_SYSTEM_FIELDS)
 
 
 def parse_calendar(data: bytes, *, now_ms: int, default_timezone: str) -> CalendarSpec:
@@ -40,14 +40,9 @@ def parse_calendar(data: bytes, *, now_ms: int, default_timezone: str) -> Calend
 
     `now_ms` anchors an interval without anchor.
     """
-    given = _without_system_fields(data)
-    values, errors = _decode(given)
-    errors += [
-        FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field is required")
-        for name, field in _FIELDS.items()
-        if field.required and name not in given
-    ]
-    refuse(errors)
+    given = _FIELDS.given(data)
+    values, errors = _FIELDS.decode(given)
+    refuse(errors + _FIELDS.missing(given))
     return _settled(CalendarSpec(**values), now_ms, default_timezone)
 
 
@@ -56,39 +51,17 @@ def parse_calendar_patch(
 ) -> CalendarSpec:
     """The spec after a merge patch; `current` itself when the patch changes nothing. Null takes a field back to its
     default. Raises Refused with every error."""
-    patch = _without_system_fields(data)
-    cleared = {name for name, raw in patch.items() if name in _FIELDS and bytes(raw) == b"null"}
-    values, errors = _decode({name: raw for name, raw in patch.items() if name not in cleared})
-    for name in sorted(cleared):
-        if _FIELDS[name].required:
-            errors += wrong(f"#/{name}", "this field may not be null")
-    refuse(errors)
-    values |= {name: _FIELDS[name].default for name in cleared}
-    changed = _settled(msgspec.structs.replace(current, **values), now_ms, default_timezone)
+    sets, defaults, nulls = _FIELDS.split(_FIELDS.given(data))
+    values, errors = _FIELDS.decode(sets)
+    refuse(errors + nulls)
+    patched = msgspec.structs.replace(current, **values, **defaults)
+    changed = _settled(patched, now_ms, default_timezone)
     return changed if changed_calendar_fields(current, changed) else current
 
 
 def changed_calendar_fields(old: CalendarSpec, new: CalendarSpec) -> tuple[str, ...]:
     """Names of the fields in which two specs differ as JSON values, in the order of the Struct."""
-    return tuple(name for name in _FIELDS if not same_value(getattr(old, name), getattr(new, name)))
-
-
-def _without_system_fields(data: bytes) -> dict[str, msgspec.Raw]:
-    return {name: raw for name, raw in read_object(data).items() if name not in CALENDAR_SYSTEM_FIELDS}
-
-
-def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldError]]:
-    values: dict[str, Any] = {}
-    errors: list[FieldError] = []
-    for name, raw in given.items():
-        if name not in _FIELDS:
-            errors.append(unknown_field(name, _FIELDS))
-            continue
-        value, faults = decode_field(raw, _FIELDS[name].type, f"#/{name}")
-        errors += faults
-        if not faults:
-            values[name] = value
-    return values, errors
+    return _FIELDS.changed(old, new)
 
 
 def _settled(spec: CalendarSpec, now_ms: int, default_timezone: str) -> CalendarSpec:

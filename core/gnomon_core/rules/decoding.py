@@ -28,6 +28,7 @@ __all__ = [
     "read_object",
     "refuse",
     "unknown_field",
+    "wrong",
 ]
 
 DEPTH_MAX: Final = 128
@@ -67,13 +68,11 @@ def parse_body(data: bytes, kind: type[T], *, ignored: Container[str] = ()) -> T
     values: dict[str, Any] = {}
     for name, field in fields.items():
         if name in given:
-            value, wrong = decode_field(given[name], field.type, f"#/{name}")
-            errors.extend(wrong)
+            value, faults = decode_field(given[name], field.type, f"#/{name}")
+            errors += faults
             values[field.name] = value
         elif field.required:
-            errors.append(
-                FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field is required")
-            )
+            errors += wrong(f"#/{name}", "this field is required")
     refuse(errors)
     return kind(**values)
 
@@ -85,7 +84,12 @@ def decode_field(raw: msgspec.Raw, kind: Any, at: str) -> tuple[Any, list[FieldE
     except msgspec.ValidationError as error:
         found = _all_errors(raw, kind, at)
         # The two may disagree in a corner (a number out of range): then msgspec's own words are told.
-        return None, found or [FieldError(pointer=at, code=Code.INVALID, message=_words(error))]
+        return None, found or wrong(at, _words(error))
+
+
+def wrong(at: str, message: str, code: str = Code.INVALID) -> list[FieldError]:
+    """One error as a list, as checks return it."""
+    return [FieldError(pointer=at, code=code, message=message)]
 
 
 def unknown_field(name: str, known: typing.Iterable[str], at: str = "#") -> FieldError:
@@ -177,7 +181,7 @@ def _all_errors(raw: msgspec.Raw, kind: Any, at: str) -> list[FieldError]:
             allowed = ", ".join(repr(tag) for tag in sorted(tagged))
             given = repr(value[tag_field]) if tag_field in value else "missing"
             message = f"{tag_field} is {given}; allowed: {allowed}"
-            return [FieldError(pointer=pointer(at, [tag_field]), code=Code.INVALID, message=message)]
+            return wrong(pointer(at, [tag_field]), message)
         return field_errors(_validator(chosen), value, at)
     return field_errors(_validator(kind), value, at)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.commands import PauseTask
-from gnomon_schemas.problems import Code, FieldError
 
 __all__ = ["parse_pause"]
 
@@ -15,7 +14,7 @@ def parse_pause(data: bytes, *, now_ms: int) -> PauseTask:
     pause = parse_body(data, PauseTask)
     if pause.until is not None:
         message = _wrong_until(pause.until, now_ms)
-        refuse([FieldError(pointer="#/until", code=Code.INVALID, message=message)] if message else [])
+        refuse(wrong("#/until", message) if message else [])
     return pause
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gnomon_core.rules.decoding import parse_body, refuse
-from gnomon_core.rules.task_limits import wrong
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_schemas.commands import UpdatePool
 from gnomon_schemas.pools import POOL_LIMIT_MAX, POOL_SYSTEM_FIELDS
 

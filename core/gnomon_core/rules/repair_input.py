@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_core.rules.json_schema import pointer
-from gnomon_core.rules.task_limits import wrong
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.commands import RepairTask
 from gnomon_schemas.limits import REPAIR_SLOTS_MAX

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gnomon_core.rules.decoding import parse_body, refuse
-from gnomon_core.rules.task_limits import check_size, wrong
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
+from gnomon_core.rules.task_limits import check_size
 from gnomon_schemas.commands import RetryExecution, RunTask
 from gnomon_schemas.limits import CONFIG_MAX, TRIGGER_DATA_MAX, is_run
 

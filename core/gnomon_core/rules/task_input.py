@@ -17,33 +17,29 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_core.rules.decoding import check_object_text, decode_field, read_object, refuse, unknown_field
-from gnomon_core.rules.json_schema import Validator, check_config, compile_schema
+from gnomon_core.rules.decoding import check_object_text, read_object, refuse, wrong
+from gnomon_core.rules.json_values import plain_value, same_value
 from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.schedule_input import read_input, stored_form
+from gnomon_core.rules.struct_fields import StructFields
 from gnomon_core.rules.task_limits import CHECKS
 from gnomon_schemas.clock_text import format_instant, instant_ms, parse_instant
-from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.problems import FieldError
 from gnomon_schemas.tasks import SYSTEM_FIELDS, TaskSpec
 
 __all__ = [
-    "Validator",
     "changed_fields",
-    "check_config",
     "check_given",
     "check_patch",
-    "compile_schema",
     "parse_create",
     "parse_update",
-    "same_value",
     "stored_fields",
 ]
 
-_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(TaskSpec)}
+_FIELDS: Final = StructFields(TaskSpec, system=SYSTEM_FIELDS, readers={"schedule": read_input})
 _decode_spec: Final = msgspec.json.Decoder(TaskSpec).decode
 _INSTANTS: Final = ("due_date", "reminder_time")
-_NUMBER: Final = (int, float)
-_FOR_GOOD: Final = ("task_type", "template_id")
+_KEPT_FOR_GOOD: Final = ("task_type", "template_id")
 """What a task is made with and keeps."""
 
 
@@ -62,20 +58,15 @@ def parse_create(data: bytes, *, now_ms: int | None, created_at_ms: int, default
         values, errors = _decode_each(data)
     else:
         values, errors = {name: getattr(spec, name) for name in given}, []
-    values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
-    refuse(errors + wrong)
+    values, faults = _settle(values, now_ms, created_at_ms, default_timezone)
+    refuse(errors + faults)
     return TaskSpec(**values)
 
 
 def _decode_each(data: bytes) -> tuple[dict[str, Any], list[FieldError]]:
-    given = _without_system_fields(read_object(data))
-    values, errors = _decode(given)
-    for name, field in _FIELDS.items():
-        if field.required and name not in given:
-            errors.append(
-                FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field is required")
-            )
-    return values, errors
+    given = _FIELDS.given(data)
+    values, errors = _FIELDS.decode(given)
+    return values, errors + _FIELDS.missing(given)
 
 
 def parse_update(
@@ -85,30 +76,17 @@ def parse_update(
 
     Null takes a field back to its default. Times as in `parse_create`. Raises Refused with every error.
     """
-    patch = _without_system_fields(read_object(data))
-    cleared = [name for name, raw in patch.items() if name in _FIELDS and bytes(raw) == b"null"]
-    merged = {
-        name: _merged(raw, name, current) if name in _FIELDS else raw
-        for name, raw in patch.items()
-        if name not in cleared
-    }
-    values, errors = _decode(merged)
+    sets, defaults, nulls = _FIELDS.split(_FIELDS.given(data))
+    merged = {name: _merged(raw, name, current) if name in _FIELDS else raw for name, raw in sets.items()}
+    values, errors = _FIELDS.decode(merged)
     values = {name: value for name, value in values.items() if not same_value(value, getattr(current, name))}
-    values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
-    for name in _FOR_GOOD:
-        goes = name in cleared and not _FIELDS[name].required and getattr(current, name) is not None
-        if name in values or goes:
+    values, faults = _settle(values, now_ms, created_at_ms, default_timezone)
+    for name in _KEPT_FOR_GOOD:
+        if name in values or (name in defaults and getattr(current, name) is not None):
             message = f"cannot be changed after creation; it is {getattr(current, name) or 'null'!r}"
-            wrong.append(FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message))
-    for name in cleared:
-        if _FIELDS[name].required:
-            wrong.append(
-                FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field may not be null")
-            )
-        else:
-            values[name] = _default(name)
-    refuse(errors + wrong)
-    updated = msgspec.structs.replace(current, **values)
+            faults += wrong(f"#/{name}", message)
+    refuse(errors + faults + nulls)
+    updated = msgspec.structs.replace(current, **values, **defaults)
     return updated if changed_fields(current, updated) else current
 
 
@@ -117,19 +95,14 @@ def check_patch(data: bytes) -> dict[str, msgspec.Raw]:
 
     Returns the fields that a caller may set. Raises Refused with every error.
     """
-    patch = _without_system_fields(read_object(data))
-    refuse([unknown_field(name, _FIELDS) for name in patch if name not in _FIELDS])
+    patch = _FIELDS.given(data)
+    refuse(_FIELDS.unknown(patch))
     return patch
 
 
 def changed_fields(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
     """Names of the fields in which two specs differ as JSON values, in the order of the Struct."""
-    return tuple(name for name in _FIELDS if not same_value(getattr(old, name), getattr(new, name)))
-
-
-def same_value(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON: `1` and `1.0` are, `1` and `true` are not."""
-    return _same(_plain(one), _plain(other))
+    return _FIELDS.changed(old, new)
 
 
 def check_given(data: bytes, *, default_timezone: str) -> None:
@@ -148,30 +121,9 @@ def stored_fields(
 
     Times as in `parse_create`.
     """
-    values, errors = _decode(_without_system_fields(given))
-    values, wrong = _settle(values, now_ms, created_at_ms, default_timezone)
-    return values, errors + wrong
-
-
-def _without_system_fields(given: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    return {name: raw for name, raw in given.items() if name not in SYSTEM_FIELDS}
-
-
-def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldError]]:
-    """Decode what is given by the types of the fields."""
-    values: dict[str, Any] = {}
-    errors: list[FieldError] = []
-    for name, raw in given.items():
-        if name not in _FIELDS:
-            errors.append(unknown_field(name, _FIELDS))
-            continue
-        value, wrong = (
-            read_input(raw) if name == "schedule" else decode_field(raw, _FIELDS[name].type, f"#/{name}")
-        )
-        errors.extend(wrong)
-        if not wrong:
-            values[name] = value
-    return values, errors
+    values, errors = _FIELDS.decode(_FIELDS.callers(given))
+    values, faults = _settle(values, now_ms, created_at_ms, default_timezone)
+    return values, errors + faults
 
 
 def _settle(
@@ -188,10 +140,10 @@ def _settle(
         # Decoding left a view into the caller's whole body, which must not stay in memory with it.
         settled["config"] = msgspec.Raw(bytes(values["config"]))
     if values.get("schedule") is not None:
-        settled["schedule"], wrong = stored_form(
+        settled["schedule"], faults = stored_form(
             values["schedule"], now_ms=now_ms, created_at_ms=created_at_ms, default_timezone=default_timezone
         )
-        errors.extend(wrong)
+        errors += faults
     return settled, errors
 
 
@@ -204,12 +156,7 @@ def _past_reminder(text: str | None, now_ms: int | None) -> list[FieldError]:
     if not past:
         return []
     message = f"is {text}, which is past; allowed is a time after now"
-    return [FieldError(pointer="#/reminder_time", code=Code.INVALID, message=message)]
-
-
-def _default(name: str) -> Any:
-    field = _FIELDS[name]
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return wrong("#/reminder_time", message)
 
 
 def _merged(raw: msgspec.Raw, name: str, current: TaskSpec) -> msgspec.Raw:
@@ -217,29 +164,4 @@ def _merged(raw: msgspec.Raw, name: str, current: TaskSpec) -> msgspec.Raw:
     patch = msgspec.json.decode(raw)
     if not isinstance(patch, dict) or name == "config" or (name == "schedule" and "kind" in patch):
         return raw
-    return msgspec.Raw(msgspec.json.encode(merge_patch(_plain(getattr(current, name)), patch)))
-
-
-def _plain(value: Any) -> Any:
-    """A field's value as plain JSON values."""
-    return msgspec.json.decode(value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return (
-            isinstance(other, dict)
-            and one.keys() == other.keys()
-            and all(_same(value, other[name]) for name, value in one.items())
-        )
-    if isinstance(one, list):
-        return (
-            isinstance(other, list)
-            and len(one) == len(other)
-            and all(_same(first, second) for first, second in zip(one, other, strict=True))
-        )
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, _NUMBER) and isinstance(other, _NUMBER):
-        return one == other
-    return type(one) is type(other) and bool(one == other)
+    return msgspec.Raw(msgspec.json.encode(merge_patch(plain_value(getattr(current, name)), patch)))

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from gnomon_core.rules.decoding import wrong
 from gnomon_core.rules.json_schema import pointer
 from gnomon_schemas.accounts import PRICE_MAX
 from gnomon_schemas.clock_text import parse_instant
@@ -58,11 +59,6 @@ _URL: Final = re.compile(
 
 Check: TypeAlias = Callable[[Any, str], list[FieldError]]
 """(value, pointer) -> everything wrong with it."""
-
-
-def wrong(at: str, message: str, code: str = Code.INVALID) -> list[FieldError]:
-    """One error as a list, as checks return it."""
-    return [FieldError(pointer=at, code=code, message=message)]
 
 
 def check_text(text: str, at: str, *, shortest: int, longest: int) -> list[FieldError]:

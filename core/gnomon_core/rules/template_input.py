@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gnomon_core.rules.decoding import decode_field, read_object, refuse, unknown_field
+from gnomon_core.rules.decoding import refuse, wrong
 from gnomon_core.rules.json_schema import compile_schema, pointer
-from gnomon_core.rules.task_input import same_value, stored_fields
-from gnomon_core.rules.task_limits import CHECKS, check_object, check_size, check_text, wrong
+from gnomon_core.rules.struct_fields import StructFields
+from gnomon_core.rules.task_input import stored_fields
+from gnomon_core.rules.task_limits import CHECKS, check_object, check_size, check_text
 from gnomon_schemas.limits import (
     CATEGORY_MAX_CHARS,
     CONFIG_MAX,
@@ -35,7 +36,7 @@ __all__ = [
     "parse_template_patch",
 ]
 
-_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(TemplateSpec)}
+_FIELDS: Final = StructFields(TemplateSpec, system=TEMPLATE_SYSTEM_FIELDS)
 _TASK_FIELDS: Final = frozenset(TaskSpec.__struct_fields__)
 DEFAULTS_ALLOWED: Final = _TASK_FIELDS - {
     *("name", "task_type", "config", "template_id", "credits_per_run"),  # which the template has itself
@@ -50,41 +51,32 @@ _PATH_MAX_CHARS: Final = 255
 
 def parse_template(data: bytes) -> TemplateSpec:
     """The spec of a new template. Fields that only the system sets are ignored. Raises Refused with every error."""
-    given = _without_system_fields(data)
-    values, errors = _decode(given)
-    errors += [
-        FieldError(pointer=f"#/{name}", code=Code.INVALID, message="this field is required")
-        for name, field in _FIELDS.items()
-        if field.required and name not in given
-    ]
-    refuse(errors + _check(values))
+    given = _FIELDS.given(data)
+    values, errors = _FIELDS.decode(given)
+    refuse(errors + _FIELDS.missing(given) + _check(values))
     return TemplateSpec(**_kept(values))
 
 
 def parse_template_patch(data: bytes, current: TemplateSpec) -> TemplateSpec:
     """The spec after a merge patch; `current` itself when the patch changes nothing. Null takes a field back to its
     default. Raises Refused with every error."""
-    values, cleared = check_template_patch(data)
-    changed = msgspec.structs.replace(current, **_kept(values), **{name: _default(name) for name in cleared})
+    values, defaults = check_template_patch(data)
+    changed = msgspec.structs.replace(current, **_kept(values), **defaults)
     return changed if changed_template_fields(current, changed) else current
 
 
-def check_template_patch(data: bytes) -> tuple[dict[str, Any], set[str]]:
-    """What can be said of a merge patch without the template: the fields that it sets, and those that it takes back to
-    their default. Raises Refused with every error."""
-    patch = _without_system_fields(data)
-    cleared = {name for name, raw in patch.items() if name in _FIELDS and bytes(raw) == b"null"}
-    values, errors = _decode({name: raw for name, raw in patch.items() if name not in cleared})
-    for name in sorted(cleared):
-        if _FIELDS[name].required:
-            errors += wrong(f"#/{name}", "this field may not be null")
-    refuse(errors + _check(values))
-    return values, cleared
+def check_template_patch(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What can be said of a merge patch without the template: the fields that it sets, and those that it takes back,
+    with their defaults. Raises Refused with every error."""
+    sets, defaults, nulls = _FIELDS.split(_FIELDS.given(data))
+    values, errors = _FIELDS.decode(sets)
+    refuse(errors + nulls + _check(values))
+    return values, defaults
 
 
 def changed_template_fields(old: TemplateSpec, new: TemplateSpec) -> tuple[str, ...]:
     """Names of the fields in which two specs differ as JSON values, in the order of the Struct."""
-    return tuple(name for name in _FIELDS if not same_value(getattr(old, name), getattr(new, name)))
+    return _FIELDS.changed(old, new)
 
 
 def field_path(field: str) -> tuple[str, ...]:
@@ -96,32 +88,9 @@ def field_path(field: str) -> tuple[str, ...]:
     return path if path[0] in _TASK_FIELDS else ("config", *path)
 
 
-def _without_system_fields(data: bytes) -> dict[str, msgspec.Raw]:
-    return {name: raw for name, raw in read_object(data).items() if name not in TEMPLATE_SYSTEM_FIELDS}
-
-
-def _decode(given: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldError]]:
-    values: dict[str, Any] = {}
-    errors: list[FieldError] = []
-    for name, raw in given.items():
-        if name not in _FIELDS:
-            errors.append(unknown_field(name, _FIELDS))
-            continue
-        value, faults = decode_field(raw, _FIELDS[name].type, f"#/{name}")
-        errors += faults
-        if not faults:
-            values[name] = value
-    return values, errors
-
-
 def _kept(values: dict[str, Any]) -> dict[str, Any]:
     """Values as they are kept: decoding left views into the caller's whole body."""
     return {name: msgspec.Raw(bytes(value)) if name in _CARRIED else value for name, value in values.items()}
-
-
-def _default(name: str) -> Any:
-    field = _FIELDS[name]
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _check(values: dict[str, Any]) -> list[FieldError]:

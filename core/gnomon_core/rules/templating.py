@@ -129,11 +129,7 @@ def check_price(current: TaskSpec, fields: Iterable[str], *, may_set_price: bool
     if "credits_per_run" not in fields or current.template_id is None or may_set_price:
         return
     message = f"are those of the template {current.template_id!r}: only an admin may change them"
-    raise Refused(
-        Code.FORBIDDEN,
-        f"#/credits_per_run: {message}",
-        FieldError(pointer="#/credits_per_run", code=Code.FORBIDDEN, message=message),
-    )
+    raise Refused.at("#/credits_per_run", message, Code.FORBIDDEN)
 
 
 def _at_template(code: Code, message: str) -> Refused:

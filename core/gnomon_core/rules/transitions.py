@@ -12,10 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from gnomon_core.rules.decoding import read_object
+from gnomon_core.rules.json_values import same_value
 from gnomon_core.rules.status import status_of
-from gnomon_core.rules.task_input import same_value
 from gnomon_schemas.lifecycle import ENDED, FINAL, WISHES, Transition, moves
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.tasks import TaskSpec, TaskStatus
 from gnomon_schemas.workless import REMINDER
 
@@ -40,7 +40,7 @@ def wanted_status(data: bytes) -> TaskStatus | None:
         return TaskStatus(msgspec.json.decode(given))
     except ValueError:
         shown = bytes(given)[:40].decode(errors="replace")
-        raise _refused(Code.INVALID, f"is {shown}; allowed: {', '.join(TaskStatus)}") from None
+        raise Refused.at("#/status", f"is {shown}; allowed: {', '.join(TaskStatus)}") from None
 
 
 def verb_asked(now: TaskStatus, wanted: TaskStatus) -> str | None:
@@ -52,16 +52,18 @@ def verb_asked(now: TaskStatus, wanted: TaskStatus) -> str | None:
     if wanted is now or (wanted is TaskStatus.RUNNING and now in _AT_REST):
         return None
     if wanted is TaskStatus.FAILED:
-        raise _refused(Code.INVALID, f"is {wanted.value!r}: {_WHY_NOT[wanted]}; allowed: {', '.join(WISHES)}")
+        raise Refused.at("#/status", f"is {wanted.value!r}: {_WHY_NOT[wanted]}; allowed: {', '.join(WISHES)}")
     if now is FINAL:
-        raise _refused(Code.INVALID_STATE, f"is {wanted.value!r}; {_FINAL_WORDS}")
+        raise Refused.at("#/status", f"is {wanted.value!r}; {_FINAL_WORDS}", Code.INVALID_STATE)
     verb = WISHES.get(wanted)
     if verb == "resume":
         verb = "reopen" if now in ENDED else verb if now is TaskStatus.PAUSED else None
     found = moves(now, wanted)
     if verb is None or found is None or verb not in found.causes:
         why = _WHY_NOT.get(wanted, f"a task that is {now.value} does not become {wanted.value}")
-        raise _refused(Code.INVALID_STATE, f"is {wanted.value!r} and the task is {now.value}: {why}")
+        raise Refused.at(
+            "#/status", f"is {wanted.value!r} and the task is {now.value}: {why}", Code.INVALID_STATE
+        )
     return verb
 
 
@@ -101,7 +103,7 @@ def asked(
             return Asked(spec, TaskStatus.COMPLETED, verb)
         case "reopen" if spec.schedule is not None and not has_slot(spec):
             message = f"the task is {now.value} and its schedule has no slot left: send a new `schedule`"
-            raise _refused(Code.INVALID_STATE, message)
+            raise Refused.at("#/status", message, Code.INVALID_STATE)
     return Asked(msgspec.structs.replace(spec, paused=verb == "pause"), None, verb)
 
 
@@ -131,7 +133,3 @@ def check_not_final(status: TaskStatus) -> None:
     """Raises Refused where nothing leads out of a status."""
     if status is FINAL:
         raise Refused(Code.INVALID_STATE, _FINAL_WORDS)
-
-
-def _refused(code: Code, message: str) -> Refused:
-    return Refused(code, f"#/status: {message}", FieldError(pointer="#/status", code=code, message=message))

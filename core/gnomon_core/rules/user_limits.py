@@ -6,7 +6,7 @@ The pace of a schedule comes from `gnomon_core.timing.least_gap`; here is only w
 from __future__ import annotations
 
 from gnomon_schemas.accounts import AccountLimits
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["check_gap", "check_number", "check_open", "least_interval"]
 
@@ -45,8 +45,4 @@ def check_gap(gap: int | None, least: int) -> None:
     Raises Refused."""
     if gap is not None and gap < least:
         message = f"has slots {gap} s apart; min_interval_seconds of the account is {least}"
-        raise Refused(
-            Code.ACCOUNT_LIMIT,
-            f"#/schedule: {message}",
-            FieldError(pointer="#/schedule", code=Code.ACCOUNT_LIMIT, message=message),
-        )
+        raise Refused.at("#/schedule", message, Code.ACCOUNT_LIMIT)

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import icalendar
 import recurring_ical_events
 
-from gnomon_core.rules.task_limits import wrong
+from gnomon_core.rules.decoding import wrong
 from gnomon_schemas.blackouts import Span
 from gnomon_schemas.clock_text import EPOCH, format_instant
 from gnomon_schemas.limits import CALENDAR_SPANS_MAX, NAME_MAX_CHARS

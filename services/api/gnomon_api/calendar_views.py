@@ -23,7 +23,7 @@ from gnomon_core.runtime.clock import Clock
 from gnomon_core.timing import Blackout, Blackouts
 from gnomon_schemas.blackouts import BlackoutAction, Calendar, CalendarSpec
 from gnomon_schemas.clock_text import format_instant
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["CALENDAR_LISTS", "CalendarPage", "CalendarView", "CalendarViews"]
 
@@ -31,11 +31,7 @@ __all__ = ["CALENDAR_LISTS", "CalendarPage", "CalendarView", "CalendarViews"]
 def _flag(name: str, text: str) -> bool:
     if text not in ("true", "false"):
         message = f"is {text[:80]!r}; allowed: true, false"
-        raise Refused(
-            Code.INVALID,
-            f"#/{name}: {message}",
-            FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message),
-        )
+        raise Refused.at(f"#/{name}", message)
     return text == "true"
 
 

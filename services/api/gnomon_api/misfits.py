@@ -239,9 +239,5 @@ def _decoded(cursor: str | None) -> tuple[str, str]:
             raise ValueError
     except ValueError as error:
         message = "is no cursor of ours; allowed is what next_cursor said"
-        raise Refused(
-            Code.INVALID,
-            f"#/cursor: {message}",
-            FieldError(pointer="#/cursor", code=Code.INVALID, message=message),
-        ) from error
+        raise Refused.at("#/cursor", message) from error
     return at, task_id

@@ -22,7 +22,7 @@ from gnomon_api.queries import (
 )
 from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.accounts import Tier
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.templates import Template, TemplateSpec
 
 __all__ = ["TEMPLATE_LISTS", "TemplatePage", "TemplateView", "TemplateViews"]
@@ -36,22 +36,14 @@ def _level(name: str, text: str) -> int:
     except ValueError as error:
         allowed = ", ".join(tier.value for tier in Tier)
         message = f"is {text[:80]!r}; allowed: {allowed}"
-        raise Refused(
-            Code.INVALID,
-            f"#/{name}: {message}",
-            FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message),
-        ) from error
+        raise Refused.at(f"#/{name}", message) from error
 
 
 def _flag(name: str, text: str) -> bool:
     """Whether only active ones are asked for."""
     if text not in ("true", "false"):
         message = f"is {text[:80]!r}; allowed: true, false"
-        raise Refused(
-            Code.INVALID,
-            f"#/{name}: {message}",
-            FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message),
-        )
+        raise Refused.at(f"#/{name}", message)
     return text == "false"
 
 

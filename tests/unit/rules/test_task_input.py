@@ -9,8 +9,9 @@ import pytest
 
 from gnomon_core.rules.decoding import DEPTH_MAX, parse_body
 from gnomon_core.rules.json_schema import check_config, compile_schema
+from gnomon_core.rules.json_values import same_value
 from gnomon_core.rules.run_input import parse_run
-from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update, same_value
+from gnomon_core.rules.task_input import changed_fields, parse_create, parse_update
 from gnomon_schemas.commands import PauseTask, RunTask
 from gnomon_schemas.limits import CONFIG_MAX
 from gnomon_schemas.problems import Code, Problem, Refused

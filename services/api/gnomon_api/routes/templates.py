@@ -25,7 +25,7 @@ from gnomon_api.routes.tasks import make_task
 from gnomon_core.rules.decoding import read_object
 from gnomon_core.rules.template_input import check_template_patch, parse_template
 from gnomon_schemas.commands import Outcome
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.templates import DeleteTemplate
 
 __all__ = ["TEMPLATE_ROUTES"]
@@ -105,11 +105,7 @@ async def instantiate_template(request: HttpRequest, template_id: FromPath[str])
     named = msgspec.Raw(msgspec.json.encode(template_id))
     if bytes(given.get("template_id", named)) not in (bytes(named), b"null"):
         message = f"is another template than that of the path, {template_id!r}"
-        raise Refused(
-            Code.INVALID,
-            f"#/template_id: {message}",
-            FieldError(pointer="#/template_id", code=Code.INVALID, message=message),
-        )
+        raise Refused.at("#/template_id", message)
     return await make_task(request, msgspec.json.encode({**given, "template_id": named}))
 
 

@@ -32,7 +32,7 @@ from gnomon_schemas.accounts import (
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import FieldChange
 from gnomon_schemas.limits import USER_ID_MAX_CHARS
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["decide_account", "open_account", "view_account"]
 
@@ -148,11 +148,7 @@ def _update(
     if not given.get("closed", reg.closed):
         if given.get("closed_note") is not None:
             message = "says why an account is closed, and this one is not"
-            raise Refused(
-                Code.INVALID,
-                f"#/closed_note: {message}",
-                FieldError(pointer="#/closed_note", code=Code.INVALID, message=message),
-            )
+            raise Refused.at("#/closed_note", message)
         given["closed_note"] = None
     limits = _limits_after(reg.limits, payload)
     changes = [
@@ -212,11 +208,7 @@ def _credit(
         message = (
             f"makes {in_all:,.0f} with those of before; allowed are up to {most:,.0f} in all, either way"
         )
-        raise Refused(
-            Code.INVALID,
-            f"#/amount: {message}",
-            FieldError(pointer="#/amount", code=Code.INVALID, message=message),
-        )
+        raise Refused.at("#/amount", message)
     reg = msgspec.structs.replace(
         reg,
         credited=reg.credited + micros,

@@ -21,9 +21,8 @@ from collections.abc import Iterator
 import msgspec
 
 from gnomon_core.rules.backfill_input import check_can_backfill, check_total, parse_backfill, read_span
-from gnomon_core.rules.decoding import refuse
+from gnomon_core.rules.decoding import refuse, wrong
 from gnomon_core.rules.json_schema import pointer
-from gnomon_core.rules.task_limits import wrong
 from gnomon_core.timing import count_fires, next_fire
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
 from gnomon_scheduler.decisions.overlapping import room_for

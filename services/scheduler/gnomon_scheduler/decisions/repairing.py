@@ -29,10 +29,9 @@ from typing import Any, Final, NamedTuple
 from msgspec import UNSET
 
 from gnomon_core.ledger import Mark, State, Stretch, stretches
-from gnomon_core.rules.decoding import refuse
+from gnomon_core.rules.decoding import refuse, wrong
 from gnomon_core.rules.json_schema import pointer
 from gnomon_core.rules.repair_input import parse_repair
-from gnomon_core.rules.task_limits import wrong
 from gnomon_core.rules.workless import is_workless
 from gnomon_core.timing import Touch, emission_ms
 from gnomon_scheduler.decisions.blackouts import put_off, room_to_put_off, touch_of, touch_words
