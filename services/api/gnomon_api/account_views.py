@@ -9,11 +9,11 @@ import msgspec
 
 from gnomon_api.database import Database, DatabaseAway, Row
 from gnomon_api.object_history import ObjectChanges, ObjectHistory
+from gnomon_api.parameters import Parameters, two_numbers
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, shown_instant
 from gnomon_api.readmodels.statements import statement
 from gnomon_core.rules.account_rules import AccountRules
 from gnomon_schemas.accounts import Account, AccountLimits, Tier, account_id_of, credits_of
-from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = ["AccountPage", "AccountView", "AccountViews", "CreditEntry", "CreditEntryPage"]
 
@@ -103,16 +103,20 @@ class AccountViews:
 
     async def page(self, given: Sequence[tuple[str, str]]) -> AccountPage:
         """A page of accounts, by user. Raises Refused."""
-        params = _parameters(given)
-        limit = _limit(params)
-        rows = await self._database.fetch(statement("accounts_after"), params.get("cursor", ""), limit + 1)
+        params = Parameters(given, "cursor", "limit")
+        limit = params.number("limit", 1, LIMIT_MAX) or LIMIT_DEFAULT
+        params.refuse()
+        after = params.text("cursor") or ""
+        rows = await self._database.fetch(statement("accounts_after"), after, limit + 1)
         items = tuple(map(self._shown, rows[:limit]))
         return AccountPage(items=items, next_cursor=items[-1].user_id if len(rows) > limit else None)
 
     async def entries(self, user_id: str, given: Sequence[tuple[str, str]]) -> CreditEntryPage:
         """A page of the entries in a user's book. Raises Refused."""
-        params = _parameters(given)
-        limit, (seq, leg) = _limit(params), _place(params.get("cursor"))
+        params = Parameters(given, "cursor", "limit")
+        limit = params.number("limit", 1, LIMIT_MAX) or LIMIT_DEFAULT
+        seq, leg = _place(params)
+        params.refuse()
         rows = await self._database.fetch(statement("credit_entries_of_user"), user_id, seq, leg, limit + 1)
         last = rows[limit - 1] if len(rows) > limit else None
         return CreditEntryPage(
@@ -201,33 +205,11 @@ def _entry(row: Row) -> CreditEntry:
     )
 
 
-def _parameters(given: Sequence[tuple[str, str]]) -> dict[str, str]:
-    allowed = ("cursor", "limit")
-    unknown = [name for name, _ in given if name not in allowed]
-    if unknown:
-        message = f"the parameter {unknown[0][:80]!r} is not known; allowed: {', '.join(allowed)}"
-        error = FieldError(pointer=f"#/{unknown[0][:80]}", code=Code.UNKNOWN_FIELD, message=message)
-        raise Refused(Code.UNKNOWN_FIELD, message, error)
-    return dict(given)
-
-
-def _limit(params: dict[str, str]) -> int:
-    text = params.get("limit", str(LIMIT_DEFAULT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX):
-        raise _wrong("limit", text, f"1 to {LIMIT_MAX}")
-    return int(text)
-
-
-def _place(cursor: str | None) -> tuple[int, int]:
-    if cursor is None:
+def _place(params: Parameters) -> tuple[int, int]:
+    text = params.text("cursor")
+    if text is None:
         return _END
-    parts = cursor.split("-")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
-        raise _wrong("cursor", cursor, "what next_cursor said")
-    return int(parts[0]), int(parts[1])
-
-
-def _wrong(name: str, text: str, allowed: str) -> Refused:
-    message = f"is {text[:80]!r}; allowed: {allowed}"
-    error = FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
-    return Refused(Code.INVALID, f"#/{name}: {message}", error)
+    place = two_numbers(text)
+    if place is None:
+        params.wrong("cursor", f"is {text[:80]!r}; allowed: what next_cursor said")
+    return place or _END

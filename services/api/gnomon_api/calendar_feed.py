@@ -32,6 +32,7 @@ from gnomon_api.calendar_views import CalendarViews
 from gnomon_api.coming_fires import ComingFire, coming_fires
 from gnomon_api.database import Database, Row
 from gnomon_api.identity import Caller
+from gnomon_api.parameters import whole_number
 from gnomon_api.queries import LIMIT_MAX
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import TaskViews
@@ -87,11 +88,9 @@ class CalendarFeed:
         if unknown:
             allowed = ", ".join(("days", *FEED_FILTERS))
             message = f"the parameter {unknown[0][:80]!r} is not known; allowed: {allowed}"
-            raise Refused(
-                Code.INVALID,
-                message,
-                FieldError(pointer=f"#/{unknown[0][:80]}", code=Code.UNKNOWN_FIELD, message=message),
-            )
+            # Told as every other filter of the list behind it: only the field's error says that it is not known.
+            error = FieldError(pointer=f"#/{unknown[0][:80]}", code=Code.UNKNOWN_FIELD, message=message)
+            raise Refused(Code.INVALID, message, error)
         tasks = await self._all_tasks(filters, caller)
         now = datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)
         ids = [task.task_id for task in tasks[:_TASKS_MAX]]
@@ -303,9 +302,7 @@ def _whole(at: datetime) -> datetime:
 
 def _days(given: list[str]) -> int:
     text = given[0] if given else str(FEED_DAYS_DEFAULT)
-    if len(given) <= 1 and text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= FEED_DAYS_MAX:
-        return int(text)
-    message = f"is {', '.join(given)[:80]!r}; allowed: 1 to {FEED_DAYS_MAX}"
-    raise Refused(
-        Code.INVALID, f"days {message}", FieldError(pointer="#/days", code=Code.INVALID, message=message)
-    )
+    days = whole_number(text, 1, FEED_DAYS_MAX)
+    if len(given) > 1 or days is None:
+        raise Refused.at("#/days", f"is {', '.join(given)[:80]!r}; allowed: 1 to {FEED_DAYS_MAX}")
+    return days

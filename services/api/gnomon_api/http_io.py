@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 
 from gnomon_api.identity import USER_HEADER, Caller, caller_of
+from gnomon_api.parameters import with_plus
 from gnomon_api.services import ApiServices
 from gnomon_core.rules.decoding import read_object
 from gnomon_core.runtime.tracing import new_traceparent, trace_id_of
@@ -35,7 +36,6 @@ __all__ = [
     "services",
     "traceparent",
     "wait_seconds",
-    "with_plus",
 ]
 
 API: Final = "/api/v1"
@@ -187,9 +187,3 @@ def problem_response(found: Problem, trace: str | None) -> HttpResponse:
     shown = msgspec.structs.replace(found, trace_id=trace_id_of(trace) or found.trace_id)
     headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if found.status == 503 else None
     return Response(_encode(shown), status_code=found.status, headers=headers, media_type=PROBLEM_TYPE)
-
-
-def with_plus(text: str) -> str:
-    """An instant of a query string as it was meant: a plus that was not encoded arrives as a space, and no instant has
-    one before its offset."""
-    return text.replace(" ", "+") if text.count(" ") == 1 and "T" in text.upper() else text

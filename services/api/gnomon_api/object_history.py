@@ -8,15 +8,13 @@ from typing import Final
 import msgspec
 
 from gnomon_api.database import Database, Row
+from gnomon_api.parameters import SEQUENCE_MAX, Parameters
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX
 from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import FieldChange
-from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = ["ObjectChange", "ObjectChanges", "ObjectHistory"]
-
-_BOUNDS: Final = {"limit": (1, LIMIT_MAX), "cursor": (0, 1 << 62)}
 
 
 class ObjectChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,11 +56,12 @@ class ObjectHistory:
     async def page(self, kind: str, object_id: str, given: Sequence[tuple[str, str]]) -> ObjectChanges:
         """The changes of an object since it was made, the newest first; none where there never was one. Raises Refused
         with every parameter at fault."""
-        params = _parameters(given)
-        limit = params.get("limit", LIMIT_DEFAULT)
-        rows = await self._database.fetch(
-            statement("object_changes"), kind, object_id, params.get("cursor", 1 << 62), limit + 1
-        )
+        params = Parameters(given, "limit", "cursor")
+        limit = params.number("limit", 1, LIMIT_MAX) or LIMIT_DEFAULT
+        cursor = params.cursor()
+        params.refuse()
+        before = SEQUENCE_MAX if cursor is None else cursor
+        rows = await self._database.fetch(statement("object_changes"), kind, object_id, before, limit + 1)
         shown = tuple(map(_shown, rows[:limit]))
         return ObjectChanges(items=shown, next_cursor=str(shown[-1].seq) if len(rows) > limit else None)
 
@@ -78,24 +77,3 @@ def _shown(row: Row) -> ObjectChange:
         changes=_decode_changes(row["changes"]),
         seq=row["seq"],
     )
-
-
-def _parameters(given: Sequence[tuple[str, str]]) -> dict[str, int]:
-    params: dict[str, int] = {}
-    errors: list[FieldError] = []
-    for name, text in given:
-        at = f"#/{name}"
-        if name not in _BOUNDS:
-            message = f"the parameter {name[:80]!r} is not known; allowed: {', '.join(sorted(_BOUNDS))}"
-            errors.append(FieldError(pointer=at, code=Code.UNKNOWN_FIELD, message=message))
-            continue
-        least, most = _BOUNDS[name]
-        if not (text.isascii() and text.isdigit() and least <= int(text[:19]) <= most):
-            allowed = "what next_cursor said" if name == "cursor" else f"{least} to {most}"
-            message = f"is {text[:80]!r}; allowed: {allowed}"
-            errors.append(FieldError(pointer=at, code=Code.INVALID, message=message))
-            continue
-        params[name] = int(text)
-    if errors:
-        raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
-    return params

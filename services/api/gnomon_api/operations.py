@@ -147,6 +147,7 @@ _ANALYTICS_PARAMS: Final = (
     _query("timezone", "IANA name of the zone in which the busiest hours and days are told; the api's own."),
 )
 _READ: Final = (Code.INVALID, Code.UNAVAILABLE)
+_READ_PAGE: Final = (*_READ, Code.UNKNOWN_FIELD)
 _READ_ONE: Final = (Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.NOT_FOUND, Code.UNAVAILABLE)
 _BODY: Final = (Code.NOT_JSON, Code.INVALID, Code.UNKNOWN_FIELD, Code.TOO_LARGE)
 _WRITE: Final = (*_BODY, Code.INVALID_ID, Code.UNAVAILABLE, Code.UNREADABLE_STATE)
@@ -226,7 +227,7 @@ def _of_objects(
         f"put_{kind}": patch,
         f"delete_{kind}": Operation(tag, {204: None, **_PENDING}, headers=_MATCH, problems=gone),
         f"{kind}_history": Operation(
-            tag, {200: ObjectChanges}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+            tag, {200: ObjectChanges}, params=_PAGE, problems=(*_READ_PAGE, Code.FORBIDDEN)
         ),
     }
 
@@ -444,10 +445,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
         problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.UNAVAILABLE, Code.UNREADABLE_STATE, Code.NOT_FOUND),
     ),
     "list_pools": Operation("pools", {200: PoolPage}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)),
-    "read_own_account": Operation("accounts", {200: AccountView}, problems=_READ),
-    "read_own_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ),
+    "read_own_account": Operation(
+        "accounts", {200: AccountView}, problems=(Code.UNKNOWN_FIELD, Code.UNAVAILABLE)
+    ),
+    "read_own_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ_PAGE),
     "list_accounts": Operation(
-        "accounts", {200: AccountPage}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+        "accounts", {200: AccountPage}, params=_PAGE, problems=(*_READ_PAGE, Code.FORBIDDEN)
     ),
     "read_account": Operation("accounts", {200: AccountView}, problems=_READ_ONE),
     "put_account": _set_account(),
@@ -459,9 +462,11 @@ OPERATIONS: Final[dict[str, Operation]] = {
         headers=_KEY + _MATCH,
         problems=(*_BODY, *_ONCE, Code.FORBIDDEN, Code.VERSION_MISMATCH, Code.UNAVAILABLE),
     ),
-    "read_entries": Operation("accounts", {200: CreditEntryPage}, params=_PAGE, problems=_READ_ONE),
+    "read_entries": Operation(
+        "accounts", {200: CreditEntryPage}, params=_PAGE, problems=(*_READ_ONE, Code.INVALID)
+    ),
     "account_history": Operation(
-        "accounts", {200: ObjectChanges}, params=_PAGE, problems=(*_READ, Code.FORBIDDEN)
+        "accounts", {200: ObjectChanges}, params=_PAGE, problems=(*_READ_PAGE, Code.FORBIDDEN)
     ),
     **_of_objects("template", TEMPLATE_LISTS, TemplatePage, TemplateView, Template, TemplateSpec),
     **_of_objects(

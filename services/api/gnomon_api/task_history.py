@@ -8,11 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from gnomon_api.database import Database, Row
+from gnomon_api.parameters import Parameters
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX, text_filter
 from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.events import FieldChange
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Refused
 
 __all__ = ["HISTORY_SORTS", "HistoryEntry", "HistoryPage", "TaskHistory"]
 
@@ -62,25 +63,26 @@ class TaskHistory:
 
     async def page(self, task_id: str, given: Sequence[tuple[str, str]]) -> HistoryPage:
         """The changes of a task that a query string asks for. Raises Refused with every parameter at fault."""
-        params, errors = _parameters(given)
-        limit = _number(params.get("limit", str(LIMIT_DEFAULT)), "limit", 1, LIMIT_MAX, errors)
-        sort = params.get("sort", HISTORY_SORTS[0])
+        params = Parameters(given, "limit", "cursor", "sort", *_FILTERS)
+        limit = params.number("limit", 1, LIMIT_MAX) or LIMIT_DEFAULT
+        sort = params.text("sort") or HISTORY_SORTS[0]
         if sort not in HISTORY_SORTS:
-            errors.append(_wrong("sort", f"is {sort[:80]!r}; allowed: {', '.join(HISTORY_SORTS)}"))
+            params.wrong("sort", f"is {sort[:80]!r}; allowed: {', '.join(HISTORY_SORTS)}")
         clauses: list[str] = []
         values: list[Any] = [task_id]
         for name, one in _FILTERS.items():
-            if name in params:
+            text = params.text(name)
+            if text is not None:
                 try:
-                    values.append(one.read(name, params[name]))
+                    values.append(one.read(name, text))
                 except Refused as refused:
-                    errors += refused.problem.errors
+                    params.add(refused.problem.errors)
                 clauses.append(statement(one.condition).replace("$1", f"${len(values)}"))
-        if "cursor" in params:
-            values.append(_number(params["cursor"], "cursor", 0, 1 << 62, errors))
+        cursor = params.cursor()
+        if cursor is not None:
+            values.append(cursor)
             clauses.append(f"seq {'<' if sort.startswith('-') else '>'} ${len(values)}")
-        if errors:
-            raise Refused(Code.INVALID, f"{errors[0].pointer}: {errors[0].message}", *errors)
+        params.refuse()
         way = "desc" if sort.startswith("-") else "asc"
         sql = " and ".join([statement("changes_shown"), *clauses]) + f" order by seq {way} limit {limit + 1}"
         rows = await self._database.fetch(sql, *values)
@@ -103,30 +105,3 @@ def _shown(row: Row) -> HistoryEntry:
         status_reason=row["status_reason"],
         seq=row["seq"],
     )
-
-
-def _parameters(given: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[FieldError]]:
-    allowed = ("limit", "cursor", "sort", *_FILTERS)
-    params: dict[str, str] = {}
-    errors: list[FieldError] = []
-    for name, text in given:
-        if name not in allowed:
-            message = f"the parameter {name[:80]!r} is not known; allowed: {', '.join(sorted(allowed))}"
-            errors.append(FieldError(pointer=f"#/{name}", code=Code.UNKNOWN_FIELD, message=message))
-        elif name in params:
-            errors.append(_wrong(name, "is given twice; several values go with commas"))
-        else:
-            params[name] = text
-    return params, errors
-
-
-def _number(text: str, name: str, least: int, most: int, errors: list[FieldError]) -> int:
-    if text.isascii() and text.isdigit() and least <= int(text[:19]) <= most:
-        return int(text)
-    allowed = "what next_cursor said" if name == "cursor" else f"{least} to {most}"
-    errors.append(_wrong(name, f"is {text[:80]!r}; allowed: {allowed}"))
-    return least
-
-
-def _wrong(name: str, message: str) -> FieldError:
-    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)

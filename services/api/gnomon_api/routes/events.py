@@ -11,7 +11,8 @@ from litestar.response import Stream
 
 from gnomon_api.event_hub import EventHub, Gap, LiveEvent, Reading, Wanted
 from gnomon_api.http_io import HttpRequest, caller, checked_id, params_of, services
-from gnomon_core.rules.decoding import refuse
+from gnomon_api.parameters import SEQUENCE_MAX, whole_number
+from gnomon_core.rules.decoding import refuse, wrong
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.problems import Code, FieldError, Refused
@@ -93,7 +94,7 @@ def _given(request: HttpRequest, errors: list[FieldError]) -> dict[str, str]:
     for name, text in params_of(request):
         if name not in _PARAMS:
             message = f"the parameter {name[:80]!r} is not known; allowed: {', '.join(_PARAMS)}"
-            errors.append(FieldError(pointer=f"#/{name}", code=Code.UNKNOWN_FIELD, message=message))
+            errors += wrong(f"#/{name}", message, Code.UNKNOWN_FIELD)
         given[name] = f"{given[name]},{text}" if name in given else text
     return given
 
@@ -104,7 +105,7 @@ def _names(text: str | None, errors: list[FieldError]) -> frozenset[str] | None:
     names = frozenset(part.strip().removeprefix("task.") for part in text.split(","))
     for name in sorted(names - _NAMES):
         message = f"is {name[:80]!r}; allowed: {', '.join(sorted(_NAMES))}"
-        errors.append(FieldError(pointer="#/event", code=Code.INVALID, message=message))
+        errors += wrong("#/event", message)
     return names
 
 
@@ -129,8 +130,7 @@ def _user(request: HttpRequest, asked: str | None) -> str | None:
 def _last_id(text: str | None, errors: list[FieldError]) -> int | None:
     if text is None or text == "":
         return None
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return int(text)
-    message = f"is {text[:80]!r}; allowed is the id of an event"
-    errors.append(FieldError(pointer="#/Last-Event-ID", code=Code.INVALID, message=message))
-    return None
+    found = whole_number(text, 0, SEQUENCE_MAX)
+    if found is None:
+        errors += wrong("#/Last-Event-ID", f"is {text[:80]!r}; allowed is the id of an event")
+    return found

@@ -14,14 +14,13 @@ from gnomon_api.http_io import (
     body_of,
     caller,
     json_response,
+    params_of,
     services,
-    with_plus,
 )
-from gnomon_api.routes.commands import no_params
-from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_api.parameters import Parameters
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_core.rules.schedule_input import read_input, stored_form
-from gnomon_schemas.clock_text import instant_ms
-from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.problems import FieldError
 
 __all__ = [
     "BUCKETS_MAX",
@@ -75,16 +74,14 @@ async def forecast_with(request: HttpRequest) -> HttpResponse:
     errors: list[FieldError] = []
     planned: list[Planned] = []
     if len(given.add) > _ADDED_MAX:
-        errors.append(_wrong("add", f"has {len(given.add)} schedules; allowed: {_ADDED_MAX}"))
+        errors += wrong("#/add", f"has {len(given.add)} schedules; allowed: {_ADDED_MAX}")
     for index, one in enumerate(given.add[:_ADDED_MAX]):
         at = f"#/add/{index}"
         if not 1 <= one.tasks <= _TASKS_MAX:
-            errors.append(_wrong(f"add/{index}/tasks", f"is {one.tasks}; allowed: 1 to {_TASKS_MAX}"))
+            errors += wrong(f"{at}/tasks", f"is {one.tasks}; allowed: 1 to {_TASKS_MAX}")
         slo = one.lateness_slo_seconds
         if slo is not None and not 0 <= slo <= _TOLERANCE_MAX:
-            errors.append(
-                _wrong(f"add/{index}/lateness_slo_seconds", f"is {slo:g}; allowed: 0 to {_TOLERANCE_MAX}")
-            )
+            errors += wrong(f"{at}/lateness_slo_seconds", f"is {slo:g}; allowed: 0 to {_TOLERANCE_MAX}")
         schedule, faults = read_input(one.schedule, f"{at}/schedule")
         if schedule is not None:
             schedule, faults = stored_form(
@@ -95,7 +92,7 @@ async def forecast_with(request: HttpRequest) -> HttpResponse:
                 at=f"{at}/schedule",
             )
         elif not faults:
-            faults = [_wrong(f"add/{index}/schedule", "is null; allowed is a schedule")]
+            faults = wrong(f"{at}/schedule", "is null; allowed is a schedule")
         errors += faults
         if schedule is not None:
             planned.append(Planned(schedule, one.tasks, slo))
@@ -107,22 +104,20 @@ FORECAST_ROUTES: list[Any] = [forecast, forecast_with]
 
 
 async def _answer(request: HttpRequest, besides: list[Planned] | tuple[Planned, ...]) -> HttpResponse:
-    no_params(request, "from", "to", "bucket", "tolerance")
+    params = Parameters(params_of(request), "from", "to", "bucket", "tolerance")
     api, who = services(request), caller(request)
-    errors: list[FieldError] = []
-    now_s = api.clock.now_ms() // 60_000 * 60
-    bucket = _whole(request, "bucket", BUCKET_DEFAULT, 60, _SPAN_MAX, errors)
-    tolerance = _whole(request, "tolerance", TOLERANCE_DEFAULT, 0, _TOLERANCE_MAX, errors)
-    start = _minute(request, "from", now_s, errors)
-    end = _minute(request, "to", start + _SPAN_DEFAULT, errors)
+    bucket = _seconds(params, "bucket", BUCKET_DEFAULT, 60, _SPAN_MAX)
+    tolerance = _seconds(params, "tolerance", TOLERANCE_DEFAULT, 0, _TOLERANCE_MAX)
+    start = _minute(params, "from", api.clock.now_ms() // 60_000 * 60)
+    end = _minute(params, "to", start + _SPAN_DEFAULT)
     if bucket % 60:
-        errors.append(_wrong("bucket", f"is {bucket}; allowed are whole minutes, as 3600"))
-    if not errors and not start < end <= start + _SPAN_MAX:
-        errors.append(_wrong("to", "has to lie after from, and at most 92 days after it"))
+        params.wrong("bucket", f"is {bucket}; allowed are whole minutes, as 3600")
+    if params.right and not start < end <= start + _SPAN_MAX:
+        params.wrong("to", "has to lie after from, and at most 92 days after it")
     buckets = -(-(end - start) // bucket)
-    if not errors and buckets > BUCKETS_MAX:
-        errors.append(_wrong("bucket", f"makes {buckets} buckets; allowed: {BUCKETS_MAX}"))
-    refuse(errors)
+    if params.right and buckets > BUCKETS_MAX:
+        params.wrong("bucket", f"makes {buckets} buckets; allowed: {BUCKETS_MAX}")
+    params.refuse()
     report = await Forecasting(api.database, api.calendars).forecast(
         start,
         bucket,
@@ -134,30 +129,12 @@ async def _answer(request: HttpRequest, besides: list[Planned] | tuple[Planned, 
     return json_response(report)
 
 
-def _whole(
-    request: HttpRequest, name: str, default: int, least: int, most: int, errors: list[FieldError]
-) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if text.isascii() and text.isdigit() and least <= int(text[:12]) <= most:
-        return int(text)
-    errors.append(_wrong(name, f"is {text[:80]!r}; allowed: {least} to {most} seconds"))
-    return default
+def _seconds(params: Parameters, name: str, default: int, least: int, most: int) -> int:
+    found = params.number(name, least, most, allowed=f"{least} to {most} seconds")
+    return default if found is None else found
 
 
-def _minute(request: HttpRequest, name: str, default: int, errors: list[FieldError]) -> int:
+def _minute(params: Parameters, name: str, default: int) -> int:
     """An instant in seconds since 1970, cut to the minute."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        at = instant_ms(with_plus(text))
-    except ValueError as error:
-        errors.append(_wrong(name, str(error)))
-        return default
-    return at // 60_000 * 60
-
-
-def _wrong(name: str, message: str) -> FieldError:
-    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
+    at_ms = params.instant_ms(name)
+    return default if at_ms is None else at_ms // 60_000 * 60

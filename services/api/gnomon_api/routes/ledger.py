@@ -14,15 +14,14 @@ from gnomon_api.http_io import (
     caller,
     checked_id,
     json_response,
+    params_of,
     services,
-    with_plus,
 )
+from gnomon_api.parameters import Parameters
 from gnomon_api.repairing import Repairing
-from gnomon_api.routes.commands import no_params
-from gnomon_core.rules.decoding import refuse
 from gnomon_core.runtime.bus_errors import BusError
-from gnomon_schemas.clock_text import EPOCH, parse_instant
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.clock_text import EPOCH
+from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["LEDGER_ROUTES", "audit_ledger", "repair_ledger"]
 
@@ -33,8 +32,8 @@ _SPAN_MAX: Final = timedelta(days=366)
 @get("/ledger/audit")
 async def audit_ledger(request: HttpRequest) -> HttpResponse:
     """Whether every slot that should have been has exactly one recorded outcome."""
-    no_params(request, "task_id", "since", "until", "engine")
-    return json_response(await _audited(request, _engine(request)))
+    params = Parameters(params_of(request), "task_id", "since", "until", "engine")
+    return json_response(await _audited(request, params, _engine(params)))
 
 
 @post("/ledger/repair", status_code=200)
@@ -43,11 +42,11 @@ async def repair_ledger(request: HttpRequest) -> HttpResponse:
 
     A slot is touched only where its shard finds, too, that nothing is recorded of it.
     """
-    no_params(request, "task_id", "since", "until")
+    params = Parameters(params_of(request), "task_id", "since", "until")
     api, who = services(request), caller(request)
     if not who.admin:
         raise Refused(Code.FORBIDDEN, "the ledger is everybody's: only the role admin may repair it")
-    report = await _audited(request, Engine.TIMING)
+    report = await _audited(request, params, Engine.TIMING)
     repairing = Repairing(api.commander, within=api.settings.write_timeout)
     repaired = await repairing.repair(report, who)
     return json_response(repaired, 202 if repaired.pending else 200)
@@ -56,11 +55,11 @@ async def repair_ledger(request: HttpRequest) -> HttpResponse:
 LEDGER_ROUTES: list[Any] = [audit_ledger, repair_ledger]
 
 
-async def _audited(request: HttpRequest, engine: Engine) -> AuditReport:
+async def _audited(request: HttpRequest, params: Parameters, engine: Engine) -> AuditReport:
     """The audit that a request asks for. Raises Refused."""
     api, who = services(request), caller(request)
-    since, until = _span(request, EPOCH + timedelta(milliseconds=api.clock.now_ms()))
-    task_id = request.query_params.get("task_id")
+    since, until = _span(params, EPOCH + timedelta(milliseconds=api.clock.now_ms()))
+    task_id = params.text("task_id")
     if task_id is not None:
         # Also one that was deleted: its slots were slots. Whose it is decides what is found.
         checked_id(task_id)
@@ -76,36 +75,26 @@ async def _audited(request: HttpRequest, engine: Engine) -> AuditReport:
     return report
 
 
-def _span(request: HttpRequest, now: datetime) -> tuple[datetime, datetime]:
+def _span(params: Parameters, now: datetime) -> tuple[datetime, datetime]:
     """[since, until): until now at the latest, and a day long where nothing else is said. Raises Refused."""
-    errors: list[FieldError] = []
-    until = min(_instant(request, "until", errors) or now, now)
-    since = _instant(request, "since", errors) or until - _DEFAULT_SPAN
-    if not errors and since >= until:
-        errors.append(_wrong("since", f"{since.isoformat()} is not before until, {until.isoformat()}"))
-    elif not errors and until - since > _SPAN_MAX:
-        errors.append(_wrong("since", f"lies {(until - since).days} days before until; allowed: 366"))
-    refuse(errors)
+    until = min(_instant(params, "until") or now, now)
+    since = _instant(params, "since") or until - _DEFAULT_SPAN
+    if params.right and since >= until:
+        params.wrong("since", f"{since.isoformat()} is not before until, {until.isoformat()}")
+    elif params.right and until - since > _SPAN_MAX:
+        params.wrong("since", f"lies {(until - since).days} days before until; allowed: 366")
+    params.refuse()
     return since, until
 
 
-def _instant(request: HttpRequest, name: str, errors: list[FieldError]) -> datetime | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        return parse_instant(with_plus(text))
-    except ValueError as error:
-        errors.append(_wrong(name, str(error)))
-        return None
+def _instant(params: Parameters, name: str) -> datetime | None:
+    at_ms = params.instant_ms(name)
+    return None if at_ms is None else EPOCH + timedelta(milliseconds=at_ms)
 
 
-def _engine(request: HttpRequest) -> Engine:
-    text = request.query_params.get("engine", Engine.TIMING)
+def _engine(params: Parameters) -> Engine:
+    text = params.text("engine") or Engine.TIMING
     if text not in Engine.__members__.values():
-        refuse([_wrong("engine", f"{text!r:.80} is no engine; allowed are {', '.join(Engine)}")])
+        params.wrong("engine", f"{text!r:.80} is no engine; allowed are {', '.join(Engine)}")
+    params.refuse()
     return Engine(text)
-
-
-def _wrong(name: str, message: str) -> FieldError:
-    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)

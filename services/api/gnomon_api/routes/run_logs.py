@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -19,17 +18,17 @@ from gnomon_api.http_io import (
     execution_parts,
     flag,
     json_response,
+    params_of,
     services,
 )
+from gnomon_api.parameters import Parameters, two_numbers
 from gnomon_api.queries import LIMIT_DEFAULT, LIMIT_MAX
-from gnomon_api.routes.commands import no_params
 from gnomon_api.routes.executions import seen_execution
 from gnomon_api.run_log_views import START, LogEntry, LogPosition, WantedLines
 from gnomon_api.services import ApiServices
-from gnomon_core.rules.decoding import refuse
 from gnomon_core.runtime.bus_errors import BusError
 from gnomon_schemas.limits import ATTEMPTS_MAX
-from gnomon_schemas.problems import Code, FieldError, Refused
+from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.run_logs import LEVELS
 
 __all__ = ["RUN_LOG_ROUTES", "read_run_log"]
@@ -37,24 +36,20 @@ __all__ = ["RUN_LOG_ROUTES", "read_run_log"]
 _IDLE_SECONDS: Final = 15.0
 """After so long without a line a comment is sent, so that proxies keep the connection and dead ones are noticed."""
 _LAST_ID_HEADER: Final = "last-event-id"
-_PLACE: Final = re.compile(r"(\d{1,18})-(\d{1,9})", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
 
 @get("/executions/{execution_id:str}/logs")
 async def read_run_log(request: HttpRequest, execution_id: FromPath[str]) -> HttpResponse | Stream:
     """What the handler of an execution logged, over all attempts. With `?follow=true` also what is to come."""
-    no_params(request, "limit", "cursor", "attempt", "level", "follow")
+    params = Parameters(params_of(request), "limit", "cursor", "attempt", "level", "follow")
     task_id, run = execution_parts(execution_id)
     follow = flag(request, "follow")
-    errors: list[FieldError] = []
-    limit = _number(request, "limit", LIMIT_MAX, errors) or LIMIT_DEFAULT
-    wanted = WantedLines(
-        attempt=_number(request, "attempt", ATTEMPTS_MAX, errors), levels=_levels(request, errors)
-    )
-    cursor = _place("cursor", request.query_params.get("cursor"), errors)
-    after = _place("Last-Event-ID", request.headers.get(_LAST_ID_HEADER), errors) or cursor or START
-    refuse(errors)
+    limit = params.number("limit", 1, LIMIT_MAX) or LIMIT_DEFAULT
+    wanted = WantedLines(attempt=params.number("attempt", 1, ATTEMPTS_MAX), levels=_levels(params))
+    cursor = _place(params, "cursor", params.text("cursor"))
+    after = _place(params, "Last-Event-ID", request.headers.get(_LAST_ID_HEADER)) or cursor or START
+    params.refuse()
     api = services(request)
     try:
         execution = await seen_execution(api, execution_id, caller(request))
@@ -100,35 +95,22 @@ def _frame(line: LogEntry) -> bytes:
     return b"id: " + line.id.encode() + b"\nevent: log\ndata: " + data + b"\n\n"
 
 
-def _number(request: HttpRequest, name: str, most: int, errors: list[FieldError]) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most:
-        return int(text)
-    errors.append(_wrong(name, f"is {text[:80]!r}; allowed: 1 to {most}"))
-    return None
-
-
-def _levels(request: HttpRequest, errors: list[FieldError]) -> tuple[str, ...] | None:
-    text = request.query_params.get("level")
+def _levels(params: Parameters) -> tuple[str, ...] | None:
+    text = params.text("level")
     if text is None:
         return None
     names = tuple(part.strip() for part in text.split(","))
-    allowed = f"allowed: {', '.join(LEVELS)}, several with commas"
-    errors += [_wrong("level", f"is {name[:80]!r}; {allowed}") for name in names if name not in LEVELS]
+    for name in names:
+        if name not in LEVELS:
+            params.wrong("level", f"is {name[:80]!r}; allowed: {', '.join(LEVELS)}, several with commas")
     return names
 
 
-def _place(name: str, text: str | None, errors: list[FieldError]) -> LogPosition | None:
+def _place(params: Parameters, name: str, text: str | None) -> LogPosition | None:
     if not text:
         return None
-    match = _PLACE.fullmatch(text)
-    if match is None:
-        errors.append(_wrong(name, f"is {text[:80]!r}; allowed is the id of a line, or `next_cursor`"))
+    place = two_numbers(text)
+    if place is None:
+        params.wrong(name, f"is {text[:80]!r}; allowed is the id of a line, or `next_cursor`")
         return None
-    return LogPosition(int(match[1]), int(match[2]))
-
-
-def _wrong(name: str, message: str) -> FieldError:
-    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
+    return LogPosition(*place)

@@ -15,15 +15,17 @@ from gnomon_api.http_io import (
     caller,
     checked_id,
     json_response,
+    params_of,
     services,
 )
+from gnomon_api.parameters import Parameters
 from gnomon_api.routes.commands import no_params
-from gnomon_core.rules.decoding import parse_body, refuse
+from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.timing import Preview, marked, preview
 from gnomon_schemas.clock_text import instant_ms
-from gnomon_schemas.problems import Code, FieldError
+from gnomon_schemas.problems import FieldError
 from gnomon_schemas.tasks import TaskStatus
 
 __all__ = ["COUNT_DEFAULT", "COUNT_MAX", "SCHEDULE_ROUTES", "PreviewInput"]
@@ -54,11 +56,10 @@ class PreviewInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 async def next_fires(request: HttpRequest, task_id: FromPath[str]) -> HttpResponse:
     """The next fires of a task, no more than its `max_runs` leave: none while it is paused, or when it has ended. Those
     are marked that calendars of blackouts touch, as they are now."""
-    no_params(request, "count")
+    params = Parameters(params_of(request), "count")
     api = services(request)
-    errors: list[FieldError] = []
-    count = _count(request.query_params.get("count"), errors)
-    refuse(errors)
+    count = params.number("count", 1, COUNT_MAX) or COUNT_DEFAULT
+    params.refuse()
     task = await api.tasks.get(checked_id(task_id), caller(request))
     if task.schedule is None:
         return json_response(Preview(description="Runs on demand only", fires=()))
@@ -85,12 +86,12 @@ async def preview_schedule(request: HttpRequest) -> HttpResponse:
             schedule, now_ms=None, created_at_ms=now_ms, default_timezone=api.settings.timezone
         )
     elif not errors:
-        errors.append(_wrong("schedule", "is null; allowed is a schedule"))
+        errors += wrong("#/schedule", "is null; allowed is a schedule")
     after = _seconds("after", given.after, errors, now_ms // 1000)
     until = _seconds("until", given.until, errors, None)
     count = given.count
     if count is not None and not 1 <= count <= COUNT_MAX:
-        errors.append(_wrong("count", f"is {count}; allowed: 1 to {COUNT_MAX}"))
+        errors += wrong("#/count", f"is {count}; allowed: 1 to {COUNT_MAX}")
     refuse(errors)
     assert schedule is not None, "a schedule that is none has been refused"
     assert after is not None, "its default is now"
@@ -116,19 +117,6 @@ def _seconds(name: str, text: str | None, errors: list[FieldError], default: int
     try:
         milliseconds = instant_ms(text)
     except ValueError as error:
-        errors.append(_wrong(name, str(error)))
+        errors += wrong(f"#/{name}", str(error))
         return default
     return milliseconds // 1000 if name == "after" else -(-milliseconds // 1000)
-
-
-def _count(text: str | None, errors: list[FieldError]) -> int:
-    if text is None:
-        return COUNT_DEFAULT
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= COUNT_MAX:
-        return int(text)
-    errors.append(_wrong("count", f"is {text[:80]!r}; allowed: 1 to {COUNT_MAX}"))
-    return COUNT_DEFAULT
-
-
-def _wrong(name: str, message: str) -> FieldError:
-    return FieldError(pointer=f"#/{name}", code=Code.INVALID, message=message)
