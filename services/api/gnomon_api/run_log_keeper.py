@@ -255,7 +255,7 @@ class RunLogKeeper(Service):
                 while gone == _FORGET_AT_ONCE:
                     gone = await self._forget_some(oldest)
             except DatabaseAway as error:
-                _log.debug(LogEvent.KEYS_KEPT, error=str(error))
+                _log.debug(LogEvent.RUN_LOG_KEPT, error=str(error))
             await asyncio.sleep(_FORGET_EVERY_SECONDS)
 
     async def _forget_some(self, oldest: datetime) -> int:

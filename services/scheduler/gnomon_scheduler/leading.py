@@ -102,8 +102,7 @@ class Leading(Service):
                 try:
                     await replica.forget_removed(self._clock.now_ms() - keep_ms)
                 except BusError as error:
-                    # The broker is away; the next round sees the same.
-                    _log.info(LogEvent.SWEEP_ACTED, partition=replica.partition, error=str(error))
+                    _log.info(LogEvent.SWEEP_WAITS, partition=replica.partition, error=str(error))
 
     @property
     def _keep_seconds(self) -> float:

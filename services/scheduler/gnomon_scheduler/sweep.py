@@ -72,8 +72,7 @@ class Sweep(Service):
             try:
                 await self.sweep()
             except BusError as error:
-                # The broker is away; the next sweep sees the same.
-                _log.info(LogEvent.SWEEP_ACTED, partition=self._shard.partition, error=str(error))
+                _log.info(LogEvent.SWEEP_WAITS, partition=self._shard.partition, error=str(error))
 
     async def sweep(self) -> None:
         """Look once. Raises BusError when the broker does not answer."""
@@ -197,7 +196,7 @@ class Sweep(Service):
 
 
 def _key(stored: Stored) -> _DueKey | None:
-    if not stored.subject.startswith("task.due."):
+    if not subjects.is_due(stored.subject):
         return None
     try:
         return decode(stored.data, _DueKey)
