@@ -11,6 +11,7 @@ from rich.text import Text
 from gnomon_cli import shown
 from gnomon_cli.event_lines import one_line
 from gnomon_cli.terminal import Terminal
+from gnomon_schemas import subjects
 from gnomon_schemas.workless import WORKLESS
 
 __all__ = [
@@ -278,7 +279,7 @@ def task_facts(task: Json) -> Iterator[tuple[str, str]]:
         kept = "kept" if since is None else f"broken since {shown.instant(since)}"
         yield "lateness", f"at most {shown.duration(objective)}, {kept}"
     if heartbeat := task.get("heartbeat"):
-        where = heartbeat.get("url") or f"gnomon.heartbeat.{task['task_id']}"
+        where = heartbeat.get("url") or subjects.heartbeat(task["task_id"])
         every, within = (shown.duration(heartbeat[name]) for name in ("every_seconds", "within_seconds"))
         yield "heartbeat", f"{where}, every {every} while slots succeed within {within}"
     yield "priority", f"{task['priority']} in pool {resolved.get('pool', task.get('pool'))}"

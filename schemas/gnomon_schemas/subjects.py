@@ -49,11 +49,14 @@ __all__ = [
     "due_fence",
     "due_filter",
     "event",
+    "events_named",
     "executor_claims",
     "gate_grants",
     "gate_register",
     "gate_statements",
+    "health",
     "heartbeat",
+    "is_due",
     "leader_ping",
     "live",
     "live_log",
@@ -68,6 +71,7 @@ __all__ = [
     "partition_of",
     "pool_dues",
     "progress",
+    "register_word",
     "run_log",
     "shard_id",
     "shard_register",
@@ -165,6 +169,11 @@ def event(kind: str, name: str, partition: int, object_id: str, run: str = TASK_
     return f"{kind}.{name}.{partition}.{object_id}.{run}"
 
 
+def events_named(kind: str, name: str) -> str:
+    """Filter for the events of one name, of all objects of a kind: `task.executed.*.*.*`."""
+    return f"{kind}.{name}.*.*.*"
+
+
 def partition_events(partition: int) -> str:
     """Filter for the events of one partition."""
     return f"*.*.{partition}.*.*"
@@ -207,6 +216,12 @@ def parse_object_register(subject: str) -> tuple[str, str] | None:
     return None if kind is None else (kind, rest.rstrip("."))
 
 
+def register_word(subject: str) -> str | None:
+    """The word after `state.` in a register's stored subject; None where it is no register's."""
+    prefix, _, rest = subject.partition(".")
+    return rest.partition(".")[0] if prefix == "state" else None
+
+
 def shard_register(partition: int) -> str:
     """Stored subject of a shard's register."""
     return f"state.shard.{partition}"
@@ -232,6 +247,11 @@ def pool_dues(pool: str, priority: str) -> str:
     return f"task.due.{pool}.{priority}.*.*"
 
 
+def is_due(subject: str) -> bool:
+    """Whether a stored subject of `TASK_DUE` is that of work, and not of a fence."""
+    return subject.startswith("task.due.")
+
+
 def live(kind: str, name: str) -> str:
     """Core subject on which an event is heard once it has been stored."""
     return f"{kind}.{name}"
@@ -240,6 +260,11 @@ def live(kind: str, name: str) -> str:
 def progress(task_id: str, run: str) -> str:
     """Core subject for the progress of a running handler; not stored."""
     return f"gnomon.progress.{task_id}.{run}"
+
+
+def health(process: str) -> str:
+    """Core subject on which one process of a kind (`scheduler`, `executor`, `api`) answers what its checks say."""
+    return f"gnomon.health.{process}"
 
 
 def heartbeat(task_id: str) -> str:
@@ -308,9 +333,10 @@ def task_counts(partition: int) -> str:
     return f"gnomon.budget.{partition}.tasks"
 
 
-def leader_ping(partition: int, epoch: int) -> str:
-    """Core subject on which the leader of that epoch answers; no responders means it is gone."""
-    return f"gnomon.leader.{partition}.{epoch}.ping"
+def leader_ping(name: str | int, epoch: int) -> str:
+    """Core subject on which the holder of a lease of that epoch answers; no responders means it is gone. A shard's
+    lease goes by its partition, that of a duty by the duty's name."""
+    return f"gnomon.leader.{name}.{epoch}.ping"
 
 
 def executor_claims(executor_id: str) -> str:

@@ -32,6 +32,8 @@ from gnomon_schemas.subjects import (
     SCHEDULER_STATUS,
     STREAMS,
     TYPES_BUCKET,
+    events_named,
+    pool_dues,
 )
 
 __all__ = ["DUES_READ", "Chart", "NatsAway", "broker_ms", "read_chart"]
@@ -192,7 +194,7 @@ async def _consumers(bus: NatsBus) -> list[dict[str, Any]]:
 
 async def _dues(bus: NatsBus) -> list[tuple[int, Due]]:
     dues: list[tuple[int, Due]] = []
-    async for stored in bus.scan(DUE_STREAM, "task.due.>"):
+    async for stored in bus.scan(DUE_STREAM, pool_dues("*", "*")):
         try:
             dues.append((stored.time_ms, decode(stored.data, Due)))
         except msgspec.DecodeError:
@@ -215,5 +217,7 @@ async def _next_event_ms(bus: NatsBus, after: int) -> int | None:
 
 
 async def _dead_letters(bus: NatsBus) -> dict[str, int]:
-    info = await bus.api(f"STREAM.INFO.{EVENTS_STREAM}", {"subjects_filter": "task.dead_lettered.>"})
+    info = await bus.api(
+        f"STREAM.INFO.{EVENTS_STREAM}", {"subjects_filter": events_named("task", "dead_lettered")}
+    )
     return dict(info["state"].get("subjects") or {})

@@ -20,7 +20,6 @@ from gnomon_schemas.subjects import COMMANDS_STREAM, DUE_STREAM, EVENTS_STREAM, 
 __all__ = ["check_work", "pools_served"]
 
 _LAG_WARN_SECONDS, _LAG_FAIL_SECONDS = 5.0, 60.0
-_UNCLAIMED_SECONDS: Final = 30.0
 _OVERTIME_SECONDS: Final = 60.0
 """Beyond its timeout: for the ack wait, the take-over and the write of the result."""
 _SHOWN: Final = 5

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -48,6 +48,7 @@ from gnomon_core.runtime.metrics import Counts, Uncounted
 from gnomon_core.runtime.stream_reads import StreamReads
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_core.runtime.wire import Wire, encode_publish
+from gnomon_schemas import headers as h
 from gnomon_schemas.subjects import WRITE_DOOR
 
 __all__ = [
@@ -75,8 +76,6 @@ __all__ = [
 BATCH_MAX = 1000
 """Most messages that the broker takes in one atomic batch."""
 
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _NOT_FOUND = 404
 _DELETE_FAILED = 10057
 _SEQUENCE_GONE = 10043
@@ -204,11 +203,11 @@ class NatsBus:
         if expected is not None or msg_ttl is not None:
             headers = dict(headers) if headers else {}
             if expected is not None:
-                headers[_EXPECTED] = str(expected)
+                headers[h.EXPECTED_SEQ] = str(expected)
                 if expected_subject is not None:
-                    headers[_EXPECTED_SUBJECT] = expected_subject
+                    headers[h.EXPECTED_SUBJECT] = expected_subject
             if msg_ttl is not None:
-                headers["Nats-TTL"] = f"{msg_ttl:g}s"
+                headers[h.TTL] = f"{msg_ttl:g}s"
         answer = publish_answer(await self.wire.request(subject, data, headers, timeout=timeout), subject)
         return PubAck(answer.seq, answer.stream, answer.duplicate)
 
@@ -243,17 +242,17 @@ class NatsBus:
         try:
             pieces: list[bytes] = []
             for number, message in enumerate(messages, 1):
-                headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+                headers = {h.BATCH_ID: batch, h.BATCH_SEQUENCE: str(number)}
                 if message.headers:
                     headers |= message.headers
                 if message.expected is not None:
-                    headers[_EXPECTED] = str(message.expected)
+                    headers[h.EXPECTED_SEQ] = str(message.expected)
                     if message.expected_subject is not None:
-                        headers[_EXPECTED_SUBJECT] = message.expected_subject
+                        headers[h.EXPECTED_SUBJECT] = message.expected_subject
                 if message.rollup:
-                    headers["Nats-Rollup"] = "sub"
+                    headers[h.ROLLUP] = h.OF_THE_SUBJECT
                 if number == last:
-                    headers["Nats-Batch-Commit"] = "1"
+                    headers[h.BATCH_COMMIT] = "1"
                 piece = encode_publish(
                     prefix + message.subject, reply if number == last else "", headers, message.data
                 )
@@ -408,8 +407,6 @@ async def connect(
     settings: NatsAddress,
     *,
     name: str,
-    on_reconnect: Callable[[], Awaitable[None]] | None = None,
-    on_disconnect: Callable[[], Awaitable[None]] | None = None,
     make_bus: Callable[[NatsClient], NatsBus] = NatsBus,
 ) -> NatsBus:
     """Connect and return the bus. Waits until a server answers, and reconnects for ever after that.
@@ -430,8 +427,6 @@ async def connect(
         bus.lost()
         if not nc.is_closed:
             _log.warning(LogEvent.NATS_LOST, name=name)
-            if on_disconnect is not None:
-                await on_disconnect()
 
     async def back() -> None:
         bus.back()
@@ -442,8 +437,6 @@ async def connect(
             generation=bus.generation,
             outage_seconds=outage,
         )
-        if on_reconnect is not None:
-            await on_reconnect()
 
     async def closed() -> None:
         bus.ended()

@@ -76,8 +76,7 @@ class ClockGuard:
     minutes early cannot be taken back.
     """
 
-    def __init__(self, tolerance_ms: int = CLOCK_TOLERANCE_MS) -> None:
-        self._tolerance_ms = tolerance_ms
+    def __init__(self) -> None:
         self._strikes = 0
         self._offset_ms = 0
         self.observations = 0
@@ -98,10 +97,10 @@ class ClockGuard:
         """Take one observation in. Returns whether it changed `off`."""
         before = self.off
         self.observations += 1
-        if broker_ms < sent_ms - self._tolerance_ms:
+        if broker_ms < sent_ms - CLOCK_TOLERANCE_MS:
             self._strikes += 1
             self._offset_ms = sent_ms - broker_ms
-        elif broker_ms > acked_ms + self._tolerance_ms:
+        elif broker_ms > acked_ms + CLOCK_TOLERANCE_MS:
             self._strikes += 1
             self._offset_ms = acked_ms - broker_ms
         else:

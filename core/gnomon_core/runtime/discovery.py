@@ -29,6 +29,7 @@ from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.health import Check, readiness
 from gnomon_core.runtime.metrics import Process
 from gnomon_core.runtime.service import Service
+from gnomon_schemas import subjects
 
 __all__ = ["Discovery"]
 
@@ -80,7 +81,7 @@ class Discovery(Service):
             metadata=metadata,
         )
         await self._answering.add_endpoint(
-            name="health", subject=f"gnomon.health.{self._kind}", handler=self._health, queue_group="health"
+            name="health", subject=subjects.health(self._kind), handler=self._health, queue_group="health"
         )
 
     @override

@@ -21,6 +21,7 @@ import msgspec
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import WrongSequence
 from gnomon_core.runtime.messages import Stored
+from gnomon_schemas import headers as h
 
 __all__ = [
     "TOMBSTONE_TTL",
@@ -36,6 +37,7 @@ __all__ = [
     "kv_update",
 ]
 
+_OPERATION = "KV-Operation"
 TOMBSTONE_TTL = 60
 """Seconds for which a deletion stays to be seen, in buckets whose keys can expire."""
 
@@ -71,7 +73,7 @@ def key_subject(bucket: str, key: str) -> str:
 def entry_of(stored: Stored) -> KvEntry:
     """A message of a bucket's stream as an entry."""
     headers = stored.headers
-    gone = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
+    gone = _OPERATION in headers or h.MARKER_REASON in headers
     key = stored.subject.split(".", 2)[2]
     return KvEntry(key, stored.data, stored.seq, stored.time_ms, gone, headers)
 
@@ -147,7 +149,7 @@ async def kv_delete(
     `expiring`: the bucket allows TTLs, so the tombstone goes by itself after `TOMBSTONE_TTL`. `headers` are
     put on the tombstone, to tell watchers more. Raises WrongSequence, and otherwise as `Bus.publish`.
     """
-    tombstone = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", **(headers or {})}
+    tombstone = {_OPERATION: "PURGE", h.ROLLUP: h.OF_THE_SUBJECT, **(headers or {})}
     ack = await bus.publish(
         key_subject(bucket, key),
         b"",

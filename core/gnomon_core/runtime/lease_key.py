@@ -35,17 +35,11 @@ from gnomon_core.runtime.kv import kv_delete, kv_get, kv_update
 from gnomon_core.runtime.lease_watch import EPOCH_HEADER, LEAVING_HEADER, LeaseView, LeaseWatch, decode_lease
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.members import Lease
-from gnomon_schemas.subjects import LEASES_BUCKET
+from gnomon_schemas.subjects import LEASES_BUCKET, leader_ping
 
 _log = structlog.get_logger(__name__)
 
-__all__ = ["LeaseKey", "ping_subject"]
-
-
-def ping_subject(name: str, epoch: int) -> str:
-    """Core subject on which the holder of a lease of that epoch answers. For a shard, `name` is its
-    partition."""
-    return f"gnomon.leader.{name}.{epoch}.ping"
+__all__ = ["LeaseKey"]
 
 
 class LeaseKey:
@@ -222,7 +216,7 @@ class LeaseKey:
             if self._alive() and message.reply:
                 await self._bus.send(message.reply, self._owner.encode())
 
-        fresh = await self._bus.subscribe(ping_subject(self._name, epoch), answer)
+        fresh = await self._bus.subscribe(leader_ping(self._name, epoch), answer)
         await self._silence()
         self._pings, self._answering = fresh, epoch
 

@@ -22,10 +22,10 @@ from typing_extensions import override
 
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import NoAnswer, NoResponders
-from gnomon_core.runtime.lease_key import ping_subject
 from gnomon_core.runtime.lease_watch import LeaseWatch
 from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_schemas.subjects import leader_ping
 
 __all__ = ["LeaseSuspicion"]
 
@@ -116,7 +116,7 @@ class LeaseSuspicion(Service):
         if view is None or view.lease is None or since is None or time.monotonic() - since < _CONNECTION_AGE:
             return None
         try:
-            _ = await self._bus.request(ping_subject(self._names[key], view.lease.epoch), b"", _PATIENCE)
+            _ = await self._bus.request(leader_ping(self._names[key], view.lease.epoch), b"", _PATIENCE)
         except NoResponders:
             return view.revision
         except NoAnswer:

@@ -17,6 +17,7 @@ from gnomon_core.runtime.follower import Follower
 from gnomon_core.runtime.kv import KvEntry, bucket_filter, bucket_stream, entry_of
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.service import Service
+from gnomon_schemas.headers import MARKER_REASON
 from gnomon_schemas.members import Lease
 from gnomon_schemas.subjects import LEASES_BUCKET
 
@@ -103,7 +104,7 @@ class LeaseWatch(Service):
             epoch=max(known_epoch, lease.epoch if lease is not None else _epoch_of(entry)),
             last_owner=None if lease is not None else last_owner,
             heard=asyncio.get_running_loop().time(),
-            expired="Nats-Marker-Reason" in entry.headers,
+            expired=MARKER_REASON in entry.headers,
         )
         if LEAVING_HEADER in entry.headers:
             self.leaving.add(entry.headers[LEAVING_HEADER])

@@ -24,6 +24,7 @@ from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.frames import Answer, parse_headers
 from gnomon_core.runtime.messages import Stored
 from gnomon_core.runtime.wire import Wire
+from gnomon_schemas import headers as h
 
 __all__ = ["StreamReads", "instant_ms"]
 
@@ -74,8 +75,8 @@ def _stored(message: Answer) -> tuple[Stored, int]:
     """A direct get's answer as a stored message, and the sequence of the answer before it (0 for the
     first)."""
     headers = message.headers
-    subject, seq = headers.pop("Nats-Subject"), int(headers.pop("Nats-Sequence"))
-    time_ms = instant_ms(headers.pop("Nats-Time-Stamp"))
+    subject, seq = headers.pop(h.REPUBLISHED_SUBJECT), int(headers.pop(h.REPUBLISHED_SEQUENCE))
+    time_ms = instant_ms(headers.pop(h.REPUBLISHED_TIME))
     before = int(headers.get("Nats-Last-Sequence", "0"))
     for name in _ANSWER_HEADERS:
         headers.pop(name, None)

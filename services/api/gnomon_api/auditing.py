@@ -48,6 +48,7 @@ from gnomon_schemas.subjects import (
     DUE_STREAM,
     EVENTS_STREAM,
     due_filter,
+    is_due,
     shard_register,
     task_register,
 )
@@ -361,7 +362,7 @@ class Auditing:
             async for stored in self._bus.scan(
                 DUE_STREAM, due_filter(partition), start_seq=1, at_least_seq=newest.seq
             ):
-                if stored.subject.startswith("task.due."):
+                if is_due(stored.subject):
                     found.add(decode(stored.data, _DueName).execution_id)
         return found
 

@@ -27,12 +27,12 @@ from gnomon_schemas.codec import decode, decode_event, encode
 from gnomon_schemas.devices import RESULT_SHOWN_MAX, DeviceNote
 from gnomon_schemas.events import Executed, ReminderTriggered
 from gnomon_schemas.members import ProjectorPosition
-from gnomon_schemas.subjects import ACCOUNTS_BUCKET, DEVICES_KEY, EVENTS_STREAM, device_notes
+from gnomon_schemas.subjects import ACCOUNTS_BUCKET, DEVICES_KEY, EVENTS_STREAM, device_notes, events_named
 
 __all__ = ["DeviceFeed", "note_of"]
 
 _KEEP_EVERY_SECONDS: Final = 1.0
-_FILTERS: Final = ("task.executed.*.*.*", "task.reminder_triggered.*.*.*")
+_FILTERS: Final = (events_named("task", "executed"), events_named("task", "reminder_triggered"))
 _log = structlog.get_logger(__name__)
 
 

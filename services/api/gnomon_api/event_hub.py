@@ -29,11 +29,10 @@ from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.codec import decode
 from gnomon_schemas.events import TERMINAL
 from gnomon_schemas.members import PurgeFloor
-from gnomon_schemas.subjects import ACCOUNTS_BUCKET, EVENTS_FILTER, EVENTS_STREAM, PURGE_FLOOR_KEY
+from gnomon_schemas.subjects import ACCOUNTS_BUCKET, EVENTS_FILTER, EVENTS_STREAM, PURGE_FLOOR_KEY, progress
 
 __all__ = ["EventHub", "EventReader", "Gap", "LiveEvent", "Reading", "Wanted", "live_event"]
 
-_PROGRESS: Final = "gnomon.progress.*.*"
 _PROGRESS_KEPT: Final = 10_000
 _log = structlog.get_logger(__name__)
 
@@ -198,7 +197,7 @@ class EventHub(Service):
             name="events:follower",
         )
         await self.start_child(self._follower)
-        self._heard = await self._bus.subscribe(_PROGRESS, self._take_progress)
+        self._heard = await self._bus.subscribe(progress("*", "*"), self._take_progress)
 
     @override
     async def on_stop(self) -> None:

@@ -63,7 +63,6 @@ class Attempt:
         "interruption",
         "job",
         "key",
-        "lane",
         "nonce",
         "on_late_end",
         "partition",
@@ -76,13 +75,12 @@ class Attempt:
         "woken",
     )
 
-    def __init__(self, due: Due, delivery: Delivery, partition: int, lane: int, nonce: str) -> None:
+    def __init__(self, due: Due, delivery: Delivery, partition: int, nonce: str) -> None:
         self.due = due
         self.key: AttemptKey = (due.execution_id, due.attempt)
         self.partition = partition
         self.chain = subjects.chain(partition, due.task_id, due.run)
         """What every publish of this execution expects on."""
-        self.lane = lane
         self.nonce = nonce
         self.deliveries: dict[int, Delivery] = {delivery.stream_seq: delivery}
         """By message; of each the latest delivery. Two where the scheduler emitted the due a second time."""

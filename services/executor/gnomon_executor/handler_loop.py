@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+
+import uvloop
 
 from gnomon_core.runtime.logs import handle
 from gnomon_executor.handler_end import HandlerEnd, bad_config, raised, returned
@@ -19,13 +20,11 @@ __all__ = ["HandlerLoop"]
 
 
 class HandlerLoop:
-    """A runner for coroutine handlers. `new_loop` makes the event loop that they run on."""
+    """A runner for coroutine handlers."""
 
-    def __init__(
-        self, ended: Mailbox[tuple[Job, HandlerEnd]], new_loop: Callable[[], asyncio.AbstractEventLoop]
-    ) -> None:
+    def __init__(self, ended: Mailbox[tuple[Job, HandlerEnd]]) -> None:
         self._ended = ended
-        self._loop = new_loop()
+        self._loop = uvloop.new_event_loop()
         self._inbox: Mailbox[Job] = Mailbox(self._loop, self._begin)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._run_loop, name="gnomon-handlers", daemon=True)

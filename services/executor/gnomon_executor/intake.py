@@ -41,8 +41,8 @@ _EXPIRED: Final = "408"
 
 _log = structlog.get_logger(__name__)
 
-Take = Callable[[int, Delivery], None]
-"""Takes a lane's number and a delivery. Must not raise or block."""
+Take = Callable[[Delivery], None]
+"""Takes a delivery. Must not raise or block."""
 
 
 def consumer_name(lane: Lane) -> str:
@@ -189,7 +189,7 @@ class Intake(Service):
             return
         self.lanes.delivered(lane, delivery.more, again=delivery.count > 1)
         self._wake.set()
-        self._take(lane, delivery)
+        self._take(delivery)
 
     def _ended(self, pull: int, status: Answer) -> None:
         if status.status == _NOTHING_THERE or (

@@ -29,6 +29,7 @@ from gnomon_executor.attempt import Attempt
 from gnomon_executor.chain import Row, chain_end, result_row
 from gnomon_executor.chain_writer import READ_PAUSE_SECONDS, ChainWriter, Message
 from gnomon_executor.conclusion import Conclusion, refused
+from gnomon_schemas import subjects
 from gnomon_schemas.subjects import EVENTS_STREAM
 
 __all__ = ["Recorder"]
@@ -117,7 +118,7 @@ class Recorder:
                 if due.attempt > 1:
                     cause = chain_end(await self._bus.get(EVENTS_STREAM, due.cause_seq))
                     return cause.first_started_at or None if cause is not None else None
-                started = f"task.started.{attempt.partition}.{due.task_id}.{due.run}"
+                started = subjects.event("task", "started", attempt.partition, due.task_id, due.run)
                 async for stored in self._bus.scan(EVENTS_STREAM, started, start_seq=due.cause_seq + 1):
                     end = chain_end(stored)
                     return end.started_at or None if end is not None else None

@@ -109,7 +109,7 @@ class Registry:
         )
 
 
-def load_types(modules: Sequence[str], *, builtin: bool = True, installed: bool = True) -> list[TaskType]:
+def load_types(modules: Sequence[str], *, installed: bool = True) -> list[TaskType]:
     """The task types of modules by name, of the built-in ones, and of installed packages that offer some.
 
     The working directory is appended to the import path, so that `--tasks MODULE` finds what lies beside the
@@ -119,7 +119,7 @@ def load_types(modules: Sequence[str], *, builtin: bool = True, installed: bool 
     if modules and here not in sys.path:
         sys.path.append(here)
     found: list[TaskType] = []
-    for name in BUILTIN_MODULES if builtin else ():
+    for name in BUILTIN_MODULES:
         found += collect(importlib.import_module(name))
     for name in modules:
         types = collect(_import(name))

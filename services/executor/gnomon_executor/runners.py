@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Final
-
-import uvloop
 
 from gnomon.task_types import Isolation
 from gnomon_core.runtime.service import Service
@@ -28,9 +25,8 @@ _LOOK_EVERY_SECONDS: Final = 1.0
 class Runners(Service):
     """Starts and interrupts handlers, each where its type wants it."""
 
-    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop) -> None:
+    def __init__(self) -> None:
         super().__init__("handlers")
-        self._new_loop = new_loop
         self._runners: dict[Isolation, Runner] = {}
         self._asked_at: float | None = None
         """When the handler loop was asked for a turn that it has not taken yet."""
@@ -38,7 +34,7 @@ class Runners(Service):
     async def on_start(self) -> None:
         """Start the handler loop; threads and processes come with the first job that needs one."""
         ended: Mailbox[tuple[Job, HandlerEnd]] = Mailbox(asyncio.get_running_loop(), self._ended)
-        self._loop = HandlerLoop(ended, self._new_loop)
+        self._loop = HandlerLoop(ended)
         self._threads = HandlerThreads(ended)
         self._processes = HandlerProcesses(self._tell, self.spawn)
         self._runners = {"loop": self._loop, "thread": self._threads, "process": self._processes}

@@ -29,7 +29,6 @@ __all__ = ["Signals"]
 
 PROGRESS_EVERY_SECONDS: Final = 0.1
 """Of one run no more is told than one progress in this time."""
-_CANCELS: Final = "gnomon.cancel.*.*"
 
 
 class Signals(Service):
@@ -51,7 +50,7 @@ class Signals(Service):
         self._reports: Mailbox[tuple[Attempt, float, str]] = Mailbox(loop, self._note_progress)
         self._subscriptions = [
             await self._bus.subscribe(subjects.executor_claims(self._id), self._asked),
-            await self._bus.subscribe(_CANCELS, self._cancel),
+            await self._bus.subscribe(subjects.cancel_signal("*", "*"), self._cancel),
         ]
         _ = self.spawn(self._tell_progress(), "progress")
 

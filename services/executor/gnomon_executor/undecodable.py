@@ -122,7 +122,7 @@ class SetAside:
 
     async def _end_execution(self, due: Due, delivery: Delivery, error: Exception) -> None:
         partition = subjects.parse_due(delivery.subject).partition
-        attempt = Attempt(due, delivery, partition, 0, self._writer.nonce())
+        attempt = Attempt(due, delivery, partition, self._writer.nonce())
         conclusion = refused("UnreadableDue", f"the due cannot be read: {error}", "unreadable_due")
         message = self._writer.executed(attempt, conclusion, self._clock.now_ms())
         expected = due.cause_seq

@@ -163,7 +163,7 @@ class Worker(Service):
     def _may_take(self) -> bool:
         return not self._stopping and not self._guard.off
 
-    def _take(self, lane: int, delivery: Delivery) -> None:
+    def _take(self, delivery: Delivery) -> None:
         """A message has come, and a slot is taken for it."""
         if not self._may_take():
             delay = 0.0 if self._stopping else CLOCK_OFF_DELAY_SECONDS
@@ -182,7 +182,7 @@ class Worker(Service):
             self.intake.finished()
             _log.info(LogEvent.DELIVERY_ADOPTED, execution_id=due.execution_id, attempt=due.attempt)
             return
-        attempt = Attempt(due, delivery, partition, lane, self._nonce())
+        attempt = Attempt(due, delivery, partition, self._nonce())
         self.in_hand.add(attempt)
         self._carry(self._carry_out(attempt))
 

@@ -25,6 +25,7 @@ from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.bus_errors import IN_PROCESS_PAUSE, InProcess, NoAnswer, NotCommitted, WrongSequence
 from gnomon_core.runtime.messages import Outgoing
 from gnomon_scheduler.commit import Deposed
+from gnomon_schemas import headers as h
 from gnomon_schemas import subjects
 from gnomon_schemas.codec import decode, encode
 from gnomon_schemas.dues import DueFence
@@ -85,7 +86,7 @@ class Emitter:
                 ack = await self._bus.store(
                     self._fence_subject,
                     encode(fence),
-                    {"Nats-Rollup": "sub"},
+                    {h.ROLLUP: h.OF_THE_SUBJECT},
                     expected=0 if last is None else last.seq,
                 )
             except WrongSequence:

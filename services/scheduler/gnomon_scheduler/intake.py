@@ -42,7 +42,7 @@ from gnomon_schemas.subjects import CMD_PATTERN, COMMANDS_STREAM, EVENTS_STREAM,
 
 __all__ = ["STRAYS", "Intake", "Received"]
 
-STRAYS = (CMD_PATTERN, "gnomon.cmd.*.*")
+STRAYS = (CMD_PATTERN, CMD_PATTERN.removesuffix(".*"))
 """Filters for the commands that were stored without a partition.
 
 The second one matches nothing. It is there because the broker takes a consumer whose one filter is the stream's one
@@ -116,10 +116,6 @@ class Intake(Service):
         """Take no more. The consumer stays: the next leader deletes it."""
         self._bus.unlisten(self._pulled.set)
         await self._unsubscribe()
-
-    async def acknowledge(self, received: Received) -> None:
-        """The command is decided, stored and answered."""
-        await self._bus.send(received.ack_subject, b"+ACK")
 
     async def _open(self) -> None:
         """Make the consumer, and an inbox that hears nothing of an earlier one. Raises Deposed."""

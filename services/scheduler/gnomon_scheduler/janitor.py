@@ -118,7 +118,7 @@ class Janitor(Service):
         return position if position.created == created else None
 
     async def _oldest_due_ms(self) -> int | None:
-        oldest = await self._bus.first_from(DUE_STREAM, "task.due.*.*.*.*", 1)
+        oldest = await self._bus.first_from(DUE_STREAM, subjects.pool_dues("*", "*"), 1)
         return None if oldest is None else oldest.time_ms
 
     async def _first_since(self, at_ms: int) -> int:
@@ -140,7 +140,6 @@ class JanitorPost(Service):
 
     def __init__(self, bus: NatsBus, member_id: str, lease_ttl: float, janitor: Janitor) -> None:
         super().__init__("janitor-post")
-        self._janitor = janitor
         self._lease = SingletonLease(
             bus,
             member_id,

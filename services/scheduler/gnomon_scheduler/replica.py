@@ -169,23 +169,12 @@ class Replica(Service):
             self._apply_object(*named, message)
             return
         try:
-            if message.subject == self._shard_subject:
-                self.memory.apply_shard(message.seq, decode(message.data, ShardRegister))
-                self._set_failing_aside()
-            elif message.subject.startswith("state.task."):
-                self.memory.apply_task(message.seq, decode(message.data, TaskRegister), message.data)
-            elif message.subject.startswith("state.usage."):
-                self.memory.usages.apply(message.seq, decode(message.data, UsageRegister))
-            elif message.subject.startswith("state.budget."):
-                self.memory.apply_budget(decode(message.data, BudgetRegister))
-            elif message.subject.startswith(("state.pool.", "state.key.")):
-                self.memory.apply_gate(message.seq, decode(message.data, GateRegister))
+            self._apply_own(message)
         except Exception as error:
             # Also what is not a fault of decoding: a zone or holiday calendar that this release does not have, or an
             # instant that is none. That task stops, never the shard.
-            if not message.subject.startswith("state.task.") and not isinstance(
-                error, msgspec.DecodeError | RecursionError | ValueError
-            ):
+            expected = isinstance(error, msgspec.DecodeError | RecursionError | ValueError)
+            if not expected and subjects.register_word(message.subject) != "task":
                 raise
             self._set_aside(message)
             _log.error(
@@ -194,6 +183,24 @@ class Replica(Service):
                 seq=message.seq,
                 error=str(error),
             )
+
+    def _apply_own(self, message: Stored) -> None:
+        """Take over what only this partition has. Raises what decoding does, and what the register's values do."""
+        seq, data = message.seq, message.data
+        match subjects.register_word(message.subject):
+            case "task":
+                self.memory.apply_task(seq, decode(data, TaskRegister), data)
+            case "usage":
+                self.memory.usages.apply(seq, decode(data, UsageRegister))
+            case "budget":
+                self.memory.apply_budget(decode(data, BudgetRegister))
+            case "pool" | "key":
+                self.memory.apply_gate(seq, decode(data, GateRegister))
+            case "shard" if message.subject == self._shard_subject:
+                self.memory.apply_shard(seq, decode(data, ShardRegister))
+                self._set_failing_aside()
+            case _:
+                pass  # another partition's, or of a release that keeps more
 
     def _set_failing_aside(self) -> None:
         """Set those aside whose slots cannot be followed any further; a leader may still know better."""

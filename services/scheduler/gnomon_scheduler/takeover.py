@@ -48,7 +48,7 @@ from gnomon_schemas.headers import GATE, TRACEPARENT
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from gnomon_schemas.tasks import Trigger
 
-__all__ = ["FoundDue", "Taken", "read_chains", "reconcile", "seize"]
+__all__ = ["FoundDue", "Taken", "note_handled", "read_chains", "reconcile", "seize"]
 
 _log = structlog.get_logger(__name__)
 _CHAINS_A_READ = 200
@@ -130,7 +130,7 @@ async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
 
 
 def _read_due(stored: Stored) -> Due | None:
-    if not stored.subject.startswith("task.due."):
+    if not subjects.is_due(stored.subject):
         return None
     try:
         return decode(stored.data, Due)

@@ -427,7 +427,7 @@ async def test_failure_04_an_id_that_was_seen_counts_as_refused(either_lab: Lab)
     due = make_due()
     writer = ChainWriter(lab.bus, "e-twice")
     delivery = Delivery("task.due.default.medium.0.x", b"", None, "", "", 1, 1, 0, 0)
-    attempt = Attempt(due, delivery, lab.partition(due), 0, writer.nonce())
+    attempt = Attempt(due, delivery, lab.partition(due), writer.nonce())
     attempt.started_at = due.due_at
     message = writer.started(attempt)
     seq = await writer.store(attempt, message, 0)

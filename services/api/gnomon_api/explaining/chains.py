@@ -12,7 +12,6 @@ from gnomon_api.explaining.words import duration, error_words, nth, outcome_word
 from gnomon_api.readmodels.sections.executions import ExecutionRow
 from gnomon_schemas import events as ev
 from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.tasks import Task
 
 __all__ = ["explain_chain", "lease_step", "projection_step"]
 
@@ -68,9 +67,7 @@ def _events(facts: Facts) -> Iterator[Step]:
             yield lease_step(told, facts.shard)
         if isinstance(event, ev.Started) and not event.takeovers and not event.released:
             yield _due_step(event)
-        yield Step(
-            at=event.occurred_at, what=ev.event_name(event), seq=seq, detail=_detail(event, facts.task)
-        )
+        yield Step(at=event.occurred_at, what=ev.event_name(event), seq=seq, detail=_detail(event))
 
 
 def lease_step(epoch: int, shard: ShardNow | None) -> Step:
@@ -117,7 +114,7 @@ def _why(facts: Facts, row: ExecutionRow) -> str:
         return outcome_words(str(row.status), outcome, outcome.reason, into, facts.task)
     if row.status == "queued":
         queued = next(one for _, one in reversed(facts.chain) if isinstance(one, ev.Queued))
-        return f"It has not started: {_queued_words(queued, facts.task)}."
+        return f"It has not started: {_queued_words(queued)}."
     if row.status == "running":
         return f"It is running: attempt {row.attempt} on {row.executor}, and no result is recorded yet."
     if row.status == "retrying" and isinstance(last, ev.Retrying):
@@ -147,19 +144,21 @@ _WAITS = {
     "pool": "its pool is full or paused",
     "key": "others have all units of its key, or its rate is used up",
     "fair": "it is the turn of other users of its pool",
+    "limit": "as many executions of its user are in flight as the account allows",
     "blackout": "a calendar puts it off",
     "backfill": "a backfill made it, and it waits for an executor",
     "retry": "it was asked for once more, and waits for an executor",
+    "repair": "it had been lost and is made up for, and waits for an executor",
 }
 
 
-def _queued_words(event: ev.Queued, task: Task) -> str:
+def _queued_words(event: ev.Queued) -> str:
     """Why an execution waits, or waited."""
     words = _WAITS.get(event.reason, "it was asked for, and waits for an executor")
     return words + (f" ({event.detail})" if isinstance(event.detail, str) else "")
 
 
-def _detail(event: ev.Event, task: Task) -> str:
+def _detail(event: ev.Event) -> str:
     match event:
         case ev.Queued():
             return _queued_detail(event)
@@ -190,10 +189,12 @@ def _queued_detail(event: ev.Queued) -> str:
     match event.reason:
         case "overlap":
             words = "waits for an earlier execution to end"
-        case "pool" | "key" | "fair" | "blackout":
+        case "pool" | "key" | "fair" | "limit" | "blackout":
             words = f"waits: {_WAITS[event.reason]}"
         case "backfill":
             words = f"asked for by a backfill{who}"
+        case "repair":
+            words = "made up for: it had been lost"
         case "retry":
             words = (
                 f"asked for once more{who}, of {event.retry_of}"

@@ -48,7 +48,7 @@ def _beyond_max_runs(facts: Facts, at_ms: int, schedule: Schedule) -> str | None
     )
 
 
-def explain_no_slot(facts: Facts, at_ms: int, past: Past, why: str | None = None) -> Explanation:
+def explain_no_slot(at_ms: int, past: Past, why: str | None = None) -> Explanation:
     """Why nothing was to run, and between which slots the instant lies."""
     schedule = past.step()
     steps = [schedule] if schedule else []

@@ -19,7 +19,7 @@ def explain_span(facts: Facts, at_ms: int, past: Past, span: Span) -> Explanatio
     # Slots of a pause are counted when it ends, by the rules of that time.
     counted_ms = instant_ms(span.to_at) - 1000 if span.reason == "paused" else None
     if not past.is_slot(at_ms, counted_ms):
-        return explain_no_slot(facts, at_ms, past)
+        return explain_no_slot(at_ms, past)
     schedule, event = past.step(), span.event
     steps = [] if schedule is None else [schedule]
     at = format_instant(at_ms)

@@ -24,5 +24,5 @@ def explain(facts: Facts) -> Explanation:
         return explain_span(facts, at_ms, past, facts.span)
     why_not = why_there_is_none(facts, at_ms, past)
     if why_not is not None or not past.is_slot(at_ms):
-        return explain_no_slot(facts, at_ms, past, why_not)
+        return explain_no_slot(at_ms, past, why_not)
     return explain_coming(facts, at_ms, past)

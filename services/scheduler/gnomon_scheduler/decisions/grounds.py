@@ -11,7 +11,15 @@ from gnomon_scheduler.memory import Flight, TaskState
 from gnomon_schemas.limits import ENTRIES_PER_TASK
 from gnomon_schemas.tasks import TaskSpec
 
-__all__ = ["account_detail", "crowd_detail", "hindered_by", "key_detail", "runs_used_up", "waits_for"]
+__all__ = [
+    "account_detail",
+    "crowd_detail",
+    "equal_run_detail",
+    "hindered_by",
+    "key_detail",
+    "runs_used_up",
+    "waits_for",
+]
 
 
 def hindered_by(task: TaskState, flight: Flight | None = None) -> str:
@@ -42,6 +50,11 @@ def runs_used_up(spec: TaskSpec) -> str:
     """The number of runs that the schedule allows."""
     assert spec.schedule is not None  # only a schedule has it
     return f"max_runs of the schedule is {spec.schedule.max_runs}, and so many slots were handed out"
+
+
+def equal_run_detail(spec: TaskSpec, run: str) -> str:
+    """Which run on demand had the same input, and for how long that keeps equal ones away."""
+    return f"run {run} was given the same; unique_for_seconds is {spec.unique_for_seconds:g}"
 
 
 def key_detail(spec: TaskSpec) -> str:

@@ -13,6 +13,7 @@ from gnomon_core.rules.merge_patch import merge_patch
 from gnomon_core.rules.run_input import parse_retry, parse_run
 from gnomon_core.rules.task_type import check_type
 from gnomon_scheduler.decisions.command import Command, Decision, Surroundings
+from gnomon_scheduler.decisions.grounds import equal_run_detail
 from gnomon_scheduler.decisions.overlapping import Way, has_room, in_the_way, replaced, way_past
 from gnomon_scheduler.decisions.telling import about, command_id, unchanged
 from gnomon_scheduler.decisions.user_limits import check_account
@@ -92,6 +93,7 @@ def _not_again(task: TaskState, trigger: Trigger, command: Command, around: Surr
         due_at=at,
         revision=reg.revision,
         reason="unique",
+        detail=equal_run_detail(reg.spec, equal.run),
     )
     return Decision(reg, refused=[skipped], run=run)
 
