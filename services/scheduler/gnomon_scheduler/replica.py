@@ -161,7 +161,7 @@ class Replica(Service):
 
     def apply_register(self, message: Stored) -> None:
         """Take over a register as it is stored; one that cannot be read is set aside."""
-        if message.subject.startswith("state.calendar."):
+        if subjects.register_word(message.subject) == "calendar":
             self._apply_calendar(message)
             return
         named = subjects.parse_object_register(message.subject)
@@ -222,16 +222,17 @@ class Replica(Service):
     def _set_aside(self, message: Stored) -> None:
         """Stop what a register is about that cannot be read; nothing is stored over it."""
         name = message.subject.rpartition(".")[2]
-        if message.subject.startswith("state.task."):
-            self.memory.set_aside(name, message.seq)
-        elif message.subject.startswith("state.usage."):
-            self.memory.usages.put_aside(name)
-        elif message.subject.startswith("state.budget."):
-            self.memory.put_budget_aside(name)
-        elif message.subject.startswith("state.pool."):
-            self.memory.put_gate_aside("pool", name)
-        elif message.subject.startswith("state.key."):
-            self.memory.put_gate_aside("key", name)
+        match subjects.register_word(message.subject):
+            case "task":
+                self.memory.set_aside(name, message.seq)
+            case "usage":
+                self.memory.usages.put_aside(name)
+            case "budget":
+                self.memory.put_budget_aside(name)
+            case "pool" | "key" as kind:
+                self.memory.put_gate_aside(kind, name)
+            case _:
+                pass  # the shard's own: memory keeps what it had
 
     def _apply_calendar(self, message: Stored) -> None:
         try:

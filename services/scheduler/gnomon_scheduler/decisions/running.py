@@ -45,8 +45,8 @@ def run_now(
     payload = parse_run(command.data)
     overrides = None if payload.config is None else encode(payload.config)
     digest = None if reg.spec.unique_for_seconds is None else _digest(payload)
-    if digest is not None and _equal_run(reg, digest, around.now_ms) is not None:
-        return _not_again(task, _trigger_of(payload), command, around)
+    if digest is not None and (equal := _equal_run(reg, digest, around.now_ms)) is not None:
+        return _not_again(task, equal, _trigger_of(payload), command, around)
     _check_run(task, payload, around)
     overridden = NULL if overrides is None else msgspec.Raw(overrides)
     given = _Given(payload.trigger_data, overridden, _trigger_of(payload))
@@ -78,7 +78,9 @@ def _remembering(reg: TaskRegister, digest: str, run: str, now_ms: int) -> TaskR
     return msgspec.structs.replace(reg, unique=(*kept, UniqueRun(digest, run, until_ms))[-UNIQUE_RUNS:])
 
 
-def _not_again(task: TaskState, trigger: Trigger, command: Command, around: Surroundings) -> Decision:
+def _not_again(
+    task: TaskState, equal: UniqueRun, trigger: Trigger, command: Command, around: Surroundings
+) -> Decision:
     """A run with the same input as one shortly before: recorded, and not run."""
     reg, run, at = task.reg, f"r-{command.command_id}", format_instant(around.now_ms)
     skipped = Skipped(
