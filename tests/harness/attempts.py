@@ -15,4 +15,4 @@ def an_attempt() -> Attempt:
     due = samples()["task.due"]
     assert isinstance(due, Due)
     delivery = Delivery("task.due.default.medium.3.t", b"", None, "", "c", 1, 1, 0, 0)
-    return Attempt(due, delivery, 3, 0, "n")
+    return Attempt(due, delivery, 3, "n")

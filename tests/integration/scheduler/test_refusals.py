@@ -215,7 +215,8 @@ async def test_a_run_is_checked_before_it_is_made(led: Led) -> None:
         ({"config": {"seconds": 99}}, Code.INVALID_CONFIG, "#/config/seconds"),
         ({"trigger_data": large}, Code.TOO_LARGE, "#/trigger_data"),
         ({"config": {"x": large}}, Code.TOO_LARGE, "#/config"),
-        ({"trigger": {}}, Code.UNKNOWN_FIELD, "#/trigger"),
+        ({"trigger": {}}, INVALID, "#/trigger"),
+        ({"triggered": {}}, Code.UNKNOWN_FIELD, "#/triggered"),
         ({"overlap": "cancel"}, INVALID, "#/overlap"),
     ):
         await led.refused("run", task, body, code=code, pointer=pointer)
