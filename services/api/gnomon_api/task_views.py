@@ -13,6 +13,7 @@ from gnomon_api.identity import Caller
 from gnomon_api.list_statements import Implied
 from gnomon_api.queries import (
     Asked,
+    Filter,
     Lists,
     flag_filter,
     instant_filter,
@@ -24,6 +25,7 @@ from gnomon_api.queries import (
     text_sort,
     words_filter,
 )
+from gnomon_api.readmodels.column_values import json_text
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.run_counts import counted_runs, marks_of
 from gnomon_core.runtime.clock import Clock
@@ -50,6 +52,12 @@ def _implied(asked: Asked) -> Sequence[Implied]:
     return found
 
 
+def _tag_filter() -> Filter:
+    """Tags as the database looks for them: spelled as within quotes in JSON."""
+    plain = text_filter("tasks_with_tag")
+    return plain._replace(read=lambda name, text: [json_text(tag)[1:-1] for tag in plain.read(name, text)])
+
+
 TASK_LISTS: Final = Lists(
     columns="task_columns",
     key="task_id",
@@ -57,7 +65,7 @@ TASK_LISTS: Final = Lists(
         "status": text_filter("tasks_with_status", TaskStatus),
         "task_type": text_filter("tasks_with_task_type"),
         "user_id": text_filter("tasks_with_user_id"),
-        "tag": text_filter("tasks_with_tag"),
+        "tag": _tag_filter(),
         "priority": text_filter("tasks_with_priority", Priority),
         "q": words_filter("tasks_with_q"),
         "template_id": text_filter("tasks_with_template_id"),

@@ -231,6 +231,23 @@ async def test_filters_together_find_what_each_of_them_leaves(connection: Connec
             assert found == kept[::-1], (filters, order)
 
 
+async def test_a_tag_of_any_characters_is_found_and_no_part_of_one(connection: Connection) -> None:
+    story = Story()
+    tags = ('a"b', "a\\", '", "', "[", "]", "[]", "🕒 é", "a/b", "tab\tor", "a", "{x}", "null")
+    story.created(a_task("all", tags=tags))
+    story.created(a_task("none", tags=()))
+    for number, tag in enumerate(tags):
+        story.created(a_task(f"t{number}", tags=("first", tag)))
+    await project(connection, story.stored)
+    for number, tag in enumerate(tags):
+        if "," not in tag:
+            found = [row["task_id"] for row in await listed(connection, TASK_LISTS, {"tag": tag})]
+            assert sorted(found) == ["all", f"t{number}"], tag
+    assert len(await listed(connection, TASK_LISTS, {"tag": "first,a"})) == len(tags) + 1
+    for part in ("b", "x", "irst", '"'):
+        assert await listed(connection, TASK_LISTS, {"tag": part}) == [], part
+
+
 def test_bounds_at_the_ends_of_time_are_no_bounds() -> None:
     for name, at in (
         ("scheduled_before", "9999-12-31T23:59:59Z"),
