@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gnomon_schemas.tasks import Priority, RetryPolicy, Trigger
 
@@ -51,6 +52,8 @@ class Due(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnom
     """Trigger data or config overrides are in the run's `queued` event, at `cause_seq` of its first attempt."""
     retry_of: str | None = None
     previous: PreviousRun | None = None
+    metadata: msgspec.Raw | UnsetType = UNSET
+    """The task's, where it has any: for the handler."""
 
 
 class DueFence(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gnomon.due_fence.v1"):

@@ -425,6 +425,7 @@ def samples() -> dict[str, Sample]:
             epoch=4,
             cause_seq=0,
             retry=_RETRY,
+            metadata=msgspec.Raw(b'{"team":"billing"}'),
         ),
         "outcome.ok": commands.Outcome(ok=True, command_id="c1", task=_task(), seq=42, created=True),
         "outcome.refused": commands.Outcome(ok=False, command_id="c9", seq=43, error=refused),

@@ -298,7 +298,7 @@ _BY_STRUCT: Final[Mapping[type[msgspec.Struct], Mapping[str, Rule]]] = {
         "trigger_data": {"x-maxBytes": limits.TRIGGER_DATA_MAX},
         "config_overrides": {"x-maxBytes": limits.CONFIG_MAX},
     },
-    Due: {"config": _OBJECT, "timeout_seconds": _COUNT},
+    Due: {"config": _OBJECT, "metadata": _OBJECT, "timeout_seconds": _COUNT},
     ErrorInfo: {"message": _WORDS, "traceback": _WORDS},
     Executed: {"result": {"x-maxBytes": limits.RESULT_MAX}},
     Problem: {

@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -20,11 +19,10 @@ from gnomon import Previous
 from gnomon_executor.handler_end import Usage
 from gnomon_executor.handler_log import AttemptLog, LogSink
 from gnomon_schemas.clock_text import EPOCH, parse_instant
-from gnomon_schemas.tasks import NULL
+from gnomon_schemas.tasks import EMPTY_OBJECT, NULL
 
 __all__ = ["AttemptContext", "AttemptFacts", "CancelFlag", "PreviousFacts"]
 
-_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 ProgressSink = Callable[[float, str], None]
 
@@ -51,6 +49,7 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     fencing_token: int = 0
     previous: PreviousFacts | None = None
+    metadata: msgspec.Raw = EMPTY_OBJECT
 
 
 class CancelFlag:
@@ -196,8 +195,9 @@ class AttemptContext:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """See `gnomon.Context`. A due does not carry it, so it is empty so far."""
-        return _EMPTY
+        """See `gnomon.Context`."""
+        found: dict[str, Any] = msgspec.json.decode(self._facts.metadata)
+        return found
 
     @property
     def fencing_token(self) -> int:

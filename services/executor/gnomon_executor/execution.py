@@ -25,6 +25,7 @@ from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import UNSET
 
 from gnomon import TaskType
 from gnomon_core.runtime.bus import BusRefused, NatsBus
@@ -47,6 +48,7 @@ from gnomon_executor.run_logs import RunLogs
 from gnomon_executor.runners import Runners
 from gnomon_executor.running import Running
 from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.tasks import EMPTY_OBJECT
 
 __all__ = ["Executions"]
 
@@ -181,6 +183,7 @@ class Executions:
             user_id=due.user_id,
             fencing_token=attempt.claim_seq,
             previous=inputs.previous,
+            metadata=EMPTY_OBJECT if due.metadata is UNSET else due.metadata,
         )
         open_log = partial(self._open_log, attempt)
         attempt.job = Job(

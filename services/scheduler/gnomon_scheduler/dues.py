@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+from msgspec import UNSET
+
 from gnomon_core.rules.task_type import KnownType, resolve
 from gnomon_scheduler.decisions.views import optional_instant
 from gnomon_scheduler.emission import DueName, OutgoingDue
@@ -66,6 +69,7 @@ def due_of(
         has_input=flight.has_input,
         retry_of=flight.retry_of,
         previous=reg.runtime.previous,
+        metadata=msgspec.Raw(encode(spec.metadata)) if spec.metadata else UNSET,
     )
     return OutgoingDue(
         subject=subjects.due(pool, priority, partition, reg.task_id),

@@ -280,6 +280,7 @@ async def test_the_context_says_what_the_run_is(lab: Lab) -> None:
             has_input=True,
             credits_per_run=2,
             previous=PreviousRun(at=done.completed_at, run=before.run),
+            metadata=msgspec.Raw(b'{"team":"blue"}'),
         )
         await lab.emit(due)
         result = await lab.ended(due)
@@ -287,6 +288,7 @@ async def test_the_context_says_what_the_run_is(lab: Lab) -> None:
     claim = (await lab.stored(lab.chain_of(due)))[1]
     assert seen["config"] == {"a": 1, "b": {"d": 3, "e": 4}}
     assert seen["trigger_data"] == {"why": "test"}
+    assert seen["metadata"] == {"team": "blue"}
     assert seen["previous"] == {"was": 1}
     assert seen["idempotency_key"] == seen["execution_id"] == due.execution_id
     assert (seen["trigger"], seen["user_id"], seen["attempt"]) == ("manual", "u1", 1)

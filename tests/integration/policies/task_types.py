@@ -110,6 +110,7 @@ async def policy_told(config: dict[str, Any], ctx: Context) -> dict[str, Any]:
         "trigger": ctx.trigger,
         "trigger_data": ctx.trigger_data,
         "key": ctx.idempotency_key,
+        "metadata": dict(ctx.metadata),
     }
 
 

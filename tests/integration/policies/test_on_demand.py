@@ -36,7 +36,11 @@ async def test_a_run_is_given_its_trigger_data_and_its_own_config(running: World
     """Overrides merge into the task's config for this run alone; over HTTP and over NATS alike."""
     task = fresh_id("t")
     await running.commands.create(
-        task, task_type="policy_told", config={"kept": 1, "changed": {"a": 1, "b": 2}}, overlap="allow"
+        task,
+        task_type="policy_told",
+        config={"kept": 1, "changed": {"a": 1, "b": 2}},
+        overlap="allow",
+        metadata={"team": "blue"},
     )
     body = {"trigger_data": {"order": [7, None]}, "config": {"changed": {"a": None, "c": 3}}}
     over_http = (await http.post(f"/tasks/{task}/execute", body))["run"]
@@ -46,7 +50,7 @@ async def test_a_run_is_given_its_trigger_data_and_its_own_config(running: World
         seen = await _result(running, task, run)
         assert seen["config"] == {"kept": 1, "changed": {"b": 2, "c": 3}}
         assert (seen["trigger"], seen["trigger_data"]) == ("manual", {"order": [7, None]})
-        assert seen["key"] == f"{task}.{run}"
+        assert (seen["key"], seen["metadata"]) == (f"{task}.{run}", {"team": "blue"})
     for trigger in ("webhook", "event"):
         heard = (await http.post(f"/tasks/{task}/execute", {"trigger": trigger}))["run"]
         assert (await _result(running, task, heard))["trigger"] == trigger

@@ -40,6 +40,7 @@ def test_it_is_what_handlers_are_promised() -> None:
     assert context.scheduled_for == datetime(2026, 9, 21, 9, tzinfo=UTC)
     assert context.deadline.timestamp() == 1_790_000_000.5
     assert (context.attempt, context.fencing_token, context.trigger_data) == (2, 77, None)
+    assert context.metadata == {}
 
 
 async def test_progress_is_sent_by_the_call_and_may_be_awaited() -> None:
