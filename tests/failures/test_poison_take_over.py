@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -11,14 +12,17 @@ from gnomon_core import timing
 from gnomon_core.runtime import bus
 from gnomon_core.runtime.bus_errors import NoAnswer
 from gnomon_scheduler import book, replanning, shard, slot_desk, units
+from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.codec import encode
 from gnomon_schemas.events import Replanned
+from gnomon_schemas.problems import Code
 from gnomon_schemas.schedules import Schedule
 from tests.failures.test_poison_task import CATCH_UP, EVERY_SECOND, Fault, spoilt
 from tests.harness.calendars import kept_rules, other_rules
 from tests.harness.commands import fresh_id
 from tests.harness.stage import Stage
+from tests.harness.stopping import Trap
 from tests.harness.waiting import until, until_async
 from tests.harness.world import World
 from tests.harness.zone_rules import made_rules
@@ -273,4 +277,49 @@ async def test_one_whose_rules_cannot_be_kept_holds_up_no_take_over(
     assert set(stage.leader.shard.book.memory.unreadable) == {stage.task}
     stage.advance(1)
     await world.events.some(1, "executed", other)
+    await stage.leader.stop()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_one_that_will_never_be_read_can_be_given_up(
+    world: World, when: Literal["before", "after"]
+) -> None:
+    """By deleting it. Its leader dies at that write; the next one needs nothing of it any more."""
+    stage = Stage(world)
+    fake = await world.fake_executor(clock=stage.clock)
+    await stage.lead()
+    await stage.commands.create(stage.task, schedule=EVERY_SECOND, overlap="allow", catch_up=CATCH_UP)
+    stage.advance(2)
+    runs, waits = await fake.next(), await fake.next()
+    with spoilt(shard, "fold", stage.task, unless_deleted=True):
+        await fake.claim(runs)
+        await _until_stored_aside(stage, stage.task)
+        stage.advance(5)
+        await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
+        refused = await stage.commands.send("update", stage.task, {"description": "x"})
+        assert refused["error"]["code"] == Code.UNREADABLE_STATE
+        trap = Trap(subject=subjects.task_register(0, stage.task), do="hold", when=when)
+        stage.leader.bus.traps.append(trap)
+        posted = await stage.commands.post("delete", stage.task, {})
+        await asyncio.wait_for(trap.reached.wait(), 20)
+        await stage.leader.die()
+        await stage.lead()
+        assert (await stage.commands.outcome(posted[0]))["ok"]
+        gone = await stage.commands.send("update", stage.task, {"description": "x"})
+        assert gone["error"]["code"] == Code.NOT_FOUND
+        await world.events.one("skipped", stage.task, reason="deleted")
+        await fake.finish(runs)
+        await fake.ack(runs)
+        await fake.ack(waits)
+        found = await stage.settle()
+        assert found.executed() == 1, found
+        assert found.outcomes["skipped(deleted)"] == 1, found
+        assert found.outcomes["missed(catch_up_skip, span)"] == found.expected - 2 >= 5, found
+
+        async def forgotten() -> bool:
+            stage.advance(1)
+            return (await world.shard_register())[1].set_aside == {}
+
+        await until_async(forgotten)
+        assert stage.leader.shard.status().set_aside == 0
     await stage.leader.stop()

@@ -33,6 +33,7 @@ from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.decisions.views import view
 from gnomon_scheduler.gate_desk import GateDesk
 from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.giving_up import GivenUp, come_back, read_given_up
 from gnomon_scheduler.intake import Received
 from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.object_catalogue import ObjectCatalogue
@@ -97,6 +98,8 @@ class CommandDesk:
         self._obey, self._gates = obey, gates
         self._objects, self._catalogue = ObjectDesk(book), catalogue
         self._users, self._counts = users, counts
+        self._given_up: dict[str, GivenUp] = {}
+        """Tasks that are set aside and to be deleted, as they are stored."""
         self._elsewhere: dict[str, int] = {}
         """Of users whose account bounds their tasks and who want one more: how many they have in other shards."""
         self.commands: deque[Received] = deque()
@@ -123,6 +126,13 @@ class CommandDesk:
         await holidays_at_hand(command.data for command in coming)
         await read_past(self._bus, self._book, self.commands, self._prepared)
         await read_slots(self._bus, self._book, self.commands, self._prepared)
+        self._given_up = {
+            command.object_id: found
+            for command in coming
+            if (command.kind, command.verb) == ("task", "delete")
+            and command.object_id in self._book.memory.unreadable
+            and (found := await read_given_up(self._bus, self._book, command.object_id)) is not None
+        }
         templates = {("template", name) for command in coming if (name := _template_of(command)) is not None}
         owners = {
             ("account", account_id_of(user))
@@ -211,11 +221,7 @@ class CommandDesk:
             if self._objects.takes(command.kind):
                 return self._set_object(received, around)
             if command.object_id in self._book.memory.unreadable:
-                raise Refused(
-                    Code.UNREADABLE_STATE,
-                    f"task {command.object_id!r} is set aside: its stored state cannot be read, or deciding about it "
-                    "failed; the scheduler's log says why",
-                )
+                return self._give_up(received, around._replace(now_ms=self._book.now_ms()))
             waiting = [] if task is None else self._book.memory.waiting_for_jitter(task, now_ms)
             decision = decide(task, waiting, command, around)
         except Refused as refusal:
@@ -235,6 +241,28 @@ class CommandDesk:
             self._book.measures.command(command.verb, Code.INTERNAL)
             fault = problem(Code.INTERNAL, "applying this command failed; nothing was changed")
             return self._refuse(received, fault, now_ms, None, position=command.seq)
+        self._book.measures.command(command.verb, "ok")
+        return unit
+
+    def _give_up(self, received: Received, around: Surroundings) -> Unit:
+        """Delete a task that is set aside. Raises Refused, also for every other command to it."""
+        command, memory = received.command, self._book.memory
+        found = self._given_up.pop(command.object_id, None)
+        if found is None:
+            raise Refused(
+                Code.UNREADABLE_STATE,
+                f"task {command.object_id!r} is set aside: its stored state cannot be read, or deciding about it "
+                "failed; the scheduler's log says why. Where the state can be read, it can be deleted",
+            )
+        left = come_back(found, around.partition, memory.position, around.now_ms)
+        decision = decide(left.task, left.waiting, command, around)
+        decision.events += left.spans
+        task_id = command.object_id
+        del memory.unreadable[task_id]
+        memory.tasks[task_id] = left.task
+        memory.note_flights(left.task)
+        unit = self._apply(left.task, decision, received)
+        unit.when_stored(lambda: self._book.aside.gave_up(task_id))
         self._book.measures.command(command.verb, "ok")
         return unit
 

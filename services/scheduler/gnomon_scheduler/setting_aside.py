@@ -3,8 +3,8 @@
 Terms. *Poison* is what makes a step of the turn fail that is about one task: a register of another version, an event
 that says what no event should, a fault in a rule that only this task meets. Left alone it would end the shard, and
 then its next leader, for ever. A task is *set aside* when that happens, or when its register cannot be read at all: it
-leaves the memory, nothing more is decided about it, commands to it are refused as `unreadable_state`, and its register
-stays in the log as it was stored last.
+leaves the memory, nothing more is decided about it, commands to it are refused as `unreadable_state` (but for one that
+deletes it), and its register stays in the log as it was stored last.
 
 **Nothing is lost by it.** What a later leader needs in order to go on is in the shard register, in the very batch
 whose watermark passes the task by: up to when its slots were handed out (`Aside.since_ms`), and from which sequence on
@@ -13,6 +13,8 @@ new leader tries again: it folds the task's events from there, and plans its slo
 and its catch-up policy decides about them. If the task fails again it is set aside again, from the same instant. The
 entry goes with the batch that stores the first watermark at which all of that is done, as the fold position does. So a
 leader that dies before leaves everything as it was.
+
+**The way out**, where no leader ever succeeds, is to delete the task: `giving_up`.
 
 **What is out stays out.** What an executor runs of it goes on, and its result is stored: nobody folds it here, but
 what it held of pools, keys and credits is free when it has ended.
@@ -31,7 +33,7 @@ from gnomon_core.runtime.bus_errors import BusError
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.memory import ShardMemory, TaskState
-from gnomon_scheduler.registers import Aside
+from gnomon_scheduler.registers import Aside, TaskRegister
 
 __all__ = ["SetAside"]
 
@@ -58,7 +60,8 @@ class SetAside:
         self._entries = {
             task_id: entry
             for task_id, entry in found.items()
-            if task_id in memory.tasks or task_id in memory.unreadable
+            if task_id in memory.unreadable
+            or (task_id in memory.tasks and not _given_up(memory.tasks[task_id].reg, entry))
         }
         for task_id in memory.unreadable:
             self._keep(task_id, Aside(watermark_ms, fold_position + 1))
@@ -98,6 +101,15 @@ class SetAside:
         if self.resumed:
             self._entries = self.entries(caught_up=True)
             self.resumed = {}
+
+    def entry(self, task_id: str) -> Aside | None:
+        """Since when a task is set aside, as it is kept; None: it is not, or that is not kept of it."""
+        return self._entries.get(task_id)
+
+    def gave_up(self, task_id: str) -> None:
+        """The tombstone is stored of a task that was set aside: see `giving_up`."""
+        self._entries.pop(task_id, None)
+        self.resumed.pop(task_id, None)
 
     def oldest(self) -> int | None:
         """No event of theirs below this sequence is needed; None: none is set aside."""
@@ -144,6 +156,11 @@ class SetAside:
             )
             return
         self._entries[task_id] = entry
+
+
+def _given_up(reg: TaskRegister, entry: Aside) -> bool:
+    """Whether a task was deleted while it was set aside: nothing of before is to be looked at again."""
+    return reg.deleted_ms is not None and reg.runtime.folded >= entry.from_seq
 
 
 class _Guard:

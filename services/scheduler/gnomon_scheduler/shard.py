@@ -556,9 +556,9 @@ class Shard(Service):
         book = self._book
         if not again and isinstance(event, Executed) and self._users.executed(seq, event):
             book.flush_soon()
+        self._aside_runs.heard(run, event)
         task = book.memory.tasks.get(event.task_id)
         if task is None:
-            self._aside_runs.heard(run, event)
             return
         note_answer(book.memory, seq, event)
         flight = task.flights.get(run)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -48,7 +49,17 @@ from gnomon_schemas.headers import GATE, TRACEPARENT
 from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 from gnomon_schemas.tasks import Trigger
 
-__all__ = ["FoundDue", "Taken", "note_handled", "read_chains", "reconcile", "seize"]
+__all__ = [
+    "Chains",
+    "FoundDue",
+    "Taken",
+    "note_handled",
+    "read_chains",
+    "read_dues",
+    "reconcile",
+    "seize",
+    "set_to_log",
+]
 
 _log = structlog.get_logger(__name__)
 _CHAINS_A_READ = 200
@@ -85,7 +96,7 @@ async def seize(bus: Bus, replica: Replica, owner: str, lease_epoch: int, finger
     await committer.store(mine)
     emitter = Emitter(bus, partition, epoch, owner)
     await emitter.take_fence()
-    dues = await _read_dues(bus, partition, emitter.fence)
+    dues = await read_dues(bus, partition, emitter.fence)
     barrier = await committer.store(msgspec.structs.replace(committer.current, due_fence=emitter.fence))
     await replica.wait_for(barrier)
     return Taken(epoch, committer, emitter, dues, barrier)
@@ -110,7 +121,7 @@ async def _read_register(bus: Bus, partition: int) -> tuple[ShardRegister, int]:
     return fresh, 0
 
 
-async def _read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
+async def read_dues(bus: Bus, partition: int, fence: int) -> list[FoundDue]:
     """All dues of the shard, from a replica that has the fence."""
     while True:
         found: list[FoundDue] = []
@@ -162,6 +173,17 @@ async def read_chains(bus: Bus, partition: int, wanted: set[tuple[str, str]], at
     for messages in chains.values():
         messages.sort(key=lambda stored: stored.seq)
     return chains
+
+
+def set_to_log(memory: ShardMemory, dues: Sequence[FoundDue], chains: Chains) -> None:
+    """Set every flight of the tasks in memory to what its due and its chain say. Raises what that fails with."""
+    for found in dues:
+        _ = _set_to_due(memory, found, chains.get((found.due.task_id, found.due.run), []))
+    for (task_id, run), chain in chains.items():
+        task = memory.tasks.get(task_id)
+        flight = None if task is None else task.flights.get(run)
+        if task is not None and flight is not None:
+            _apply_chain(memory, task, flight, chain)
 
 
 def note_handled(memory: ShardMemory, task_id: str, run: str) -> None:
