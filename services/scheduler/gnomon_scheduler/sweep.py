@@ -41,7 +41,9 @@ __all__ = ["Sweep"]
 
 _log = structlog.get_logger(__name__)
 _REMOVED_A_SWEEP = 200
-_KEYS_A_SWEEP = 5000
+_KEYS_A_SWEEP = 50_000
+"""As many as memory knows of: a key that is left out would be forgotten, and its register stay for ever."""
+_KEYS_AT_ONCE = 32
 
 
 class _DueKey(msgspec.Struct, frozen=True, gc=False):
@@ -168,10 +170,15 @@ class Sweep(Service):
     async def _remove_keys(self) -> None:
         """Remove the registers of keys that nobody uses: exactly, so that one written meanwhile stays."""
         book = self._shard.book
-        for gate, seq in list(book.memory.idle_keys.items())[:_KEYS_A_SWEEP]:
-            register = subjects.gate_register("key", self._shard.partition, gate)
-            await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
-            self._shard.request(self._forgetting_key(gate, seq))
+        idle = list(book.memory.idle_keys.items())[:_KEYS_A_SWEEP]
+        for start in range(0, len(idle), _KEYS_AT_ONCE):
+            group = idle[start : start + _KEYS_AT_ONCE]
+            await asyncio.gather(*(self._remove_key(gate, seq) for gate, seq in group))
+
+    async def _remove_key(self, gate: str, seq: int) -> None:
+        register = subjects.gate_register("key", self._shard.partition, gate)
+        await self._bus.purge(EVENTS_STREAM, filter=register, up_to_seq=seq + 1)
+        self._shard.request(self._forgetting_key(gate, seq))
 
     async def _remove_tombstones(self) -> None:
         """Remove the registers of objects that were deleted long ago: exactly, so that one made anew stays."""
