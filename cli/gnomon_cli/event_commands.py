@@ -36,6 +36,8 @@ _LONGEST_LOOK_BACK = 1_000_000
 def events_command(options: argparse.Namespace, terminal: Terminal) -> int:
     """Show events. Raises `CliError` when they cannot be read."""
     params = filters(options.filter)
+    if options.last < 1:
+        raise UsageError(f"--last is {options.last}: allowed is a whole number, from 1")
     target = find_target(options.url, options.data)
     api = ApiClient(target)
     show = _Show(terminal, api, as_json=options.json)
@@ -129,7 +131,7 @@ def _follow(
 def _last(api: ApiClient, params: dict[str, str], count: int) -> Iterable[ServerSentEvent]:
     """The last `count` events that the read models have seen."""
     newest = _newest(api)
-    if newest == 0 or count < 1:
+    if newest == 0:
         return ()
     look_back = max(_FIRST_LOOK_BACK, 10 * count)
     while True:

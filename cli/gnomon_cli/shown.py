@@ -70,11 +70,11 @@ def instant(text: str | None) -> str:
 
 
 def instant_given(text: str | None, now: datetime, *, ahead: bool = False) -> str | None:
-    """An instant as it was typed; a duration, as `24h`, is so long ago, or with `ahead` so far off."""
+    """An instant as it was typed; a duration, as `24h`, is so long ago, or with `ahead` so far off, as `in 24h` is."""
     if text is None:
         return None
     try:
-        away = timedelta(seconds=read_duration(text))
+        away = timedelta(seconds=read_duration(text.strip().removeprefix("in ") if ahead else text))
     except ValueError:
         return text  # the api says what is wrong with it
     return (now + away if ahead else now - away).isoformat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -223,13 +224,15 @@ def _delete(options: argparse.Namespace, api: ApiClient, terminal: Terminal) -> 
 
 def _for_each(options: argparse.Namespace, terminal: Terminal, change: Callable[[str], None]) -> int:
     code = OK
+    # With --json the output is for programs, and what was refused is told aside.
+    aside = Terminal(sys.stderr) if options.json else terminal
     for task_id in options.ids:
         try:
             change(task_id)
         except ApiProblem as problem:
             if len(options.ids) == 1:
                 raise
-            terminal.line((f"{task_id}: {'; '.join((problem.message, *problem.details))}", "red"))
+            aside.line((f"{task_id}: {'; '.join((problem.message, *problem.details))}", "red"))
             code = FAILED
     return code
 

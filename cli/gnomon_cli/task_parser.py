@@ -31,7 +31,7 @@ def add_task(commands: Any) -> None:
     pause.add_argument("ids", nargs="+", metavar="ID")
     pause.add_argument("--note", metavar="TEXT", help="why")
     pause.add_argument(
-        "--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z or in 2h"
+        "--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z, or 2h from now"
     )
     for name, what in (
         ("resume", "let a paused task run again"),
@@ -120,7 +120,7 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     create.add_argument("--config", metavar="JSON|@FILE", help="what the type needs to know")
     create.add_argument("--description", metavar="TEXT")
     create.add_argument(
-        "--due", metavar="TIME", help="when it is to be done, as 2026-09-21T18:00:00Z, or in 2d"
+        "--due", metavar="TIME", help="when it is to be done, as 2026-09-21T18:00:00Z, or 2d from now"
     )
     create.add_argument("--remind", metavar="TIME", help="when to remind people of it, the same")
     when = create.add_argument_group("when it runs (a task without any of them runs on demand only)")
@@ -169,7 +169,7 @@ def _add_list(verbs: Any) -> None:
     listing.add_argument("--user")
     listing.add_argument("--query", "-q", metavar="TEXT", help="words in name, description or tags")
     listing.add_argument("--overdue", action="store_true", help="due before now, and not done")
-    listing.add_argument("--due-before", metavar="TIME", help="as 2026-09-21T18:00:00Z, or in 2d")
+    listing.add_argument("--due-before", metavar="TIME", help="as 2026-09-21T18:00:00Z, or 2d from now")
     listing.add_argument("--sort", metavar="FIELD", help="as name, or -created_at")
     listing.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
     listing.add_argument("--cursor", help="go on where the last list ended")

@@ -323,6 +323,9 @@ async def test_of_several_ids_one_that_is_refused_does_not_keep_the_others(shell
     said = await shell("task", "pause", "first", "second", "third")
     assert said.code == 1
     assert [line.split()[0].rstrip(":") for line in said.out.splitlines()] == ["first", "second", "third"]
+    told = await shell("task", "resume", "first", "second", "--json")
+    assert (told.code, json.loads(told.out)["task_id"]) == (1, "first"), "what is refused is told aside"
+    assert told.err.startswith("second: ")
 
 
 @pytest.mark.parametrize(

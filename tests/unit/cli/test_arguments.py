@@ -178,6 +178,25 @@ def test_flags_that_are_not_given_leave_the_environment_alone() -> None:
     assert environ == {"GNOMON_EXECUTOR_TASKS": "mine"}
 
 
+@pytest.mark.parametrize("last", ["0", "-1"])
+def test_no_events_cannot_be_asked_for(last: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", "--last", last, "--url", "http://127.0.0.1:1"]) == 2
+    assert f"--last is {last}: allowed is a whole number, from 1" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_imported_is_named_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = tmp_path / "strange.ics"
+    strange.write_bytes(b"\xff\xfe")
+    for file, words in (
+        (tmp_path / "none.ics", "No such file or directory"),
+        (strange, "it is not text in UTF-8"),
+    ):
+        assert main(["calendar", "import", str(file), "--all-tasks", "--url", "http://127.0.0.1:1"]) == 2
+        assert f"error: {file} cannot be read: {words}" in capsys.readouterr().err
+
+
 def test_filters_of_events_are_names_and_fields() -> None:
     assert filters(["executed,failed", "task.skipped", "task_id=t1"]) == {
         "event": "executed,failed,skipped",

@@ -56,6 +56,13 @@ def test_a_duration_stands_for_an_instant() -> None:
     assert shown.instant_given(None, now) is None
 
 
+def test_a_duration_ahead_may_say_so() -> None:
+    now = datetime(2026, 9, 21, 9, 0, 0, tzinfo=UTC)
+    for text in ("2h", "in 2h", " in 2h "):
+        assert shown.instant_given(text, now, ahead=True) == "2026-09-21T11:00:00+00:00"
+    assert shown.instant_given("in 2h", now) == "in 2h", "that is not so long ago"
+
+
 def test_how_far_off_an_instant_is() -> None:
     now = datetime(2026, 9, 21, 9, 0, 0, tzinfo=UTC)
     assert shown.relative("2026-09-21T09:00:42Z", now) == "in 42 s"
