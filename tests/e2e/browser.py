@@ -46,6 +46,7 @@ new Promise((done, failed) => {
   const look = () => { if (!holds()) return false; watch.disconnect(); done(true); return true; };
   const watch = new MutationObserver(look);
   watch.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  for (const event of ["readystatechange", "focusin", "focusout"]) document.addEventListener(event, look);
   if (!look()) setTimeout(() => { watch.disconnect(); failed(new Error("not within the deadline")); }, %d);
 })
 """

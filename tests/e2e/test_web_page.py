@@ -181,6 +181,8 @@ async def test_a_to_do_is_made_of_a_template_and_called_done(site: Site, page: P
     await page.press("Complete")
     await page.until("document.querySelector('main dl i').textContent === 'completed'")
     assert (await site.get(f"/tasks/{made['task_id']}"))["status"] == "completed"
+    await page.press("Open again")
+    await page.until("document.querySelector('main dl i').textContent === 'pending'")
 
 
 async def test_a_refusal_names_the_field_and_goes_to_it(page: Page) -> None:

@@ -125,10 +125,11 @@ _STYLE: Final = """<style>
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:62rem;padding:1.5rem}
 h1{margin:0}h2{border-bottom:1px solid var(--line);text-transform:capitalize}
-nav a{margin-right:1rem}code,pre{font:13px/1.45 ui-monospace,monospace}
+nav a{display:inline-block;margin-right:1rem}code,pre{font:13px/1.45 ui-monospace,monospace}
 details{border:1px solid var(--line);border-radius:6px;margin:.4rem 0;padding:.4rem .7rem}
 summary{cursor:pointer}summary span{opacity:.7}summary b{display:inline-block;min-width:4.2rem}
 pre{overflow:auto;background:var(--soft);padding:.7rem;border-radius:6px}
-table{border-collapse:collapse}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
+summary,li,p{overflow-wrap:anywhere}
+table{border-collapse:collapse;display:block;overflow-x:auto}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
 .get{color:#2a7}.post{color:#37c}.put,.patch{color:#b70}.delete{color:#c33}
 </style>"""

@@ -558,6 +558,15 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "metrics": Operation("health", {200: Text("text/plain")}),
     "openapi_document": Operation("documents", {200: _OBJECT}),
     "docs_page": Operation("documents", {200: Text("text/html")}),
-    "dashboard_page": Operation("documents", {200: Text("text/html")}),
+    "dashboard_page": Operation(
+        "documents",
+        {200: Text("text/html")},
+        params=[
+            _query(
+                "bare", "Without style and script.", type="string", enum=["true", "false"], default="false"
+            )
+        ],
+        problems=(Code.INVALID,),
+    ),
 }
 """Every route by the name of its function."""

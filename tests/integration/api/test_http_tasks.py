@@ -568,6 +568,10 @@ async def test_pages_and_documents_are_served(running: Running) -> None:
     assert "<script>alert(1)" not in page.text
     assert "http://" not in page.text
     assert "https://" not in page.text
+    bare = await running.http.get("/", params={"bare": "true"})
+    assert "&lt;script&gt;alert(1)" in bare.text, "the same tables"
+    assert len(bare.text) < len(page.text) / 2
+    is_problem(await running.http.get("/", params={"bare": "1"}), 422, "invalid")
     docs = await running.http.get("/docs")
     assert "Create a task" in docs.text
     document = (await running.http.get("/openapi.json")).json()

@@ -26,7 +26,7 @@ from litestar import Response, get
 
 from gnomon_api.database import DatabaseAway, Row
 from gnomon_api.execution_views import Execution
-from gnomon_api.http_io import HttpRequest, HttpResponse, caller, services
+from gnomon_api.http_io import HttpRequest, HttpResponse, caller, flag, services
 from gnomon_api.readmodels.statements import statement
 from gnomon_schemas.events import EVENT_TYPES
 from gnomon_schemas.tasks import Task
@@ -57,7 +57,9 @@ _NO_TASKS: Final = (
 
 @get("/")
 async def dashboard_page(request: HttpRequest) -> HttpResponse:
-    """Tasks, executions and live events, for people."""
+    """Tasks, executions and live events, for people. With `?bare=true` without style and script, which have not changed
+    for who asks again."""
+    bare = flag(request, "bare")
     api, who = services(request), caller(request)
     trouble, counts, tasks, executions = "", "", "", ""
     try:
@@ -79,8 +81,8 @@ async def dashboard_page(request: HttpRequest) -> HttpResponse:
         trouble=escape(trouble),
         hidden="" if trouble else "hidden",
         counts=counts or ("" if trouble else "<li>no tasks yet"),
-        style=_STYLE,
-        script=_SCRIPT,
+        style="" if bare else _STYLE,
+        script="" if bare else _SCRIPT,
         tasks=tasks or (trouble and "<tr><td colspan=7 class=none>Not known now.") or _NO_TASKS,
         events=_EVENTS,
         executions=executions

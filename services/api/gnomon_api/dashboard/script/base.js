@@ -114,7 +114,8 @@ const choice = (name, options, chosen) => h("select", { name }, options.map(opti
 }));
 
 /** What became of an action, told where it is seen and heard. */
-function say(...words) { byId("said").hidden = false; byId("said").replaceChildren(...words); }
+let saidAt = 0;
+function say(...words) { saidAt = Date.now(); byId("said").hidden = false; byId("said").replaceChildren(...words); }
 function troubleOf(error) {
   if (!(error instanceof Refusal)) return h("div", { class: "trouble", role: "alert" }, "The api does not answer: ", error.message);
   const fields = error.errors.map(one => h("li", {}, one.pointer ? h("code", {}, one.pointer.replace("#/", "").replaceAll("/", ".")) : "", ": ", one.message));

@@ -20,7 +20,8 @@ async function show(moved) {
   for (const link of byId("views").children) {
     if (link.hash === "#/" + (ABOVE[name] || name || "")) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
-  if (moved) { held = false; byId("refused")?.remove(); }
+  // What was said a moment ago may be what led here.
+  if (moved) { held = false; byId("refused")?.remove(); if (Date.now() - saidAt > 2000) byId("said").hidden = true; }
   if (!view) {
     document.title = "Gnomon";
     if (moved) { scrollTo(0, 0); byId("now").querySelector("h2").focus({ preventScroll: true }); }
@@ -30,7 +31,7 @@ async function show(moved) {
   let parts;
   try { parts = await view(rest, given); } catch (error) {
     if (!moved && !(error instanceof Refusal)) { outOfReach(); return; }
-    parts = [title(error.status === 404 ? "Not there" : "This cannot be shown"), troubleOf(error), h("p", {}, h("button", { type: "button", onclick: () => show(true) }, "Try again"))];
+    parts = [title(error.status === 404 ? "Not there" : "This cannot be shown"), troubleOf(error), error.status === 404 ? null : h("p", {}, h("button", { type: "button", onclick: () => show(true) }, "Try again"))];
   }
   if (turn !== shown) return;
   const key = document.activeElement && document.activeElement.dataset.key;
@@ -46,7 +47,7 @@ function outOfReach() {
 // The first view is the page itself: ask for it again, and take over its tables.
 async function refreshNow() {
   try {
-    const response = await fetch("/");
+    const response = await fetch("/?bare=true");
     if (!response.ok) throw new Error("answered " + response.status);
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const on = document.activeElement && document.activeElement.getAttribute("href");
@@ -100,6 +101,8 @@ byId("zone").textContent = ZONE;
 addEventListener("hashchange", () => show(true));
 document.querySelector(".skip").addEventListener("click", event => { event.preventDefault(); byId("main").focus(); });
 addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+// The read models may be behind what was just heard, and how far off a time is changes by itself.
+setInterval(refresh, 10000);
 showTimes();
 if (parted().name) show(true); else show(false);
 listen();

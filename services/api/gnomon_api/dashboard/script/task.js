@@ -16,6 +16,7 @@ function taskActions(task) {
     task.status === "cancelled" ? null : act(tells ? "Remind now" : "Run now", () => ask(path + "/execute", "POST", {}), { main: !over && !tells, done: ran }),
     task.paused || task.status === "paused" ? act("Resume", () => ask(path + "/resume", "POST", {}))
       : over ? null : h("span", { class: "row" }, act("Pause", () => ask(path + "/pause", "POST", pauseOf(until, note))), until, note),
+    task.status === "completed" || task.status === "failed" ? act("Open again", () => ask(path, "PATCH", { status: task.schedule ? "scheduled" : "pending" })) : null,
     task.status === "completed" || task.status === "cancelled" ? null : act("Complete", () => ask(path + "/complete", "POST", {}), { main: tells && !over, sure: task.schedule ? `Call “${task.name}” done? No slot of it fires any more.` : "" }),
     task.status === "cancelled" ? null : act("Cancel", () => ask(path + "/cancel", "POST", {}), { risky: true, sure: `End “${task.name}” for good, and cancel what runs of it?` }),
     act("Delete", async () => { await ask(path, "DELETE"); location.hash = "#/tasks"; }, { risky: true, sure: `Delete “${task.name}”? Its history stays in the log.`, done: `“${task.name}” is deleted.` }));
@@ -67,13 +68,20 @@ const blackoutWords = fire => !fire.blackout ? "" : fire.blackout.action === "sk
 const CLOCK = { dst_gap: "the clock is put forward", dst_overlap: "the clock is put back" };
 const brief = value => value === null || value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value);
 
+/** What is under way: what runs, each; of what waits only how much, since it may be a hundred. */
+function underWay(runs) {
+  const begun = runs.filter(run => run.status !== "queued"), waiting = runs.length - begun.length;
+  return [begun.map(run => h("p", {}, badge(run.status), " ", runLink(run.execution_id), " ", progressOf(run))),
+    waiting ? h("p", {}, badge("queued"), ` ${many(waiting, "run")} ${waiting === 1 ? "waits" : "wait"}; each says below, under its status, for what.`) : null];
+}
+
 async function taskView([id]) {
   const path = "/tasks/" + part(id);
   const [task, runs, changes, coming] = await Promise.all([ask(path), ask(path + "/executions?limit=10"), ask(path + "/history?limit=10"), ask(path + "/next?count=5")]);
   const asked = Object.keys(task.config || {}).length;
   return [
     title(task.name), taskActions(task), taskFacts(task),
-    task.running.map(run => h("p", {}, badge(run.status), " ", runLink(run.execution_id), " ", progressOf(run))),
+    underWay(task.running),
     asked ? [h("h3", {}, "Config"), json(task.config)] : null,
     task.last_execution && task.last_execution.result !== null ? [h("h3", {}, "Last result"), json(task.last_execution.result)] : null,
     task.schedule ? [h("h3", {}, "Coming"), h("p", {}, coming.description),
@@ -120,6 +128,6 @@ async function runView([id]) {
     run.trigger_data !== null && run.trigger_data !== undefined ? [h("h3", {}, "Given to it"), json(run.trigger_data)] : null,
     run.attempts.length > 1 ? [h("h3", {}, "Attempts"), table("Attempts", ["Attempt", "Started", "Status", "Took", "Executor", "Error"],
       run.attempts.map(one => [String(one.attempt), when(one.started_at, false), badge(one.status), ms(one.duration_ms), one.executor || "–", one.error && one.error.message || ""]), "")] : null,
-    h("h3", {}, "Log"), log, h("h3", {}, "Why"), steps(told),
+    run.started_at ? [h("h3", {}, "Log"), log] : null, h("h3", {}, "Why"), steps(told),
   ];
 }
