@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import methodcaller
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ block."""
 _log = structlog.get_logger(__name__)
 _HEADER_LINE = b"NATS/1.0"
 _H = ord("H")
+_pair = methodcaller("split", ": ", 1)
 
 
 def parse_headers(block: bytes) -> dict[str, str]:
@@ -39,14 +41,14 @@ def parse_headers(block: bytes) -> dict[str, str]:
 
     The status of a message that the server made is not among them; see `Answer.status`.
     """
-    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
+    lines = block.decode("utf-8", "replace").split("\r\n")
     try:
         # As every client and the server write them, `Name: value`, with two empty lines at the end.
-        return dict([line.split(": ", 1) for line in lines[:-2]])
+        return dict(map(_pair, lines[1:-2]))
     except ValueError:
         pass  # written in another way, which is allowed too
     headers: dict[str, str] = {}
-    for line in lines:
+    for line in lines[1:]:
         name, separator, value = line.partition(":")
         if separator:
             headers[name] = value.strip()

@@ -58,6 +58,7 @@ class HandlerThreads:
             with handling(job.handled):
                 end = handle_plainly(job)
             self._ended.put((job, end))
+            del job, end  # not kept until the thread gets another
 
 
 def handle_plainly(job: Job) -> HandlerEnd:

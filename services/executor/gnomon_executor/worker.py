@@ -207,6 +207,9 @@ class Worker(Service):
                 attempt.on_late_end = self.intake.finished
             else:
                 self.intake.finished()
+                # The job knows its attempt. Let go of each other, both are freed at once; else the collector of cycles
+                # has to find them, and holds the loop up for it.
+                attempt.job = None
 
     async def _discard(self, delivery: Delivery, error: Exception) -> None:
         self._measures.dead_letter()

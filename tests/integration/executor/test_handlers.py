@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from functools import partial
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from gnomon_core.runtime.clock import ClockGuard
+from gnomon_executor.jobs import Job
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.codec import encode
@@ -487,3 +489,24 @@ async def _deliveries(lab: Lab) -> int:
 async def _seen(lab: Lab) -> bool:
     info = await lab.bus.api(f"CONSUMER.INFO.{DUE_STREAM}.exec_default_medium")
     return bool(info["num_ack_pending"] > 0)
+
+
+@pytest.mark.parametrize("task_type", ["echo", "test_logs", "test_logs_thread", "test_fail"])
+async def test_what_is_over_is_freed_without_the_collector(lab: Lab, task_type: str) -> None:
+    """The collector of cycles stops everything for some hundredths of a second when it has thousands to look at."""
+
+    async def nothing_left() -> bool:
+        return not any(isinstance(thing, Job) for thing in gc.get_objects())
+
+    dues = [make_due(task_type) for _ in range(3)]
+    gc.collect()
+    gc.disable()
+    try:
+        async with lab.worker():
+            for due in dues:
+                await lab.emit(due)
+            for due in dues:
+                await lab.ended(due)
+            await until(nothing_left)
+    finally:
+        gc.enable()
