@@ -18,6 +18,7 @@ import msgspec
 
 from gnomon_api.database import Row
 from gnomon_api.list_statements import Implied, Part, Sort, Wanted, page_statement
+from gnomon_api.parameters import whole_number
 from gnomon_schemas.clock_text import format_instant, parse_instant
 from gnomon_schemas.problems import Code, FieldError, Refused
 
@@ -318,10 +319,10 @@ def _parameters(lists: Lists, given: Iterable[tuple[str, str]]) -> tuple[dict[st
 def _limit(text: str | None, errors: list[FieldError]) -> int:
     if text is None:
         return LIMIT_DEFAULT
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX:
-        return int(text)
-    errors.append(_wrong("limit", f"is {text[:80]!r}; allowed: 1 to {LIMIT_MAX}"))
-    return LIMIT_DEFAULT
+    found = whole_number(text, 1, LIMIT_MAX)
+    if found is None:
+        errors.append(_wrong("limit", f"is {text[:80]!r}; allowed: 1 to {LIMIT_MAX}"))
+    return found or LIMIT_DEFAULT
 
 
 def _cursor(text: str | None, sort: str, lists: Lists, errors: list[FieldError]) -> tuple[str, str] | None:

@@ -12,13 +12,17 @@ import pytest
 import pytest_asyncio
 
 from gnomon_api.bootstrap import Api, build
+from gnomon_api.measures import ApiMeasures
 from gnomon_api.projection import Projection
 from gnomon_api.readmodels import rebuild as rebuilding
 from gnomon_api.readmodels.migrate import migrate
+from gnomon_api.readmodels.projector import Projector
 from gnomon_core.runtime.bus import NatsBus, connect
 from gnomon_core.runtime.embedded import EmbeddedNats, EmbeddedPostgres
 from gnomon_core.runtime.kv import kv_put
+from gnomon_core.runtime.metrics import Meter
 from gnomon_core.runtime.topology import TopologySettings, ensure_topology
+from gnomon_core.runtime.tracing import Tracing
 from gnomon_schemas.codec import encode
 from gnomon_schemas.members import PurgeFloor
 from gnomon_schemas.subjects import (
@@ -264,6 +268,19 @@ async def test_failure_11_a_projector_that_was_away_finds_everything_it_missed(p
     async with place.api(dsn) as api:
         assert await api.services.projection.reached(last, within=20, insist=True)
         assert await count(dsn, "select count(*) from executions where task_id = 'missed'") == 100
+
+
+async def test_a_projector_that_is_stopped_while_it_connects_ends_at_once(place: Place) -> None:
+    """Not when the five seconds are over that the last batch is given."""
+    dsn = await place.fresh_database()
+    await migrate(dsn)
+    created = (await place.bus.stream_info(EVENTS_STREAM)).created
+    measures = ApiMeasures(Meter("api"), Tracing("api", None))
+    projector = Projector(place.bus, dsn, created, on_position=lambda _: None, measures=measures)
+    await projector.start()
+    await asyncio.sleep(0)  # one turn of the loop: it connects now
+    async with asyncio.timeout(4):
+        await projector.stop()
 
 
 @pytest.mark.parametrize(

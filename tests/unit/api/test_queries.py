@@ -112,6 +112,7 @@ def test_metadata_is_looked_for_as_text_and_as_the_scalar_that_the_text_spells()
         [("limit", "501")],
         [("limit", "١")],
         [("limit", "9" * 400)],
+        [("limit", "000000001" + "9" * 9)],
         [("status", "asleep")],
         [("status", "")],
         [("status", "paused"), ("status", "running")],

@@ -169,14 +169,15 @@ class Projector(Service):
 
     async def _project(self) -> None:
         """Connect, check, follow, until something breaks (raises) or the duty ends."""
+        # Before the first await: a stop that comes while it connects is to be seen when it follows.
+        self._end.clear()
+        self._broken = None
         await migrate(self._dsn, timeout=_CONNECT_SECONDS)
         async with AsyncExitStack() as ending:
             connection = await self._connect(ending)
             position = await self._begin(connection)
             writer = ReadModelWriter(connection, position, reader=await self._connect(ending))
             self._commit_told(position)
-            self._end.clear()
-            self._broken = None
             self._pipeline = WritePipeline(writer, partial(self._written, writer), self._failed)
             follower = Follower(
                 self._bus,
