@@ -11,7 +11,7 @@ import pytest
 from gnomon_core import timing
 from gnomon_core.runtime import bus
 from gnomon_core.runtime.bus_errors import NoAnswer
-from gnomon_scheduler import book, replanning, shard, slot_desk, units
+from gnomon_scheduler import book, folding_desk, replanning, slot_desk, units
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.codec import encode
@@ -72,7 +72,7 @@ async def test_what_others_have_used_is_counted_too(world: World) -> None:
     poisonous = await fake.next(task_id=stage.task)
     of_other = await fake.next(task_id=other)
     await fake.claim(of_other)
-    with spoilt(shard, "fold", stage.task):
+    with spoilt(folding_desk, "fold", stage.task):
         await fake.claim(poisonous)
         await _until_stored_aside(stage, stage.task)
     await stage.leader.die()
@@ -96,7 +96,7 @@ async def test_what_it_missed_may_be_more_than_fits_into_a_batch(
     for _ in range(8):
         await stage.commands.ok("run", stage.task, {})
     works = [await fake.next() for _ in range(8)]
-    with spoilt(shard, "fold", stage.task):
+    with spoilt(folding_desk, "fold", stage.task):
         await fake.claim(works[0])
         await _until_stored_aside(stage, stage.task)
     await stage.leader.die()
@@ -125,7 +125,7 @@ async def test_it_is_let_go_of_when_what_was_folded_again_is_stored(world: World
     await stage.commands.create(stage.task, schedule=DAILY, catch_up=CATCH_UP, retry=retry)
     await stage.commands.ok("run", stage.task, {})
     work = await fake.next()
-    with spoilt(shard, "fold", stage.task):
+    with spoilt(folding_desk, "fold", stage.task):
         await fake.claim(work)
         await _until_stored_aside(stage, stage.task)
     await stage.leader.die()
@@ -291,7 +291,7 @@ async def test_one_that_will_never_be_read_can_be_given_up(
     await stage.commands.create(stage.task, schedule=EVERY_SECOND, overlap="allow", catch_up=CATCH_UP)
     stage.advance(2)
     runs, waits = await fake.next(), await fake.next()
-    with spoilt(shard, "fold", stage.task, unless_deleted=True):
+    with spoilt(folding_desk, "fold", stage.task, unless_deleted=True):
         await fake.claim(runs)
         await _until_stored_aside(stage, stage.task)
         stage.advance(5)

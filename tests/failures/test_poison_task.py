@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from gnomon_scheduler import departure_desk, shard, slot_desk
+from gnomon_scheduler import departure_desk, folding_desk, slot_desk
 from gnomon_scheduler.memory import TaskState
 from gnomon_schemas.codec import encode
 from gnomon_schemas.problems import Code
@@ -101,7 +101,7 @@ async def resume(stage: Stage, seconds: float = 3) -> Audit:
             id="a counted slot",
         ),
         pytest.param(slot_desk, "catch_up", {"catch_up": CATCH_UP}, 4, id="a backlog"),
-        pytest.param(shard, "fold", {}, 1, id="an event"),
+        pytest.param(folding_desk, "fold", {}, 1, id="an event"),
     ],
 )
 async def test_it_is_set_aside_and_taken_up_again(
@@ -151,7 +151,7 @@ async def test_the_next_leader_that_fails_too_sets_it_aside_from_the_same_instan
     await stage.commands.create(stage.task, schedule=EVERY_SECOND, catch_up=CATCH_UP)
     stage.advance(1)
     await world.events.some(1, "executed", stage.task)
-    with spoilt(shard, "fold", stage.task):
+    with spoilt(folding_desk, "fold", stage.task):
         await set_aside(stage)
         kept = (await world.shard_register())[1].set_aside
         await stage.leader.die()

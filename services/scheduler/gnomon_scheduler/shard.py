@@ -2,7 +2,7 @@
 
 Everything happens in *turns* of one task. A turn freezes the time, T, and then, in this order:
 
-1. *folds* what the follower delivered;
+1. *folds* what the follower delivered (`folding_desk`);
 2. *pauses* what has failed too often, *ends the pauses* that last until T at the latest (`own_changes`), *tells the
    reminders* that are due (`reminding`), then *hands out the slots* whose emission time is up to T: plain ones are
    published at once, under the due fence;
@@ -30,7 +30,6 @@ from itertools import islice
 
 import structlog
 
-from gnomon_core.rules.task_type import resolve
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.clock import Clock
 from gnomon_core.runtime.messages import Stored
@@ -46,38 +45,36 @@ from gnomon_scheduler.closed_users import ClosedUsers
 from gnomon_scheduler.command_desk import CommandDesk
 from gnomon_scheduler.commit import Deposed
 from gnomon_scheduler.decisions.command import Surroundings
-from gnomon_scheduler.decisions.folding import finish, fold, past_last_slot
-from gnomon_scheduler.decisions.overlapping import next_gated
 from gnomon_scheduler.departure_desk import DepartureDesk
 from gnomon_scheduler.ending_desk import EndingDesk
+from gnomon_scheduler.folding_desk import FoldingDesk, read_of_execution
 from gnomon_scheduler.gate_desk import GateDesk
 from gnomon_scheduler.intake import STRAYS, Intake, Received
 from gnomon_scheduler.late_runs import LateRuns
 from gnomon_scheduler.lateness_desk import LatenessDesk
 from gnomon_scheduler.measures import ShardMeasures
-from gnomon_scheduler.memory import Flight, TaskState
+from gnomon_scheduler.memory import TaskState
 from gnomon_scheduler.object_catalogue import ObjectCatalogue
 from gnomon_scheduler.own_desk import OwnDesk
 from gnomon_scheduler.pool_catalogue import PoolCatalogue
 from gnomon_scheduler.replanning import settle_calendar
-from gnomon_scheduler.replica import Replica, note_answer, read_event
+from gnomon_scheduler.replica import Replica
 from gnomon_scheduler.shard_lines import ShardLines, lines_of_users, lines_to_gates
 from gnomon_scheduler.shard_options import ShardOptions
 from gnomon_scheduler.slot_desk import SlotDesk
 from gnomon_scheduler.task_counts import TaskCounts
+from gnomon_scheduler.task_ends import TaskEnds
 from gnomon_scheduler.telling_desk import TellingDesk
 from gnomon_scheduler.type_catalogue import TypeCatalogue
 from gnomon_scheduler.user_doors import UserDoors
 from gnomon_schemas import subjects
-from gnomon_schemas.clock_text import format_instant, instant_ms
-from gnomon_schemas.events import Event, Executed, Started
+from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.members import ShardStatus
-from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
+from gnomon_schemas.subjects import EVENTS_STREAM
 
 __all__ = ["Shard"]
 
 _log = structlog.get_logger(__name__)
-_OF_THE_TASK = f".{TASK_RUN}"
 _ASIDE_SHOWN = 20
 
 
@@ -108,11 +105,11 @@ class Shard(Service):
         self._wake = asyncio.Event()
         self._halting = False
         self._lead_task: asyncio.Task[None] | None = None
-        self._finishing: dict[str, TaskState] = {}
-        """Tasks past their last slot, that end once the watermark is there too."""
         self._intakes: list[Intake] = []
         self._book: Book
         self._applier: Applier
+        self._ends: TaskEnds
+        self._folding: FoldingDesk
         self._slots: SlotDesk
         self._own: OwnDesk
         self._departures: DepartureDesk
@@ -207,17 +204,6 @@ class Shard(Service):
         """The shard's book: to be read between turns, changed only inside one."""
         return self._book
 
-    def ended_unseen(self, task: TaskState, flight: Flight) -> None:
-        """Forget an execution whose end was folded before it came into memory. To be called inside a turn."""
-        task.land(flight.run)
-        self._admission.release(task, flight, over=True)
-        self._book.memory.note_flights(task)
-        self._endings.done(task.task_id, flight.run)
-        if task.unwish(flight.run) is not None or flight.written:
-            self._book.touch(task)
-        self._after_end(task)
-        self._own.look_at(task)
-
     @property
     def admission(self) -> Admission:
         """Who waits for pools and keys: to be used inside a turn."""
@@ -227,6 +213,11 @@ class Shard(Service):
     def gates(self) -> GateDesk:
         """The gates that live here: to be used inside a turn."""
         return self._gates
+
+    @property
+    def folding(self) -> FoldingDesk:
+        """Where events are folded: to be used inside a turn."""
+        return self._folding
 
     @property
     def endings(self) -> EndingDesk:
@@ -299,6 +290,21 @@ class Shard(Service):
             lines_to_gates(self._bus, self._book, self._admission, self._gates, self.wake),
             lines_of_users(self._bus, self._book, self._users, self._budgets, self._counts, self.wake),
         )
+        self._ends = TaskEnds(self._book, self.partition)
+        self._applier = Applier(self._book, self._endings.wish, self._ends.after_end)
+        self._own = OwnDesk(self._book, self._applier, self._surroundings)
+        self._folding = FoldingDesk(
+            self._book,
+            self._types,
+            self._admission,
+            self._users,
+            self._aside_runs,
+            self._endings,
+            self._lateness,
+            self._own,
+            self._ends,
+            self._measures,
+        )
         telling = TellingDesk(self._book, self._surroundings)
         self._departures = DepartureDesk(
             self._book,
@@ -306,7 +312,7 @@ class Shard(Service):
             self._admission,
             telling,
             self._objects.blackouts,
-            self.ended_unseen,
+            self._folding.ended_unseen,
             catch_up_rate=options.catch_up_rate,
             catch_up_hold_above=options.catch_up_hold_above,
         )
@@ -318,14 +324,12 @@ class Shard(Service):
             self._admission,
             telling,
             self._objects.blackouts,
-            self._after_end,
-            self.ended_unseen,
+            self._ends.after_end,
+            self._folding.ended_unseen,
             self._endings.wish,
             self._lateness,
             cancel_grace_ms=options.cancel_grace_ms,
         )
-        self._applier = Applier(self._book, self._endings.wish, self._after_end)
-        self._own = OwnDesk(self._book, self._applier, self._surroundings)
         self._closed_users = ClosedUsers(self._book.memory, self._objects.closings, self._counts, self._own)
         self._commands = CommandDesk(
             self._bus,
@@ -371,7 +375,7 @@ class Shard(Service):
         while memory.recent:
             seq, run, event = memory.recent.popleft()
             takeover.note_handled(memory, event.task_id, run)
-            self._fold(seq, run, event)
+            self._folding.fold(seq, run, event)
             if book.full:
                 # A crash in between has all of it folded again: what is in registers is folded only once.
                 await book.store(book.flush(everything=True), book.watermark_ms)
@@ -416,10 +420,10 @@ class Shard(Service):
             memory.resumed[task_id] = entry.since_ms
             chains = subjects.chain(self.partition, task_id, "*")
             for stored in await patient_reads.scan(self._bus, EVENTS_STREAM, chains, entry.from_seq):
-                read = None if stored.subject.endswith(_OF_THE_TASK) else read_event(stored)
+                read = read_of_execution(stored)
                 if read is not None:
                     takeover.note_handled(memory, task_id, read[1])
-                    self._fold(*read, again=True)
+                    self._folding.fold(*read, again=True)
                     if book.full:
                         # A unit has to fit into a batch. Neither the entry nor the fold position moves by it.
                         await book.store(book.flush(everything=True), book.watermark_ms)
@@ -434,7 +438,7 @@ class Shard(Service):
 
     def _let_go_of(self, task: TaskState) -> None:
         """A task was set aside: what waits does not any more, and what is out is seen to its end."""
-        self._finishing.pop(task.task_id, None)
+        self._ends.forget(task.task_id)
         self._book.forget(task.task_id)
         for run in task.cancelling:
             self._endings.done(task.task_id, run)
@@ -462,7 +466,7 @@ class Shard(Service):
             self.deposed.set()
 
     async def _take_turn(self) -> None:
-        self._fold_inbox()
+        self._folding.fold_all(self._inbox)
         while self._requests:
             self._requests.popleft()()
         await self._commands.prepare()
@@ -484,8 +488,8 @@ class Shard(Service):
         units += self._book.flush()
         before_ms = self._book.watermark_ms
         await self._book.store(units, until_ms, handed_out=handed_out)
-        if self._finishing and self._book.watermark_ms > before_ms:
-            self._finish_tasks()
+        if self._book.watermark_ms > before_ms:
+            self._ends.watermark_moved()
         await self._commands.answer()
         await self._gates.answer()
         await self._budgets.answer()
@@ -528,90 +532,3 @@ class Shard(Service):
     def _deliver(self, messages: list[Stored]) -> None:
         self._inbox.extend(messages)
         self.wake()
-
-    # -- folding ---------------------------------------------------------------------------------
-
-    def _fold_inbox(self) -> None:
-        inbox, memory = self._inbox, self._book.memory
-        while inbox and not self._book.full:
-            message = inbox.popleft()
-            # Registers, and events of tasks themselves, are this leader's own, since all came here that was before
-            # the barrier; a higher epoch's shows at the next batch.
-            if not message.subject.startswith("state.") and not message.subject.endswith(_OF_THE_TASK):
-                read = read_event(message)
-                if read is not None:
-                    self._fold(*read)
-            memory.position = message.seq
-
-    def _fold(self, seq: int, run: str, event: Event, *, again: bool = False) -> None:
-        """Fold an event into the memory. `again`: one that was, or will be, met in the order of the log besides: what
-        its user has used is counted there, since of each user only what comes in order is."""
-        try:
-            self._fold_into(seq, run, event, again=again)
-        except Exception as error:
-            if not self._book.aside.takes(event.task_id, "folding an event", error):
-                raise
-
-    def _fold_into(self, seq: int, run: str, event: Event, *, again: bool) -> None:
-        book = self._book
-        if not again and isinstance(event, Executed) and self._users.executed(seq, event):
-            book.flush_soon()
-        self._aside_runs.heard(run, event)
-        task = book.memory.tasks.get(event.task_id)
-        if task is None:
-            return
-        note_answer(book.memory, seq, event)
-        flight = task.flights.get(run)
-        is_new, first = seq > task.reg.runtime.folded, flight is None or not flight.started
-        folded = fold(task, seq, run, event, retry=resolve(task.reg.spec, self._types.known).retry)
-        book.memory.note_flights(task)
-        if is_new:
-            self._lateness.folded(task, flight, seq, event, first_start=first)
-        if folded.dirty:
-            book.memory.note_dirty(task, seq)
-            book.flush_soon()
-        if folded.derived:
-            book.derive(task.task_id, folded.derived)
-            self._measures.derived(folded.derived)
-        if flight is not None:
-            if isinstance(event, Started):
-                self._admission.started(flight, instant_ms(event.started_at))
-            elif folded.ended or folded.written_ahead is not None:
-                # Between two attempts it holds nothing but its price.
-                self._admission.release(task, flight, over=folded.ended)
-        if folded.written_ahead is not None:
-            book.arm_once_stored(task.task_id, folded.written_ahead)
-        if folded.ended:
-            self._endings.done(task.task_id, run)
-            self._measures.outcome(event)
-            self._after_end(task)
-            self._own.look_at(task)
-
-    def _after_end(self, task: TaskState) -> None:
-        """Something of the task ended: let a waiting execution go, or end the task."""
-        book = self._book
-        gated = next_gated(task) if task.flights else None
-        if gated is not None:
-            book.arm(task.task_id, gated)
-        if task.flights or task.reg.deleted_ms is not None:
-            return
-        if task.task_id in book.memory.resumed:
-            # Slots of before the watermark may be left.
-            self._finishing[task.task_id] = task
-            return
-        if book.memory.waiting_for_jitter(task, book.watermark_ms):
-            return
-        changed = finish(task, book.watermark_ms, self.partition)
-        if changed is not None:
-            book.derive(task.task_id, [changed])
-            book.memory.schedule(task, book.watermark_ms)
-            book.touch(task)
-        elif past_last_slot(task.reg, book.now_ms()):
-            self._finishing[task.task_id] = task
-
-    def _finish_tasks(self) -> None:
-        """The watermark has moved: end what was waiting for that."""
-        waiting, self._finishing = self._finishing, {}
-        for task in waiting.values():
-            with self._book.aside.task(task.task_id, "ending it"):
-                self._after_end(task)

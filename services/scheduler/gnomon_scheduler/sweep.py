@@ -144,7 +144,7 @@ class Sweep(Service):
                 # What is not folded yet ends it in the ordinary way.
                 if task and flight and flight.attempt == attempt and seq <= book.memory.position:
                     with book.aside.task(task_id, "forgetting what has ended"):
-                        self._shard.ended_unseen(task, flight)
+                        self._shard.folding.ended_unseen(task, flight)
 
         if again or ended:
             self._shard.request(mend)
