@@ -11,6 +11,7 @@ import pytest_asyncio
 from gnomon_core.runtime.embedded import EmbeddedNats
 from gnomon_scheduler.admission import key_of
 from gnomon_scheduler.gate_registers import GateRegister
+from gnomon_scheduler.sweep import Sweep
 from gnomon_schemas import subjects
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.codec import decode
@@ -18,7 +19,8 @@ from gnomon_schemas.events import Queued, Skipped, Started
 from gnomon_schemas.subjects import EVENTS_STREAM
 from tests.harness.commands import fresh_id
 from tests.harness.fake_executor import FakeExecutor
-from tests.harness.waiting import until_async
+from tests.harness.leading import Leader
+from tests.harness.waiting import until, until_async
 from tests.harness.world import World
 
 QUIET = 0.3
@@ -29,8 +31,8 @@ EVERY_SECOND: dict[str, Any] = {"kind": "interval", "every_seconds": 1}
 class Two:
     """Two shards, each led on a connection of its own, and an executor of the default pool."""
 
-    def __init__(self, world: World, fake: FakeExecutor) -> None:
-        self.world, self.fake = world, fake
+    def __init__(self, world: World, fake: FakeExecutor, leaders: tuple[Leader, Leader]) -> None:
+        self.world, self.fake, self.leaders = world, fake, leaders
 
     async def task(self, partition: int, **spec: Any) -> str:
         """A task of its own in a partition."""
@@ -48,8 +50,8 @@ class Two:
 async def two(broker: EmbeddedNats) -> AsyncIterator[Two]:
     """The module's two shards."""
     async with World(broker, partitions=2) as world:
-        async with world.leader(0), world.leader(1):
-            yield Two(world, await world.fake_executor())
+        async with world.leader(0) as first, world.leader(1) as second:
+            yield Two(world, await world.fake_executor(), (first, second))
 
 
 async def most_at_a_time(two: Two, *tasks: str) -> int:
@@ -138,13 +140,25 @@ async def test_a_key_is_free_between_two_attempts_and_gone_when_nobody_uses_it(t
     assert again.due.attempt == 2
     await two.fake.complete(again)
     gate = await gate_of(two, tasks[0])
-    register = subjects.gate_register("key", subjects.partition_of(gate, 2), gate)
+    partition = subjects.partition_of(gate, 2)
+    register = subjects.gate_register("key", partition, gate)
 
     async def idle() -> bool:
         last = await two.world.bus.last(EVENTS_STREAM, register)
         return last is not None and not any(h.held for h in decode(last.data, GateRegister).holdings)
 
     await until_async(idle)
+    leader = two.leaders[partition]
+    sweep = Sweep(leader.bus, leader.shard, leader.clock, every_seconds=60, keep_seconds=600)
+
+    async def gone() -> bool:
+        await sweep.sweep()
+        return await two.world.bus.last(EVENTS_STREAM, register) is None
+
+    await until_async(gone)
+    await until(lambda: gate not in leader.shard.book.memory.idle_keys)
+    await two.run(tasks[0])
+    await two.fake.complete(await two.fake.next(task_id=tasks[0]))
 
 
 async def gate_of(two: Two, task: str) -> str:
