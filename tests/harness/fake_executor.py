@@ -44,6 +44,7 @@ __all__ = ["FakeExecutor", "Work", "announce_type"]
 
 _MEMBER_SECONDS: Final = 600
 _ACK_WAIT_SECONDS: Final = 60
+"""What was delivered into a connection that broke comes again after so long."""
 _PULL: Final = 1000
 _PULL_SECONDS: Final = 60
 _HEARTBEAT_SECONDS: Final = 1
@@ -102,10 +103,12 @@ class FakeExecutor:
         types: tuple[str, ...] = ("echo",),
         pool: str = "default",
         clock: Clock | None = None,
+        ack_wait_seconds: int = _ACK_WAIT_SECONDS,
     ) -> None:
         self.id = f"x-{secrets.token_hex(4)}"
         self._bus, self._types, self._pool = bus, types, pool
         self._clock = clock or SystemClock()
+        self._ack_wait_seconds = ack_wait_seconds
         self._consumer = f"fake_{pool}"
         self._inbox = bus.nc.new_inbox()
         self._subscription: Subscription | None = None
@@ -156,7 +159,7 @@ class FakeExecutor:
             "ack_policy": "explicit",
             "deliver_policy": "all",
             "filter_subject": subjects.pool_dues(self._pool, "*"),
-            "ack_wait": _ACK_WAIT_SECONDS * 10**9,
+            "ack_wait": self._ack_wait_seconds * 10**9,
             "max_ack_pending": 100_000,
             "max_deliver": -1,
         }
