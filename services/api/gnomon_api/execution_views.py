@@ -24,6 +24,7 @@ from gnomon_api.queries import (
 from gnomon_api.readmodels.sections.executions import ACTIVE, Attempt, ExecutionRow
 from gnomon_api.readmodels.statements import statement
 from gnomon_api.task_views import ItemList
+from gnomon_schemas.clock_text import EPOCH
 from gnomon_schemas.problems import Code, Refused
 from gnomon_schemas.tasks import NULL, ExecutionStatus, Trigger
 
@@ -62,6 +63,12 @@ def _moved(at: datetime, by: timedelta) -> datetime | None:
         return None
 
 
+def _week(at: datetime | None) -> int | None:
+    """Number of the week of an instant, as the database counts them: towards 1970. It is counted here, since to
+    Postgres the first and the last instant that Python knows are beyond all others, and are of no week."""
+    return None if at is None else int((at.date() - EPOCH.date()).days / 7)
+
+
 def _parts(asked: Asked) -> Sequence[Part]:
     """What ended soon, what ended late, and what is in flight: where the order is not that of an index that the filters
     have, too.
@@ -83,7 +90,7 @@ def _parts(asked: Asked) -> Sequence[Part]:
     until = None if before is None else _moved(before, _SOON + _CLOCKS)
     if until is not None:
         soon.append(("executions_recorded_before", until))
-    weeks = Buckets("late_weeks", (after, before), "executions_of_week")
+    weeks = Buckets("late_weeks", (_week(after), _week(before)), "executions_of_week")
     near = _SOON + 2 * _CLOCKS if narrow and order != "recorded_at" else None
     ended = (
         Part("executions_ended", soon, until=until if bounded else None, near=near),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations_with_replacement
 from typing import Any
+
+import pytest
 
 from gnomon_api.execution_views import EXECUTION_LISTS
 from gnomon_api.queries import Lists, parse_list
@@ -14,6 +18,7 @@ from gnomon_api.readmodels.partitions import PartitionKeeper
 from gnomon_api.readmodels.writer import Connection
 from gnomon_api.task_views import TASK_LISTS
 from gnomon_schemas.limits import NAME_MAX_CHARS, USER_ID_MAX_CHARS
+from gnomon_schemas.problems import Refused
 from gnomon_schemas.tasks import Priority
 from tests.integration.api.stories import START_MS, Story, a_task
 from tests.integration.api.test_read_models import connection, project
@@ -248,12 +253,35 @@ async def test_a_tag_of_any_characters_is_found_and_no_part_of_one(connection: C
         assert await listed(connection, TASK_LISTS, {"tag": part}) == [], part
 
 
-def test_bounds_at_the_ends_of_time_are_no_bounds() -> None:
-    for name, at in (
-        ("scheduled_before", "9999-12-31T23:59:59Z"),
-        ("scheduled_after", "0001-01-01T00:00:00Z"),
-    ):
-        assert parse_list(EXECUTION_LISTS, [(name, at), ("sort", "started_at")]).sql
+async def test_bounds_at_the_ends_of_time_are_no_bounds(connection: Connection) -> None:
+    await told_executions(connection)
+    after, before = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+    for order in ("scheduled_for", "started_at", "-completed_at"):
+        for asked in ({"scheduled_before": before}, {"scheduled_after": after, "scheduled_before": before}):
+            assert len(await listed(connection, EXECUTION_LISTS, {**asked, "sort": order})) == 6, (
+                asked,
+                order,
+            )
+            none = {"scheduled_after": before, "scheduled_before": after, "sort": order}
+            assert await listed(connection, EXECUTION_LISTS, none) == []
+
+
+def test_a_cursor_that_is_not_ours_is_refused() -> None:
+    wrong = (
+        ["-recorded_at", "2026-01-01T00:00:00+00:00", "A.\x00"],
+        ["-recorded_at", "2026-W01-1T00:00:00+00:00", "A.1"],
+        ["-recorded_at", "2026-01-01T00:00:00", "A.1"],
+        ["-recorded_at", "0001-01-01T00:00:00+14:00", "A.1"],
+        ["-recorded_at", "now", "A.1"],
+        ["-recorded_at", "2026-01-01T00:00:00+00:00"],
+        ["started_at", "2026-01-01T00:00:00+00:00", "A.1"],
+    )
+    for parts in wrong:
+        cursor = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+        with pytest.raises(Refused, match="cursor"):
+            parse_list(EXECUTION_LISTS, [("cursor", cursor)])
+    with pytest.raises(Refused, match="cursor"):
+        parse_list(EXECUTION_LISTS, [("cursor", "no cursor")])
 
 
 def _key(row: Mapping[str, Any], order: str, key: str) -> tuple[bool, Any, Any]:

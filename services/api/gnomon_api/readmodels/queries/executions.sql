@@ -67,20 +67,15 @@ recorded_at > $1::timestamptz;
 recorded_at < $1::timestamptz;
 
 -- name: late_weeks
--- Numbers of the weeks that executions which ended late may have slots in, of those after one instant (null: any) and
--- before another.
-generate_series(
-    greatest(
-        (($1::timestamptz at time zone 'UTC')::date - date '1970-01-01') / 7,
-        (select min(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
-         where ended_late or scheduled_for is null)
-    ),
-    least(
-        (($2::timestamptz at time zone 'UTC')::date - date '1970-01-01') / 7,
-        (select max(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
-         where ended_late or scheduled_for is null)
-    )
-) as bucket (number);
+-- Numbers of the weeks that executions which ended late may have slots in, from one (null: any) to another. Where none
+-- ended late there is none.
+(select number
+ from (select (select min(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
+               where ended_late or scheduled_for is null) as first,
+              (select max(((scheduled_for at time zone 'UTC')::date - date '1970-01-01') / 7) from executions_ended
+               where ended_late or scheduled_for is null) as last) as late,
+      generate_series(greatest($1::integer, late.first), least($2::integer, late.last)) as number
+ where late.first is not null) as bucket;
 
 -- name: executions_of_week
 -- Of slots of one of those weeks.
