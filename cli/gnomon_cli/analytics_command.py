@@ -86,6 +86,7 @@ def _platform(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("runs", f"{report['total_executions']:,}"),
         ("succeeded", _share(report["execution_success_rate"])),
         ("started on time", _share(report["on_time_share"])),
+        ("slots missed", f"{report['missed_slots']:,}"),
         ("start latency, ms", ", ".join(f"{name[:3]} {_number(latency[name])}" for name in latency)),
         ("ran on the last day", f"{days[-1]['tasks']:,} ({days[-1]['day']})" if days else "-"),
         *_used(report),

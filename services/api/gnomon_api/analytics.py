@@ -143,7 +143,10 @@ class PlatformAnalytics(msgspec.Struct, frozen=True, kw_only=True):
     template_usage: float | None
     """Of the tasks that were made, the share that was made from a template."""
     on_time_share: float | None
-    """Of the slots that started, the share that did so at most five seconds after it was due."""
+    """Of the slots that started or were missed, the share that started at most five seconds after it was due."""
+    missed_slots: int
+    """Slots that were to start and did not, however late: `missed`, or stood for by a later one that caught up. What
+    a pause, a blackout, a limit or an earlier run held back is not among them."""
     start_latency: StartLatency
     types: tuple[TypeAnalytics, ...]
     """By task type, the most executions first."""
@@ -277,7 +280,8 @@ def platform_analytics(
         execution_success_rate=total.success_rate,
         creation_success_rate=_share(platform["created"], platform["created"] + platform["create_refused"]),
         template_usage=_share(platform["created_from_template"], platform["created"]),
-        on_time_share=_share(platform["on_time"], platform["starts"]),
+        on_time_share=_share(platform["on_time"], platform["starts"] + platform["missed"]),
+        missed_slots=platform["missed"],
         start_latency=StartLatency(
             p50_ms=percentile_ms(ordered, 0.5),
             p95_ms=percentile_ms(ordered, 0.95),

@@ -504,6 +504,7 @@ ANSWERS: Final[dict[tuple[str, int], Any]] = {
                 "created": 3,
                 "created_from_template": 1,
                 "create_refused": 0,
+                "missed": 3,
                 "users": 1,
                 "tasks_of_users": 3,
                 "users_old": 1,

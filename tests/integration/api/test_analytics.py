@@ -112,8 +112,11 @@ async def test_what_the_platform_did(running: Running) -> None:
     slot = slot_run(story.now_ms // 60_000 * 60)
     story.started(by_template, slot)
     story.executed(by_template, slot)
+    story.missed_span(by_template, 12)
     await store(running, story)
     found = await ask(running, "/analytics/platform")
+    assert found["missed_slots"] == before["missed_slots"] + 12
+    assert found["on_time_share"] < 1
     assert found["total_executions"] == before["total_executions"] + 1
     assert found["users"] == before["users"] + 1
     assert 0 < found["creation_success_rate"] < 1

@@ -150,6 +150,49 @@ async def test_executions_of_before_are_kept_in_their_parts(fresh: str) -> None:
     await connection.close()
 
 
+async def test_slots_that_were_missed_before_are_counted(fresh: str) -> None:
+    connection = await asyncpg.connect(fresh)
+    steps = migrations()
+    it = next(step.version for step in steps if step.name == "missed_slots")
+    await apply(connection, steps[: it - 1])
+    await connection.execute("insert into platform_hours values ('2026-11-21T09:00:00Z', 5, 4, 0, 0, 0, 0)")
+    for seq, (outcome, reason, slots, hour) in enumerate(
+        [
+            ("missed", "grace_exceeded", 7, 9),
+            ("coalesced", "catch_up_latest", 3, 9),
+            ("coalesced", "blackout", 100, 9),
+            ("skipped", "paused", 1000, 9),
+            ("missed", "catch_up_skip", 2, 11),
+        ],
+        1,
+    ):
+        await connection.execute(
+            "insert into slot_spans values ($1, 'T', null, $2, $3, 1, null, null, $4, null, $5::text::timestamptz)",
+            *(seq, outcome, reason, slots, f"2026-11-21T{hour:02}:59:59.9Z"),
+        )
+    await connection.execute(
+        "create table executions_ended_202611 partition of executions_ended "
+        "for values from ('2026-11-01T00:00:00Z') to ('2026-12-01T00:00:00Z')"
+    )
+    for run, (status, why, trigger) in enumerate(
+        [("missed", "expired", "schedule"), ("missed", "expired", "manual"), ("completed", None, "schedule")]
+    ):
+        await connection.execute(
+            """insert into executions (execution_id, task_id, run, partition, status, reason, trigger, attempt,
+                   attempts, result_truncated, credits_consumed, tokens_used, api_calls_made, recorded_at,
+                   seq, completed_at)
+               values ('T.' || $1::text, 'T', $1, 0, $2, $3, $4, 1, '[]', false, 0, 0, 0,
+                       '2026-11-21T09:00:00Z', 1, '2026-11-21T09:30:00Z')""",
+            *(str(run), status, why, trigger),
+        )
+    await apply(connection, steps)
+    rows = await connection.fetch(
+        "select extract(hour from hour), starts, missed from platform_hours order by 1"
+    )
+    assert [tuple(map(int, row)) for row in rows] == [(9, 5, 11), (11, 0, 2)]
+    await connection.close()
+
+
 async def test_a_migration_that_fails_leaves_nothing(fresh: str) -> None:
     steps = migrations()
     broken = type(steps[0])(len(steps) + 1, "broken", "create table half (a int); select 1/0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from gnomon_api.analytics import (
 from gnomon_api.analytics_queries import KeptReports
 from gnomon_api.readmodels.rollups import Rollups, latency_bound_ms, latency_bucket
 from gnomon_core.runtime.clock import ManualClock
-from gnomon_schemas.events import Executed
+from gnomon_schemas.events import Executed, SlotOutcome
 from gnomon_schemas.samples import samples
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,6 +34,7 @@ NOTHING = {
     "created": 0,
     "created_from_template": 0,
     "create_refused": 0,
+    "missed": 0,
     "users": 0,
     "tasks_of_users": 0,
     "users_old": 0,
@@ -103,8 +105,30 @@ def test_only_slots_are_measured_and_five_seconds_are_on_time() -> None:
     rollups.create_refused(NOON)
     rollups.first_of_the_day(NOON)
     before = NOON - timedelta(hours=1)
-    assert list(rollups.hour_records()) == [(before, 1, 1, 0, 0, 0, 0), (NOON, 3, 2, 2, 1, 1, 1)]
+    assert list(rollups.hour_records()) == [(before, 1, 1, 0, 0, 0, 0, 0), (NOON, 3, 2, 2, 1, 1, 1, 0)]
     assert sorted(rollups.latency_records()) == [(before, 0, 1), (NOON, 0, 1), (NOON, 50, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "missed"),
+    [
+        ("task.missed.span", {"reason": "grace_exceeded", "count": 7}, 7),
+        ("task.missed.span", {"reason": "expired"}, 1),
+        ("task.missed.span", {"reason": "expired", "trigger": "manual"}, 0),
+        ("task.coalesced.span", {"reason": "catch_up_latest", "count": 30}, 30),
+        ("task.coalesced.span", {"reason": "blackout"}, 0),
+        ("task.skipped.span", {"reason": "paused", "count": 9}, 0),
+    ],
+)
+def test_slots_that_were_to_start_and_did_not_are_missed(
+    name: str, changes: dict[str, object], missed: int
+) -> None:
+    """The share that started on time was 100 % after an outage that nothing of the backlog outlived."""
+    event = samples()[name]
+    assert isinstance(event, SlotOutcome)
+    rollups = Rollups()
+    rollups.passed_over(msgspec.structs.replace(event, **{"count": 1, **changes}), NOON)
+    assert [record[-1] for record in rollups.hour_records()] == ([missed] if missed else [])
 
 
 @given(st.floats(0, 3e10))
@@ -166,6 +190,7 @@ def test_the_report_of_the_platform() -> None:
         "created": 9,
         "created_from_template": 3,
         "create_refused": 1,
+        "missed": 100,
         "users": 4,
         "tasks_of_users": 10,
         "users_old": 2,
@@ -180,7 +205,7 @@ def test_the_report_of_the_platform() -> None:
         [(20, 1), (8, 99)],
         [(datetime(2026, 11, 20, tzinfo=UTC), 7)],
     )
-    assert (found.on_time_share, found.creation_success_rate, found.template_usage) == (0.995, 0.9, 0.3333)
+    assert (found.on_time_share, found.creation_success_rate, found.template_usage) == (0.6633, 0.9, 0.3333)
     assert (found.tasks_per_user, found.retention_30_days, found.storage_bytes_per_user) == (2.5, 0.5, 1000)
     assert (found.start_latency.p50_ms, found.execution_success_rate) == (4.0, 0.8)
     assert [(one.task_type, one.executions, one.api_calls_made) for one in found.types] == [

@@ -26,6 +26,7 @@ from gnomon_schemas.accounts import consumed_micros
 from gnomon_schemas.tasks import Trigger
 
 __all__ = [
+    "CAUGHT_UP",
     "MICRO",
     "ON_TIME_MS",
     "PlatformHour",
@@ -39,6 +40,8 @@ MICRO: Final = 1_000_000
 """Credits are kept in millionths."""
 ON_TIME_MS: Final = 5_000
 """A slot that starts at most so long after it was due has started on time."""
+CAUGHT_UP: Final = "catch_up_"
+"""How the reason begins of a slot that a later one stands for, since it was too late."""
 _STEPS: Final = 4
 """Buckets of the latency by factors of two."""
 _BUCKET_MAX: Final = 160
@@ -101,6 +104,8 @@ class PlatformHour(msgspec.Struct, gc=False):
     create_refused: int = 0
     active_tasks: int = 0
     """Tasks whose first run of the UTC day completed in this hour."""
+    missed: int = 0
+    """Slots that were to start and did not, however late: in the hour in which that was recorded."""
 
 
 class _Hour:
@@ -151,6 +156,15 @@ class Rollups:
         told = hour.told()
         told.starts += 1
         told.on_time += late_ms <= ON_TIME_MS
+
+    def passed_over(self, event: ev.SlotOutcome, at: datetime) -> None:
+        """Slots have ended without a run. Those that nobody meant to pass over were missed: what a pause, a blackout, a
+        limit or an earlier run held back was not to start."""
+        late = isinstance(event, ev.Missed) or (
+            isinstance(event, ev.Coalesced) and event.reason.startswith(CAUGHT_UP)
+        )
+        if late and event.trigger == Trigger.SCHEDULE:
+            self._hour(at).told().missed += _bounded(event.count)
 
     def created(self, at: datetime, *, from_template: bool) -> None:
         """A task was made."""

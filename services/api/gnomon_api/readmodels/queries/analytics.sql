@@ -34,7 +34,7 @@ with hours as (
     select coalesce(sum(starts), 0)::bigint as starts, coalesce(sum(on_time), 0)::bigint as on_time,
            coalesce(sum(created), 0)::bigint as created,
            coalesce(sum(created_from_template), 0)::bigint as created_from_template,
-           coalesce(sum(create_refused), 0)::bigint as create_refused
+           coalesce(sum(create_refused), 0)::bigint as create_refused, coalesce(sum(missed), 0)::bigint as missed
     from platform_hours where hour >= $1 and hour < $2
 ), told as (
     select user_id, min(created_at) as first_created, count(*) filter (where deleted_at is null) as tasks,

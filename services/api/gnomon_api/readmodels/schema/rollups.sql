@@ -37,7 +37,8 @@ create table platform_hours (
     created               bigint not null,
     created_from_template bigint not null,
     create_refused        bigint not null,
-    active_tasks          bigint not null   -- tasks whose first run of the UTC day ended in this hour
+    active_tasks          bigint not null,  -- tasks whose first run of the UTC day ended in this hour
+    missed                bigint not null default 0  -- slots that were to start and did not, however late
 ) with (fillfactor = 70);
 
 -- How late slots started: bucket k is up to 2^(k/4) milliseconds.

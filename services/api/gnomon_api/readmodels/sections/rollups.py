@@ -43,6 +43,7 @@ class RollupSection(Section):
             (RanOnNewDay, self._ran_on_new_day),
             (ev.Created, self._created),
             (ev.Rejected, self._rejected),
+            (ev.SlotOutcome, self._span),
         ]
 
     @override
@@ -64,8 +65,18 @@ class RollupSection(Section):
             self._rollups.started(row.trigger, row.due_at, row.started_at)
 
     def _ended(self, _stored: Stored, fact: Ended) -> None:
-        if isinstance(fact.event, ev.Executed) and fact.row.completed_at is not None:
-            self._rollups.executed(fact.event, fact.row.user_id, fact.row.completed_at)
+        row = fact.row
+        if row.completed_at is None:
+            return
+        if isinstance(fact.event, ev.Executed):
+            self._rollups.executed(fact.event, row.user_id, row.completed_at)
+        elif row.started_at is None:
+            self._rollups.passed_over(fact.event, row.completed_at)
+
+    def _span(self, _stored: Stored, event: ev.SlotOutcome) -> None:
+        """Of one slot its execution tells."""
+        if event.execution_id is None or event.run is None:
+            self._rollups.passed_over(event, as_instant(event.occurred_at))
 
     def _ran_on_new_day(self, _stored: Stored, fact: RanOnNewDay) -> None:
         self._rollups.first_of_the_day(fact.completed_at)
