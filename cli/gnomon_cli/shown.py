@@ -10,6 +10,7 @@ from typing import Any
 from gnomon_schemas.clock_text import parse_instant
 
 __all__ = [
+    "DURATION_FORM",
     "clock",
     "counted",
     "duration",

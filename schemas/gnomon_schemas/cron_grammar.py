@@ -34,6 +34,7 @@ T = TypeVar("T")
 __all__ = [
     "ALIASES",
     "FIELD_NAMES",
+    "LAST",
     "CronError",
     "CronRule",
     "DayChoice",

@@ -14,6 +14,9 @@ import msgspec
 from gnomon_schemas.schedules import Schedule
 
 __all__ = [
+    "EMPTY_OBJECT",
+    "NULL",
+    "SYSTEM_FIELDS",
     "Backfill",
     "Backoff",
     "CatchUp",
@@ -22,6 +25,7 @@ __all__ = [
     "LastExecution",
     "Overlap",
     "Priority",
+    "RateLimit",
     "Resolved",
     "RetryPolicy",
     "Task",
@@ -29,6 +33,7 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
     "Trigger",
+    "Verdict",
 ]
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")

@@ -36,6 +36,7 @@ from gnomon_schemas.subjects import (
 
 __all__ = [
     "MINIMUM_SERVER",
+    "PARTITIONS_KEY",
     "SCHEMA_VERSION",
     "Topology",
     "TopologyError",

@@ -46,6 +46,7 @@ __all__ = [
     "keep",
     "names_of",
     "own_rules",
+    "same_rules",
     "text_of",
 ]
 

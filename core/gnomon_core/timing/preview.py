@@ -20,7 +20,17 @@ from gnomon_schemas.blackouts import BlackoutAction
 from gnomon_schemas.clock_text import format_instant, instant_ms
 from gnomon_schemas.schedules import Schedule
 
-__all__ = ["FireBlackout", "Note", "Preview", "PreviewFire", "local_text", "marked", "note_of", "preview"]
+__all__ = [
+    "PREVIEW_COUNT",
+    "FireBlackout",
+    "Note",
+    "Preview",
+    "PreviewFire",
+    "local_text",
+    "marked",
+    "note_of",
+    "preview",
+]
 
 PREVIEW_COUNT: Final = 5
 

@@ -36,7 +36,16 @@ from gnomon_core.timing.showings import (
 from gnomon_core.timing.zone_clock import ZoneClock
 from gnomon_schemas.cron_grammar import CronRule
 
-__all__ = ["FIRST_INSTANT", "LAST_INSTANT", "Note", "Timeline", "WallSlots", "make_timeline", "timeline"]
+__all__ = [
+    "FAR",
+    "FIRST_INSTANT",
+    "LAST_INSTANT",
+    "Note",
+    "Timeline",
+    "WallSlots",
+    "make_timeline",
+    "timeline",
+]
 
 FIRST_INSTANT: Final = 0
 """1970-01-01T00:00:00Z: no slot is before it."""

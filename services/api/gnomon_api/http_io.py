@@ -21,6 +21,7 @@ __all__ = [
     "API",
     "BODY_MAX",
     "ENCODED_SLASH",
+    "TRACE_KEY",
     "HttpRequest",
     "HttpResponse",
     "body_of",

@@ -28,7 +28,7 @@ from gnomon_core.runtime.service import Service
 from gnomon_core.runtime.telemetry import LogEvent
 from gnomon_schemas.problems import Code, FieldError, Refused
 
-__all__ = ["KEY_HEADER", "Forgetting", "RequestIdentity", "Requests", "new_id"]
+__all__ = ["KEY_HEADER", "Forgetting", "RequestIdentity", "Requests", "derived_id", "new_id"]
 
 KEY_HEADER: Final = "idempotency-key"
 _KEY_MAX_CHARS: Final = 255

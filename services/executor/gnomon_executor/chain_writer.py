@@ -25,7 +25,7 @@ from gnomon_schemas.codec import cloud_event_headers, encode
 from gnomon_schemas.events import Executed, ExecutionEvent, Missed, Retrying, SlotOutcome, Started, event_name
 from gnomon_schemas.subjects import EVENTS_STREAM
 
-__all__ = ["ChainWriter", "Message"]
+__all__ = ["READ_PAUSE_SECONDS", "ChainWriter", "Message"]
 
 READ_PAUSE_SECONDS: Final = 0.1
 """Before reading again after the broker did not answer."""

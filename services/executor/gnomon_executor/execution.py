@@ -50,7 +50,7 @@ from gnomon_executor.running import Running
 from gnomon_schemas.clock_text import instant_ms
 from gnomon_schemas.tasks import EMPTY_OBJECT
 
-__all__ = ["Executions"]
+__all__ = ["POLITENESS_SECONDS", "UNWIND_SECONDS", "Executions"]
 
 POLITENESS_SECONDS: Final = 1.0
 """So long does a handler that was cancelled by its owner have to end by itself."""

@@ -43,7 +43,7 @@ from gnomon_executor.undecodable import SetAside
 from gnomon_schemas.dues import Due
 from gnomon_schemas.subjects import parse_due
 
-__all__ = ["Worker"]
+__all__ = ["LAST_BREATH_SECONDS", "Worker"]
 
 CLOCK_OFF_DELAY_SECONDS: Final = 2.0
 LAST_BREATH_SECONDS: Final = UNWIND_SECONDS + POLITENESS_SECONDS + 2.0

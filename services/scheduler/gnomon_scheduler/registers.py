@@ -37,6 +37,7 @@ __all__ = [
     "Runtime",
     "ShardRegister",
     "TaskRegister",
+    "UniqueRun",
     "fails_too_often",
     "owes_change",
 ]

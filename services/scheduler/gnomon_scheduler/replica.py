@@ -32,7 +32,7 @@ from gnomon_schemas.codec import decode, decode_event
 from gnomon_schemas.events import Event, Rejected
 from gnomon_schemas.subjects import EVENTS_STREAM, TASK_RUN
 
-__all__ = ["Delivered", "Replica", "read_event"]
+__all__ = ["Delivered", "Replica", "note_answer", "read_event"]
 
 _REGISTERS_A_READ = 256
 _log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from gnomon_scheduler.object_registers import KnownObject
 from gnomon_scheduler.registers import Cancelling, TaskRegister
 from gnomon_schemas.events import Event, Queued, SlotOutcome
 
-__all__ = ["Command", "Decision", "Surroundings"]
+__all__ = ["Command", "Decision", "PastSlots", "Surroundings"]
 
 
 class PastSlots(NamedTuple):
