@@ -10,7 +10,7 @@ no event of before is looked at again; and it is deleted at once, as any other: 
 what runs is ended, its chains are seen to their end. The slots since it was set aside that nobody handed out are told
 as missed, in spans. All of that is in one batch with the tombstone; where there are more spans than fit, since many of
 its slots were handed out in between, an audit finds the last of them missing. Its counters stay without the events
-since then.
+since then. Where its schedule is what cannot be reckoned with, no slot is told.
 
 *A leader that dies before that batch is stored* leaves the task aside, and the command comes again. *After it*, the
 shard register may still name the task: a tombstone that has passed over what it would be tried again for is not set
@@ -23,9 +23,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from gnomon_core.runtime.bus import Bus
 from gnomon_core.runtime.messages import Stored
+from gnomon_core.runtime.telemetry import LogEvent
+from gnomon_core.timing import count_fires
 from gnomon_scheduler import patient_reads, takeover
 from gnomon_scheduler.book import Book
 from gnomon_scheduler.decisions.catching_up import catch_up
@@ -40,6 +43,7 @@ from gnomon_schemas.tasks import CatchUpPolicy
 __all__ = ["GivenUp", "Left", "come_back", "read_given_up"]
 
 
+_log = structlog.get_logger(__name__)
 _TOLD_MAX: Final = 300
 """So many spans and slots are told at the most: all of it is one unit, which has to fit into a batch."""
 
@@ -111,7 +115,19 @@ def come_back(found: GivenUp, partition: int, position: int, now_ms: int) -> Lef
     for flight in task.flights.values():
         # What it holds is released with what was out when it was set aside (`aside_runs`).
         flight.pool, flight.key = None, None
-    spans, waiting = _missed(aside, task, found.aside.since_ms, now_ms)
+    before = task.reg
+    try:
+        spans, waiting = _missed(aside, task, found.aside.since_ms, now_ms)
+    except Exception as error:  # noqa: BLE001 - it may be its schedule that cannot be reckoned with, and it is to go
+        _log.exception(
+            LogEvent.TASK_SET_ASIDE,
+            partition=partition,
+            task_id=task.task_id,
+            doing="telling what it missed",
+            error=repr(error),
+        )
+        spans, waiting = [], []
+        task.reg = msgspec.structs.replace(before, spec=msgspec.structs.replace(before.spec, schedule=None))
     return Left(task, spans, waiting)
 
 
@@ -120,6 +136,9 @@ def _missed(
 ) -> tuple[list[SlotOutcome], list[Slot]]:
     """The slots since an instant that nobody handed out: spans, and those that wait for their jitter."""
     reg, spec = task.reg, task.reg.spec
+    if spec.schedule is not None and spec.paused:
+        # The slots of its pause are told when it is deleted: whether they can be is to be found out here.
+        _ = count_fires(spec.schedule, reg.cursor_s, now_ms // 1000)
     spans: list[SlotOutcome] = []
     waiting: list[Slot] = []
     # Late or not: none of them is to run.

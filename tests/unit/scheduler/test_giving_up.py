@@ -6,12 +6,16 @@ import msgspec
 import pytest
 
 from gnomon_core.timing import fires, jitter_ms
+from gnomon_scheduler import giving_up, memory
+from gnomon_scheduler.decisions import closing
+from gnomon_scheduler.decisions.verbs import decide
 from gnomon_scheduler.giving_up import GivenUp, come_back
 from gnomon_scheduler.memory import Flight
 from gnomon_scheduler.registers import Aside
 from gnomon_schemas.clock_text import instant_ms, slot_run
 from gnomon_schemas.tasks import Trigger
 from tests.unit.scheduler.making import NOW_S, task_state
+from tests.unit.scheduler.test_own_changes import around, command
 
 SINCE_S, AT_S = NOW_S + 20, NOW_S + 60
 
@@ -57,3 +61,24 @@ def test_every_slot_since_then_is_told_once(jitter: float | None, paused: bool) 
     assert sum(getattr(span, "count", 0) for span in left.spans) + len(left.waiting) == len(told)
     assert list(left.task.flights) == [slot_run(waits)]
     assert (left.task.reg.runtime.folded, left.task.reg.spec) == (77, spec)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_one_whose_schedule_cannot_be_reckoned_with_can_go_too(
+    paused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_state()
+    spec = msgspec.structs.replace(task.reg.spec, paused=paused)
+    reg = msgspec.structs.replace(task.reg, spec=spec)
+
+    def failing(*_: object) -> None:
+        raise ArithmeticError
+
+    for module in (memory, closing, giving_up):
+        for name in {"next_fire", "count_fires"} & vars(module).keys():
+            monkeypatch.setattr(module, name, failing)
+    left = come_back(GivenUp(9, reg, Aside(SINCE_S * 1000, 5), (), {}, frozenset()), 0, 77, AT_S * 1000)
+    decision = decide(left.task, left.waiting, command("delete"), around(AT_S * 1000))
+    assert decision.reg.deleted_ms == AT_S * 1000
+    if not paused:
+        assert left.spans == []
