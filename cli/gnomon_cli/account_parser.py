@@ -27,8 +27,8 @@ def add_account(commands: Any) -> None:
     _pages(verb(verbs, "list", "the accounts there are, as an admin"))
     _add_set(verbs)
     credit = verb(verbs, "credit", "give a user credits, as an admin")
-    credit.add_argument("user", metavar="USER")
-    credit.add_argument("amount", type=float, metavar="CREDITS")
+    credit.add_argument("user", metavar="USER", help="id of the user")
+    credit.add_argument("amount", type=float, metavar="CREDITS", help="how many, as 50 or 2.5")
     credit.add_argument(
         "--kind",
         choices=("topup", "grant", "adjustment"),
@@ -41,7 +41,7 @@ def add_account(commands: Any) -> None:
     entries.add_argument("user", metavar="USER", nargs="?", help="yourself if not given")
     _pages(entries)
     history = verb(verbs, "history", "every change of an account: who, when, which fields")
-    history.add_argument("user", metavar="USER")
+    history.add_argument("user", metavar="USER", help="id of the user")
     _pages(history)
 
 
@@ -49,8 +49,12 @@ def _add_set(verbs: Any) -> None:
     parser: argparse.ArgumentParser = verb(
         verbs, "set", "set tier and limits of a user, as an admin; what no flag names stays as it is"
     )
-    parser.add_argument("user", metavar="USER")
-    parser.add_argument("--tier", choices=[str(tier) for tier in Tier])
+    parser.add_argument("user", metavar="USER", help="id of the user")
+    parser.add_argument(
+        "--tier",
+        choices=[str(tier) for tier in Tier],
+        help="subscription level, which brings limits and templates",
+    )
     for name in LIMIT_NAMES:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=_limit, metavar="N", help=f"{_WORDS[name]}; none: any number"

@@ -20,15 +20,17 @@ def add_calendar(commands: Any) -> None:
     )
     verbs = calendar.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
     listing = verb(verbs, "list", "the calendars there are, and whether each is in force now")
-    listing.add_argument("--action", choices=_ACTIONS)
+    listing.add_argument("--action", choices=_ACTIONS, help="those that do this")
     listing.add_argument("--tag", help="whose selector names this tag; or one of several: db,mail")
-    listing.add_argument("--enabled", choices=["true", "false"])
+    listing.add_argument(
+        "--enabled", choices=["true", "false"], help="those that touch slots, or that are off"
+    )
     listing.add_argument("--query", "-q", metavar="TEXT", help="in name or description")
     listing.add_argument("--sort", metavar="FIELD", help="as created_at, or -created_at (name)")
     listing.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
     listing.add_argument("--cursor", help="go on where the last list ended")
     verb(verbs, "show", "one calendar: when it is in force, and whom it touches").add_argument(
-        "id", metavar="ID"
+        "id", metavar="ID", help="id of the calendar"
     )
     create = verb(verbs, "create", "make a calendar, as an admin")
     create.add_argument("--id", help="id of your choice: creating the same again changes nothing")
@@ -37,7 +39,7 @@ def add_calendar(commands: Any) -> None:
     )
     _add_fields(create)
     update = verb(verbs, "update", "change a calendar, as an admin; what no flag names stays as it is")
-    update.add_argument("id", metavar="ID")
+    update.add_argument("id", metavar="ID", help="id of the calendar")
     update.add_argument(
         "--file", metavar="FILE", help="what to change, as JSON (- for standard input); flags go on top"
     )
@@ -46,10 +48,10 @@ def add_calendar(commands: Any) -> None:
     enabled.add_argument("--enable", action="store_true", help="it touches slots again")
     enabled.add_argument("--disable", action="store_true", help="it touches nothing; what it put off goes")
     delete = verb(verbs, "delete", "delete calendars, as an admin; what they put off goes")
-    delete.add_argument("ids", nargs="+", metavar="ID")
+    delete.add_argument("ids", nargs="+", metavar="ID", help="ids of calendars")
     _add_import(verbs)
     history = verb(verbs, "history", "every change of a calendar: who, when, which fields")
-    history.add_argument("id", metavar="ID")
+    history.add_argument("id", metavar="ID", help="id of the calendar")
     history.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
     history.add_argument("--cursor", help="go on where the last list ended")
 
@@ -61,15 +63,15 @@ def _add_import(verbs: Any) -> None:
     into.add_argument("--into", metavar="ID", help="the calendar whose spans it replaces")
     into.add_argument("--id", help="id of the calendar to make")
     reading.add_argument("--until", metavar="TIME", help="up to here what recurs is written out (366 days)")
-    reading.add_argument("--name")
+    reading.add_argument("--name", metavar="NAME", help="what people call it (that in the file)")
     _add_selector(reading)
     reading.add_argument("--action", choices=_ACTIONS, help="what becomes of a slot inside (skip)")
     reading.add_argument("--timezone", metavar="ZONE", help="of whole days, and of times without a zone")
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name")
-    parser.add_argument("--description", metavar="TEXT")
+    parser.add_argument("--name", help="what people call it")
+    parser.add_argument("--description", metavar="TEXT", help="more about it, for people")
     _add_selector(parser)
     parser.add_argument("--action", choices=_ACTIONS, help="what becomes of a slot inside (skip)")
     parser.add_argument("--timezone", metavar="ZONE", help="of schedules that name none, as Europe/Berlin")

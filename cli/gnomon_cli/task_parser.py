@@ -21,14 +21,14 @@ def add_task(commands: Any) -> None:
     _add_update(verbs)
     _add_list(verbs)
     show = verb(verbs, "show", "one task: what it is, and its last executions")
-    show.add_argument("id", metavar="ID")
+    show.add_argument("id", metavar="ID", help="id of the task")
     show.add_argument(
         "--at", metavar="TIME", help="as it was then, as 2026-09-21T09:00:00Z; 2h is two hours ago"
     )
     _add_history(verbs)
     _add_run(verbs)
     pause = verb(verbs, "pause", "let no schedule fire until it is resumed")
-    pause.add_argument("ids", nargs="+", metavar="ID")
+    pause.add_argument("ids", nargs="+", metavar="ID", help="ids of tasks")
     pause.add_argument("--note", metavar="TEXT", help="why")
     pause.add_argument(
         "--until", metavar="TIME", help="resume by itself then, as 2026-09-21T09:00:00Z, or 2h from now"
@@ -38,17 +38,17 @@ def add_task(commands: Any) -> None:
         ("complete", "call tasks done; what runs goes on"),
         ("delete", "delete tasks; their history stays"),
     ):
-        verb(verbs, name, what).add_argument("ids", nargs="+", metavar="ID")
+        verb(verbs, name, what).add_argument("ids", nargs="+", metavar="ID", help="ids of tasks")
     cancel = verb(verbs, "cancel", "end tasks for good; what runs is cancelled")
-    cancel.add_argument("ids", nargs="+", metavar="ID")
+    cancel.add_argument("ids", nargs="+", metavar="ID", help="ids of tasks")
     cancel.add_argument("--finish", action="store_true", help="let what runs finish")
     again = verb(verbs, "retry", "run executions that have ended once more")
     again.add_argument("ids", nargs="+", metavar="EXECUTION", help="an execution, as hello.20260921T090000Z")
     upcoming = verb(verbs, "next", "the next times at which a task runs")
-    upcoming.add_argument("id", metavar="ID")
+    upcoming.add_argument("id", metavar="ID", help="id of the task")
     upcoming.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
     misfits = verb(verbs, "misfits", "the tasks whose config does not fit their type any more, and why")
-    misfits.add_argument("type", metavar="TYPE")
+    misfits.add_argument("type", metavar="TYPE", help="name of a task type")
     misfits.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
     misfits.add_argument("--cursor", help="go on where the last list ended")
     _add_catch_up(verbs)
@@ -65,7 +65,7 @@ def add_task(commands: Any) -> None:
 
 def _add_history(verbs: Any) -> None:
     history = verb(verbs, "history", "every change of a task: who, when, which fields, old and new")
-    history.add_argument("id", metavar="ID")
+    history.add_argument("id", metavar="ID", help="id of the task")
     history.add_argument("--field", metavar="NAMES", help="changes of these alone, as schedule,priority")
     history.add_argument("--user", metavar="NAMES", help="changes that these users asked for")
     history.add_argument("--oldest", action="store_true", help="the oldest first, not the newest")
@@ -98,7 +98,7 @@ def add_task_input(create: argparse.ArgumentParser) -> None:
 
 def _add_update(verbs: Any) -> None:
     update = verb(verbs, "update", "change a task; what no flag names stays as it is")
-    update.add_argument("id", metavar="ID")
+    update.add_argument("id", metavar="ID", help="id of the task")
     update.add_argument(
         "--file", metavar="FILE", help="what to change, as JSON (- for standard input); flags go on top"
     )
@@ -118,7 +118,7 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
     """The flags of a task's fields; returns the group of those about its schedule."""
     create.add_argument("--name", help="what people call it")
     create.add_argument("--config", metavar="JSON|@FILE", help="what the type needs to know")
-    create.add_argument("--description", metavar="TEXT")
+    create.add_argument("--description", metavar="TEXT", help="more about it, for people")
     create.add_argument(
         "--due", metavar="TIME", help="when it is to be done, as 2026-09-21T18:00:00Z, or 2d from now"
     )
@@ -154,7 +154,9 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
         metavar="URL|on|off",
         help="a sign of life while its slots succeed: ask this URL, or publish on gnomon.heartbeat.ID alone (on)",
     )
-    how.add_argument("--priority", choices=[str(each) for each in Priority])
+    how.add_argument(
+        "--priority", choices=[str(each) for each in Priority], help="whose work goes first (medium)"
+    )
     how.add_argument("--pool", help="which executors run it")
     how.add_argument("--tag", action="append", metavar="TAG", help="may be given several times")
     how.add_argument("--metadata", metavar="JSON|@FILE", help="whatever you want to keep with it")
@@ -164,9 +166,9 @@ def _add_fields(create: argparse.ArgumentParser) -> Any:
 def _add_list(verbs: Any) -> None:
     listing = verb(verbs, "list", "the tasks there are")
     listing.add_argument("--status", help="as scheduled, or several: scheduled,paused")
-    listing.add_argument("--type", metavar="TYPE")
-    listing.add_argument("--tag")
-    listing.add_argument("--user")
+    listing.add_argument("--type", metavar="TYPE", help="as echo, or several: echo,sleep")
+    listing.add_argument("--tag", help="with this tag")
+    listing.add_argument("--user", metavar="ID", help="tasks of this user, as an admin")
     listing.add_argument("--query", "-q", metavar="TEXT", help="words in name, description or tags")
     listing.add_argument("--overdue", action="store_true", help="due before now, and not done")
     listing.add_argument("--due-before", metavar="TIME", help="as 2026-09-21T18:00:00Z, or 2d from now")
@@ -177,7 +179,7 @@ def _add_list(verbs: Any) -> None:
 
 def _add_run(verbs: Any) -> None:
     run = verb(verbs, "run", "run a task now")
-    run.add_argument("id", metavar="ID")
+    run.add_argument("id", metavar="ID", help="id of the task")
     run.add_argument("--trigger-data", metavar="JSON|@FILE", help="given to the handler")
     run.add_argument("--config", metavar="JSON|@FILE", help="overrides of its config, for this run")
     run.add_argument(

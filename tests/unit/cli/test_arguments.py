@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -140,6 +141,20 @@ def test_up_refuses_what_cannot_be_before_it_makes_a_folder(
     assert main(["up", "--data", str(folder), *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_everything_that_can_be_given_is_explained() -> None:
+    """`--help` of each command says of each argument what it is."""
+
+    def silent(parser: argparse.ArgumentParser) -> Iterator[str]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    yield from silent(below)
+            elif not action.help:
+                yield f"{parser.prog} {action.option_strings or action.dest}"
+
+    assert list(silent(build_parser())) == []
 
 
 def test_without_a_command_it_prints_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
