@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 from urllib.parse import quote
 
+import asyncpg
 import httpx
 import pytest
 
@@ -517,6 +518,20 @@ async def test_execute_answers_with_the_execution(running: Running) -> None:
     cancelled = await running.http.post(f"{response.headers['location']}/cancel", json={"reason": "enough"})
     assert cancelled.status_code == 202
     assert (cancelled.json()["status"], cancelled.json()["reason"]) == ("skipped", "cancelled")
+
+
+async def test_a_database_that_hangs_does_not_hold_up_a_run(running: Running, postgres_url: str) -> None:
+    """What is decided is answered from its events; statements as such may take ten seconds."""
+    task = await create(running)
+    holder = await asyncpg.connect(postgres_url)
+    try:
+        async with holder.transaction(), asyncio.timeout(8):
+            await holder.execute("lock table executions in access exclusive mode")
+            response = await running.http.post(f"{API}/tasks/{task['task_id']}/execute")
+    finally:
+        await holder.close()
+    assert response.status_code == 202, response.text
+    assert response.json()["execution_id"].startswith(f"{task['task_id']}.r-")
 
 
 @pytest.mark.parametrize("prefer", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import msgspec
 import structlog
@@ -39,6 +40,8 @@ from gnomon_schemas.tasks import ExecutionStatus
 
 __all__ = ["EXECUTION_ROUTES", "CancelReason", "NoFields", "seen_execution"]
 
+_LOOK_SECONDS: Final = 1.0
+"""How long the read models may take to show an execution that a write was about."""
 _log = structlog.get_logger(__name__)
 
 
@@ -169,8 +172,10 @@ async def _execution(
         _log.warning(LogEvent.EXECUTION_UNREAD, execution_id=execution_id, error=str(error))
         told = None
     try:
-        found = await api.executions.find(execution_id)
-    except DatabaseAway:
+        # A database that hangs is not to hold up what is decided, and known from its events.
+        async with asyncio.timeout(_LOOK_SECONDS):
+            found = await api.executions.find(execution_id)
+    except (DatabaseAway, TimeoutError):
         found = None
     if found is not None and (told is None or _rank(found) >= _rank(told)):
         return found
