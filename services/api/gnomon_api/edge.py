@@ -75,7 +75,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(_asked_for(scope), receive, answer)
         finally:
             route = _route_of(scope)
             seconds = time.perf_counter() - begun
@@ -88,6 +88,14 @@ class Edge:
                 ms=round(seconds * 1000, 1),
             )
         return route, status
+
+
+def _asked_for(scope: Any) -> Any:
+    """The request as the application hears it. HEAD is GET to it, and the server keeps the body back: probes and
+    browsers ask so. Not under the API, where a stream would have no end."""
+    if scope["method"] != "HEAD" or scope["path"].startswith(API):
+        return scope
+    return {**scope, "method": "GET"}
 
 
 class _Handled:

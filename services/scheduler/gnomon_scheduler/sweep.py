@@ -1,6 +1,7 @@
 """The sweep: once a minute a leader looks for what the ordinary path may have left behind.
 
-* A first attempt that nobody claimed before it expired: `missed(expired)`, like a withdrawal.
+* A first attempt that nobody claimed before it expired: `missed(expired)`, like a withdrawal. Its owner waits for that,
+  and memory alone tells it, so it is looked for every two seconds, or as rarely as keeps that under 1 % of the time.
 * A due whose execution is over (its acknowledgement was lost, or its executor died between result and ack): deleted.
 * An execution that is written ahead and was handed out, whose due is gone and whose chain has nothing newer than its
   cause, or ends in `started`: its due is published again.
@@ -17,6 +18,7 @@ the memory as it is then.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -40,6 +42,8 @@ from gnomon_schemas.subjects import DUE_STREAM, EVENTS_STREAM
 __all__ = ["Sweep"]
 
 _log = structlog.get_logger(__name__)
+_EXPIRY_SECONDS = 2.0
+"""How long after its time work that nobody claimed is found at the latest, while there is little of it."""
 _REMOVED_A_SWEEP = 200
 _KEYS_A_SWEEP = 50_000
 """As many as memory knows of: a key that is left out would be forgotten, and its register stay for ever."""
@@ -67,6 +71,15 @@ class Sweep(Service):
     async def on_start(self) -> None:
         """Begin to sweep."""
         _ = self.spawn(self._loop(), "loop")
+        _ = self.spawn(self._expiry_loop(), "expiry")
+
+    async def _expiry_loop(self) -> None:
+        took = 0.0
+        while True:
+            await asyncio.sleep(max(min(self._every, _EXPIRY_SECONDS), 100 * took))
+            begun = time.perf_counter()
+            self._expire()
+            took = time.perf_counter() - begun
 
     async def _loop(self) -> None:
         while True:
@@ -77,8 +90,7 @@ class Sweep(Service):
                 _log.info(LogEvent.SWEEP_WAITS, partition=self._shard.partition, error=str(error))
 
     async def sweep(self) -> None:
-        """Look once. Raises BusError when the broker does not answer."""
-        self._expire()
+        """Look once, for all but what has expired. Raises BusError when the broker does not answer."""
         await self._mend_dues()
         await self._remove_registers()
         await self._remove_keys()

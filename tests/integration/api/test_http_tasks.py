@@ -593,6 +593,10 @@ async def test_pages_and_documents_are_served(running: Running) -> None:
     assert "/api/v1/tasks/{task_id}" in document["paths"]
     for path in ("/livez", "/readyz", "/health"):
         assert (await running.http.get(path)).status_code == 200
+    for path in ("/", "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"):
+        head = await running.http.head(path)  # as probes and `curl -I` ask
+        assert (head.status_code, head.content) == (200, b"")
+    assert (await running.http.head("/nothing")).status_code == 404
     assert "gnomon_projected_events_total" in (await running.http.get("/metrics")).text
     for path in ("/scheduler", "/executors", "/task-types"):
         assert (await running.http.get(f"{API}{path}")).status_code == 200

@@ -1,10 +1,11 @@
-"""An execution that has ended does not stay in a leader's memory."""
+"""An execution that has ended, or that nobody claims, does not stay in a leader's memory."""
 
 from __future__ import annotations
 
 import pytest
 
 from gnomon_scheduler.sweep import Sweep
+from gnomon_schemas.events import Missed
 from tests.harness.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,3 +35,20 @@ async def test_the_sweep_forgets_an_execution_whose_end_was_folded_before(world:
         await world.commands.ok("update", task_id, {"description": "after the sweep"})
         assert task.flights == {}
         assert task_id not in leader.shard.book.memory.in_flight
+
+
+async def test_what_nobody_claims_in_time_is_missed_soon_after(world: World) -> None:
+    """Its owner waits for that: not until the sweep, which looks once a minute."""
+    task_id = world.task_in(0)
+    await world.fake_executor()
+    async with world.leader() as leader:
+        sweep = Sweep(leader.bus, leader.shard, leader.clock, every_seconds=60, keep_seconds=600)
+        await sweep.start()
+        try:
+            await world.commands.create(task_id, expires_seconds=0.5, pool="nobody")
+            outcome = await world.commands.ok("run", task_id, {})
+            missed = await world.events.one("missed", task_id, within=20)
+        finally:
+            await sweep.stop()
+        assert isinstance(missed.event, Missed)
+        assert (missed.event.reason, missed.run) == ("expired", outcome["execution"]["run"])
