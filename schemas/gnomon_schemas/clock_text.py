@@ -13,8 +13,10 @@ from functools import lru_cache
 
 __all__ = [
     "EPOCH",
+    "bound_ms",
     "format_instant",
     "instant_ms",
+    "parse_bound",
     "parse_instant",
     "parse_local",
     "parse_slot_run",
@@ -23,6 +25,8 @@ __all__ = [
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Where seconds and milliseconds are counted from."""
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+"""The last millisecond that can be written."""
 _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 
@@ -71,6 +75,18 @@ def parse_instant(text: str) -> datetime:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{text!r:.80} names no instant ({error}); allowed is {_INSTANT_FORM}") from error
+
+
+def parse_bound(text: str) -> datetime:
+    """An instant by which something is looked for, as `parse_instant` reads it; moved to the first instant of 1970, or
+    the last of 9999, where it lies beyond. Nothing that is recorded does, and callers whose language has a least and a
+    greatest time send those, near which no reckoning is possible. Raises ValueError."""
+    return min(max(parse_instant(text), EPOCH), _LAST)
+
+
+def bound_ms(text: str) -> int:
+    """The same in milliseconds since 1970. Raises ValueError."""
+    return (parse_bound(text) - EPOCH) // _MILLISECOND
 
 
 def parse_local(text: str) -> datetime:

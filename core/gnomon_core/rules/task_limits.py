@@ -17,7 +17,7 @@ import msgspec
 from gnomon_core.rules.decoding import wrong
 from gnomon_core.rules.json_schema import pointer
 from gnomon_schemas.accounts import PRICE_MAX
-from gnomon_schemas.clock_text import parse_instant
+from gnomon_schemas.clock_text import EPOCH, parse_instant
 from gnomon_schemas.limits import (
     ATTEMPTS_MAX,
     CATCH_UP_LIMIT_MAX,
@@ -148,10 +148,10 @@ def _instant(text: str | None, at: str) -> list[FieldError]:
     if text is None:
         return []
     try:
-        parse_instant(text)
+        year = parse_instant(text).year
     except ValueError as error:
         return wrong(at, str(error))
-    return []
+    return [] if year >= EPOCH.year else wrong(at, f"is {text}; allowed are the years {EPOCH.year} to 9999")
 
 
 def _retry(policy: RetryPolicy | None, at: str) -> list[FieldError]:

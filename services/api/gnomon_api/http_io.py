@@ -13,7 +13,7 @@ from gnomon_api.parameters import with_plus
 from gnomon_api.services import ApiServices
 from gnomon_core.rules.decoding import read_object
 from gnomon_core.runtime.tracing import new_traceparent, trace_id_of
-from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.clock_text import bound_ms
 from gnomon_schemas.limits import COMMAND_MAX, RESERVED_IDS, is_id
 from gnomon_schemas.problems import Code, FieldError, Problem, Refused
 
@@ -169,7 +169,7 @@ def instant_param(request: HttpRequest, name: str) -> int | None:
     if text is None:
         return None
     try:
-        return instant_ms(with_plus(text))
+        return bound_ms(with_plus(text))
     except ValueError as error:
         raise Refused(
             Code.INVALID,

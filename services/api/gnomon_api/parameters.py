@@ -79,12 +79,12 @@ class Parameters:
         return self.number("cursor", 0, SEQUENCE_MAX, allowed="what next_cursor said")
 
     def instant_ms(self, name: str) -> int | None:
-        """An instant (RFC 3339), in milliseconds since 1970."""
+        """An instant (RFC 3339), in milliseconds since 1970; never before that (see `clock_text.parse_bound`)."""
         text = self._texts.get(name)
         if text is None:
             return None
         try:
-            return clock_text.instant_ms(with_plus(text))
+            return clock_text.bound_ms(with_plus(text))
         except ValueError as error:
             self.wrong(name, str(error))
             return None

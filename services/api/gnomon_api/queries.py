@@ -19,7 +19,7 @@ import msgspec
 from gnomon_api.database import Row
 from gnomon_api.list_statements import Implied, Part, Sort, Wanted, page_statement
 from gnomon_api.parameters import whole_number
-from gnomon_schemas.clock_text import format_instant, parse_instant
+from gnomon_schemas.clock_text import format_instant, parse_bound
 from gnomon_schemas.problems import Code, FieldError, Refused
 
 __all__ = [
@@ -208,7 +208,7 @@ def instant_filter(condition: str) -> Filter:
 
     def read(name: str, text: str) -> datetime:
         try:
-            return parse_instant(text.replace(" ", "+"))  # an unescaped + of the offset arrives as a space
+            return parse_bound(text.replace(" ", "+"))  # an unescaped + of the offset arrives as a space
         except ValueError as error:
             raise _refused(name, str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 from typing import Any
 from urllib.parse import quote
@@ -350,6 +351,46 @@ async def test_pages_follow_each_other_without_gaps(running: Running, sort: str)
             break
     assert len(expected) == 8
     assert seen == expected
+
+
+ENDS = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00.001Z",
+    "9999-12-31T23:59:59.9999999Z",
+    "9999-12-31T23:59:59Z",
+]
+"""The least and the greatest time of some languages, which callers send for `ever`."""
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_the_ends_of_time_are_bounds_like_others(running: Running, end: str) -> None:
+    task = await create(running, schedule={"kind": "interval", "minutes": 5})
+    for name in ("created_after", "created_before", "due_after", "due_before", "next_run_before"):
+        assert (await running.http.get(f"{API}/tasks", params={name: end})).status_code == 200, name
+    for sort in ("recorded_at", "scheduled_for", "-completed_at"):
+        for name in ("scheduled_after", "scheduled_before"):
+            found = await running.http.get(f"{API}/executions", params={name: end, "sort": sort})
+            assert found.status_code == 200, (name, sort)
+    for path, names in (
+        ("ledger/audit", ("since", "until")),
+        ("forecast", ("from", "to")),
+        (f"tasks/{task['task_id']}/explain", ("at",)),
+        (f"tasks/{task['task_id']}", ("at",)),
+    ):
+        for name in names:
+            answer = await running.http.get(f"{API}/{path}", params={name: end})
+            assert answer.status_code in (200, 404, 422), (path, name, answer.text)
+
+
+async def test_a_due_date_before_1970_is_a_mistake(running: Running) -> None:
+    """Postgres has no least year that Python has: a list in that order would break for everybody."""
+    response = await running.http.post(f"{API}/tasks", json=body(due_date=ENDS[0]))
+    assert is_problem(response, 422, "invalid")["errors"][0]["pointer"] == "#/due_date"
+
+
+async def test_a_cursor_with_a_character_that_no_text_has_is_refused(running: Running) -> None:
+    cursor = base64.urlsafe_b64encode(b'["-created_at","2026-01-01T00:00:00+00:00","x\\u0000"]').decode()
+    is_problem(await running.http.get(f"{API}/tasks", params={"cursor": cursor}), 422, "invalid")
 
 
 async def test_parameters_that_are_wrong_are_all_named(running: Running) -> None:

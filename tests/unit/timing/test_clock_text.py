@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon_schemas.clock_text import (
+    bound_ms,
     format_instant,
     instant_ms,
+    parse_bound,
     parse_instant,
     parse_local,
     parse_slot_run,
@@ -126,3 +128,17 @@ def test_other_runs_are_no_slots(run: str) -> None:
 def test_what_is_no_whole_second_of_a_known_offset_has_no_run(moment: datetime) -> None:
     with pytest.raises(ValueError, match="whole second"):
         slot_run(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"),
+        ("1969-12-31T23:59:59Z", "1970-01-01T00:00:00.000Z"),
+        ("1970-01-01T02:00:01+02:00", "1970-01-01T00:00:01.000Z"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999Z"),
+        ("2026-09-21T09:00:00.5Z", "2026-09-21T09:00:00.500Z"),
+    ],
+)
+def test_a_bound_lies_where_one_can_reckon(text: str, bound: str) -> None:
+    assert format_instant(parse_bound(text)) == format_instant(bound_ms(text)) == bound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from gnomon_api.parameters import Parameters
 from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_schemas.problems import FieldError
+from gnomon_schemas.schedule_kinds import LAST_YEAR
 
 __all__ = [
     "BUCKETS_MAX",
@@ -36,6 +38,7 @@ __all__ = [
 BUCKET_DEFAULT: Final = 3600
 BUCKETS_MAX: Final = 10_000
 TOLERANCE_DEFAULT: Final = 60
+_END: Final = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp())
 _SPAN_DEFAULT: Final = 86_400
 _SPAN_MAX: Final = 92 * 86_400
 _TOLERANCE_MAX: Final = 86_400
@@ -112,6 +115,8 @@ async def _answer(request: HttpRequest, besides: list[Planned] | tuple[Planned, 
     end = _minute(params, "to", start + _SPAN_DEFAULT)
     if bucket % 60:
         params.wrong("bucket", f"is {bucket}; allowed are whole minutes, as 3600")
+    if params.right and start >= _END:
+        params.wrong("from", f"lies beyond the year {LAST_YEAR}, the last that schedules speak of")
     if params.right and not start < end <= start + _SPAN_MAX:
         params.wrong("to", "has to lie after from, and at most 92 days after it")
     buckets = -(-(end - start) // bucket)

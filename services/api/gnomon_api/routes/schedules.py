@@ -24,7 +24,7 @@ from gnomon_core.rules.decoding import parse_body, refuse, wrong
 from gnomon_core.rules.schedule_input import read_input, stored_form
 from gnomon_core.runtime.holiday_loading import holidays_at_hand
 from gnomon_core.timing import Preview, marked, preview
-from gnomon_schemas.clock_text import instant_ms
+from gnomon_schemas.clock_text import bound_ms
 from gnomon_schemas.problems import FieldError
 from gnomon_schemas.tasks import TaskStatus
 
@@ -115,7 +115,7 @@ def _seconds(name: str, text: str | None, errors: list[FieldError], default: int
     if text is None:
         return default
     try:
-        milliseconds = instant_ms(text)
+        milliseconds = bound_ms(text)
     except ValueError as error:
         errors += wrong(f"#/{name}", str(error))
         return default
