@@ -166,7 +166,7 @@ def is_problem(response: httpx.Response, status: int, pointer: str | None) -> No
         ({"run": "other.r-1"}, 422, "#/run"),
         ({"run": "a b"}, 422, "#/execution_id"),
         ({"run": "r-nobody"}, 404, None),
-        ({"when": "now"}, 422, None),
+        ({"when": "now"}, 422, "#/when"),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_refused_by_field(
