@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, TextIO
 
@@ -110,25 +110,25 @@ def _add_timestamp(
 
 
 def write_told(lines: Iterable[ToldLine]) -> None:
-    """Write lines in one piece, of any level. Raises OSError, ValueError where they cannot be written.
-
-    To be called from a thread or a task of its own: it changes what is being handled there.
-    """
+    """Write lines in one piece, of any level. Raises OSError, ValueError where they cannot be written."""
     config = structlog.get_config()
     processors, logger = config["processors"], config["logger_factory"]()
     as_json = next((one for one in processors if isinstance(one, _ToldAsJson)), None)
     if as_json is not None:
         logger.msg("\n".join(map(as_json.text, lines)))
         return
-    texts = []
-    for line in lines:
-        _handled.set(line.handled)
-        _told_at.set(line.at_ms)
-        event: Any = line.fields
-        for process in processors:
-            event = process(logger, line.level, event)
-        texts.append(event)
-    logger.msg("\n".join(texts))
+    # In a context of its own: whoever writes goes on handling what it handles, at the time that it is.
+    logger.msg("\n".join(copy_context().run(_processed, line, processors, logger) for line in lines))
+
+
+def _processed(line: ToldLine, processors: Iterable[Processor], logger: Any) -> str:
+    """A line as the processors make it."""
+    _handled.set(line.handled)
+    _told_at.set(line.at_ms)
+    event: Any = line.fields
+    for process in processors:
+        event = process(logger, line.level, event)
+    return str(event)
 
 
 class _ToldAsJson:

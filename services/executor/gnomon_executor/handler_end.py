@@ -24,6 +24,7 @@ __all__ = [
     "bad_config",
     "cut_text",
     "error_info",
+    "json_fault",
     "raised",
     "returned",
     "too_deep",
@@ -85,6 +86,10 @@ def returned(value: Any, usage: Usage) -> HandlerEnd:
         return HandlerEnd(
             how="returned", result=msgspec.Raw(_cut_result(encoded)), truncated=True, usage=usage
         )
+    if (fault := json_fault(encoded)) is not None:
+        message = f"the handler returned {type(value).__qualname__}, which is no JSON within: {fault}"
+        error = ErrorInfo(type="ResultNotEncodable", message=cut_text(message))
+        return HandlerEnd(how="do_not_retry", error=error, usage=usage)
     return HandlerEnd(how="returned", result=msgspec.Raw(encoded), usage=usage)
 
 
@@ -139,6 +144,16 @@ def cut_text(text: str, limit: int = ERROR_TEXT_MAX) -> str:
     if len(data) <= limit:
         return data.decode()
     return data[: limit - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
+
+
+def json_fault(encoded: bytes) -> str | None:
+    """What is wrong with JSON of which a handler made parts by itself, as `msgspec.Raw`; None: nothing. An event, or
+    a message of log lines, with such a part in it nobody could read."""
+    try:
+        msgspec.json.decode(encoded)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def too_deep(encoded: bytes) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gnomon_executor.handler_end import cut_text, too_deep
+from gnomon_executor.handler_end import cut_text, json_fault, too_deep
 from gnomon_schemas.limits import LOG_BYTES_MAX, LOG_LINE_MAX, LOG_LINES_MAX
 from gnomon_schemas.run_logs import LogLevel
 from gnomon_schemas.tasks import NULL
@@ -102,6 +102,8 @@ def _encoded(details: dict[str, object]) -> msgspec.Raw:
     if len(encoded) > LOG_LINE_MAX:
         head = encoded[:_HEAD].decode("utf-8", "ignore")
         encoded = _encode({"truncated": True, "bytes": len(encoded), "head": head})
+    elif (fault := json_fault(encoded)) is not None:
+        encoded = _encode({"note": f"the details are no JSON within: {fault}"})
     return msgspec.Raw(encoded)
 
 

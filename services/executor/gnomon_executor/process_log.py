@@ -91,6 +91,7 @@ class ProcessLog(Service):
             self._ending.wait(_GATHER_SECONDS)
             self._some.clear()
             self._write()
+        self._write()  # what was put by somebody who looked whether it is ending just before
 
     def _write(self) -> None:
         """Write all that is held."""

@@ -47,7 +47,20 @@ def nested(levels: int) -> list[object]:
     return value
 
 
-@pytest.mark.parametrize("value", [object(), {1: object()}, {"a": object}, nested(200), "\ud800"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        {1: object()},
+        {"a": object},
+        nested(200),
+        "\ud800",
+        {"answer": msgspec.Raw(b'{"cut": ')},
+        {"answer": msgspec.Raw(b'"\xff"')},
+        {"answer": msgspec.Raw(b'"\\ud800"')},
+        msgspec.Raw(b""),
+    ],
+)
 def test_what_is_no_json_becomes_a_failure_that_says_so(value: object) -> None:
     end = returned(value, Usage())
     assert end.how == "do_not_retry"

@@ -15,7 +15,7 @@ import structlog
 
 from gnomon_core.runtime.logs import configure_logging
 from gnomon_executor import process_log
-from gnomon_executor.handler_log import LogLine
+from gnomon_executor.handler_log import AttemptLog, LogLine
 from gnomon_executor.process_log import ProcessLog
 from tests.harness.attempts import an_attempt
 from tests.harness.waiting import until
@@ -117,3 +117,47 @@ async def test_a_log_that_is_gone_fails_nothing(told: ProcessLog, out: Out) -> N
     await asyncio.to_thread(put, LogLine(0, "info", "told"))
     await told.stop()
     assert [line["event"] for line in out.lines()] == ["told"]
+
+
+async def test_details_that_are_no_json_within_lose_no_line(told: ProcessLog, out: Out) -> None:
+    log = AttemptLog(told.sink(an_attempt()), lambda: 0)
+    log.info("before")
+    log.info("passed on", answer=msgspec.Raw(b'{"cut": '))
+    log.info("after")
+    await told.stop()
+    before, passed, after = out.lines()
+    assert (before["event"], after["event"]) == ("before", "after")
+    assert "no JSON" in str(passed["note"])
+
+
+async def test_a_line_put_while_it_ends_is_told(
+    told: ProcessLog, out: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, write = told.sink(an_attempt()), told._write
+
+    def write_and_end() -> None:
+        write()
+        if not told._ending.is_set():
+            put(LogLine(0, "info", "between the last write and the end"))
+            told._ending.set()
+
+    monkeypatch.setattr(told, "_write", write_and_end)
+    put(LogLine(0, "info", "first"))
+    await asyncio.to_thread(told._thread.join, 5)
+    assert [line["event"] for line in out.lines()] == ["first", "between the last write and the end"]
+
+
+async def test_whoever_writes_for_others_goes_on_at_its_own_time(
+    told: ProcessLog, out: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logging("info", "console", process="executor", stream=out)
+    monkeypatch.setattr(process_log, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(process_log, "HELD_MAX", 1)
+    put = told.sink(an_attempt())
+    for number in range(3):
+        put(LogLine(0, "info", f"line {number}"))
+    structlog.get_logger().info("its own")
+    own = out.getvalue().splitlines()[-1]
+    assert "its own" in own
+    assert "execution_id" not in own
+    assert not own.startswith("1970")
