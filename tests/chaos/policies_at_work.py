@@ -455,7 +455,7 @@ class Backfills(Part):
                     self.cancelled.append((task, backfill))
                     continue
                 # It was through before that came.
-                assert stopped["error"]["code"] == "invalid_state", stopped
+                assert stopped["error"]["code"] in {"invalid_state", "not_found"}, stopped
             self.whole.append((task, backfill))
 
     async def finish(self) -> None:
