@@ -205,11 +205,25 @@ async def test_a_new_calendar_leaves_its_slots_to_the_old_one(world: World) -> N
         await stage.leader.stop()
 
 
+async def _die_at(stage: Stage, nth: int) -> None:
+    """A leader with newer libraries takes over, and dies before its nth batch, or at once where it makes fewer."""
+    leader = await stage.world.leader(clock=stage.clock, fingerprint="newer").connect()
+    trap = Trap(on="batch", do="hold", when="before", nth=nth)
+    leader.bus.traps.append(trap)
+    leading, reached = asyncio.ensure_future(leader.lead()), asyncio.ensure_future(trap.reached.wait())
+    async with asyncio.timeout(20):
+        await asyncio.wait({leading, reached}, return_when=asyncio.FIRST_COMPLETED)
+    leading.cancel()
+    reached.cancel()
+    await asyncio.wait({leading, reached})
+    await leader.die()
+
+
 async def test_slots_promised_by_rules_that_are_past_by_the_time_it_can_be_read_are_theirs(
     world: World,
 ) -> None:
     """It is set aside through a change of the calendar too. Up to the change its slots are the old ones, after it the
-    new ones, whichever leader can read it again."""
+    new ones, whichever leader can read it again, and wherever those before it died."""
     old, new = made_rules("EET-2"), made_rules("<+0230>-2:30")
     world.calendars.update({"old": kept_rules(ZONE, old), "new": kept_rules(ZONE, new)})
     stage = Stage(world)
@@ -232,6 +246,8 @@ async def test_slots_promised_by_rules_that_are_past_by_the_time_it_can_be_read_
             stage.advance(6)
             await stage.commands.create(world.task_in(0, fresh_id("last")), schedule=DAILY)
             await stage.leader.die()
+        for nth in (3, 4, 5):
+            await _die_at(stage, nth)
         stage.leader = await world.leader(clock=stage.clock, fingerprint="newer").connect()
         await stage.leader.lead()
         stage.advance(3)

@@ -199,6 +199,12 @@ class KeptRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     rules: bytes
     until_ms: int | None = None
     """Up to when slots were made by them; None: they still are."""
+    names: tuple[str, ...] = ()
+    """Fingerprints of other calendars that said the same while they were kept."""
+
+    def of(self, fingerprint: str) -> bool:
+        """Whether a revision with this fingerprint may have been made by them."""
+        return fingerprint == self.fingerprint or fingerprint in self.names
 
 
 class CalendarRegister(
@@ -225,7 +231,7 @@ class CalendarRegister(
         at that instant, and may have been passed over by every change since."""
         past = self.past if since_ms is not None else ()
         rules = [*(one for one in past if (one.until_ms or 0) >= (since_ms or 0)), *self.kept]
-        return next((one for one in rules[:0:-1] if one.fingerprint == fingerprint), rules[0])
+        return next((one for one in rules[:0:-1] if one.of(fingerprint)), rules[0])
 
 
 class TaskRegister(

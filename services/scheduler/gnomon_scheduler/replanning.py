@@ -51,6 +51,8 @@ _LOOKED_AT_ONCE: Final = 2000
 """Tasks between two looks at what else the process has to do: its leases must not wait."""
 _COMPARED_AT_ONCE: Final = 50
 _STORED_AT_ONCE: Final = 400
+_NAMES_MAX: Final = 16
+"""Calendars that said the same: so many of their fingerprints are remembered."""
 _PAST_MAX: Final = 16
 """Former rules of a part that its register remembers."""
 
@@ -66,6 +68,24 @@ class _Part(NamedTuple):
         """Whether slots may have been made by other rules than the own ones."""
         kept = self.register.kept
         return len(kept) > 1 or not self.agrees(kept[0])
+
+    @property
+    def has_other_name(self) -> bool:
+        """Whether what is kept is said to be of another calendar, or is not what the process has to the letter."""
+        (kept,) = self.register.kept
+        return (kept.fingerprint, kept.versions, kept.rules) != (
+            self.own.fingerprint,
+            self.own.versions,
+            self.own.rules,
+        )
+
+    def renamed(self) -> CalendarRegister:
+        """The register with the own rules, which say what the kept ones say."""
+        (kept,) = self.register.kept
+        names = dict.fromkeys((*kept.names, kept.fingerprint))
+        names.pop(self.own.fingerprint, None)
+        own = msgspec.structs.replace(self.own, names=tuple(names)[-_NAMES_MAX:])
+        return msgspec.structs.replace(self.register, kept=(own,))
 
     def agrees(self, rules: KeptRules) -> bool:
         """Whether rules say what the own ones say."""
@@ -92,17 +112,17 @@ async def settle_calendar(
     parts = {part.register.name: part for part in _parts(book)}
     differing = {name: part for name, part in parts.items() if part.differs}
     # The same rules under another calendar's name are said to be of that from now on.
-    renamed = [
-        CalendarRegister(name=name, kept=(part.own,), past=part.register.past)
-        for name, part in parts.items()
-        if name not in differing and part.register.kept != (part.own,)
-    ]
+    # First: by that name those know that they are re-planned which a change before now has passed over.
+    await _keep(
+        book,
+        [part.renamed() for name, part in parts.items() if name not in differing and part.has_other_name],
+    )
+    parts = {part.register.name: part for part in _parts(book)}
     if not differing and not (book.memory.resumed and any(part.register.past for part in parts.values())):
-        await _keep(book, renamed)
         return
     change = _Change(book, parts, differing, surroundings, applier)
     await change.replan_tasks()
-    await _keep(book, [*renamed, *change.closing()])
+    await _keep(book, change.closing())
     if not differing and not change.replanned:
         return
     _log.warning(
