@@ -5,7 +5,9 @@ ended set off together with its result, or some hundredths of a second later whe
 kept. What a process that is killed had not sent yet is gone with it: at most the last tenth of a second.
 
 **In rounds.** Whatever is due, of all attempts, sets off in one write, and a round begins no sooner than
-`_PACE_SECONDS` after the one before: a message sent alone wakes the broker, and whoever follows, for itself.
+`_PACE_SECONDS` after the one before: a message sent alone wakes the broker, and whoever follows, for itself. A round
+does not wait for the answers to the one before, since a busy broker takes its time; but of one attempt there is one
+message on its way at a time, so what is stored of it is in order.
 
 **What it never does** is hold up a run or fail it. While NATS is away lines wait here, up to `HELD_MAX` bytes in the
 whole process; beyond that they are lost, and the next line of that attempt that is kept says how many were.
@@ -47,8 +49,8 @@ _PACE_SECONDS: Final = 0.02
 """From one round to the next, at the least."""
 _MESSAGE_BYTES: Final = 128 * 1024
 """Lines of one message, at the most, not counting the last one."""
-_AT_ONCE: Final = 64
-"""Messages on their way at a time."""
+_AT_ONCE: Final = 1_000
+"""Messages on their way at a time, at the most."""
 _LAST_BREATH_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
@@ -103,11 +105,17 @@ class RunLogs(Service):
         self._id = executor_id
         self._count = count
         self._unsent: dict[int, _AttemptLines] = {}
-        """Attempts with lines that wait, by identity: two tries of one attempt may run in this process. In the order
-        in which their lines fall due, but for those that hurry."""
+        """Attempts with lines that wait, by identity: two tries of one attempt may run in this process."""
+        self._on_way: dict[int, _AttemptLines] = {}
+        """Attempts with a message on its way. Further lines of theirs wait for its answer."""
         self._held = 0
+        self._fault: str | None = None
+        """What the broker said when it took a message not, until it is tried again."""
+        self._backoff = Backoff(first=0.1, longest=2.0)
         self._some = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -119,7 +127,7 @@ class RunLogs(Service):
 
     async def on_stop(self) -> None:
         """Send what is left; a broker that is away is not waited for long."""
-        for lines in self._unsent.values():
+        for lines in [*self._unsent.values(), *self._on_way.values()]:
             lines.due = 0.0
         self._hurry.set()
         try:
@@ -136,7 +144,7 @@ class RunLogs(Service):
 
     def send_soon(self, attempt: Attempt) -> None:
         """Do not wait for more: the attempt's handler has ended."""
-        lines = self._unsent.get(id(attempt))
+        lines = self._unsent.get(id(attempt)) or self._on_way.get(id(attempt))
         if lines is not None:
             lines.due = 0.0
             self._hurry.set()
@@ -148,6 +156,8 @@ class RunLogs(Service):
             lines.lost += 1
             self._count(0, 1)
             return
+        if not lines.waiting:
+            lines.due = self._loop.time() + _LINGER_SECONDS
         if lines.lost:
             words = f"{lines.lost} lines are missing here: NATS did not take them, and there was no more room"
             self._held += len(words)
@@ -155,70 +165,81 @@ class RunLogs(Service):
             lines.lost = 0
         self._held += size
         lines.add(line, size)
-        if id(lines.attempt) not in self._unsent:
-            lines.due = self._loop.time() + _LINGER_SECONDS
-            self._unsent[id(lines.attempt)] = lines
-            self._idle.clear()
-            self._some.set()
+        if id(lines.attempt) not in self._on_way:
+            self._wait(lines)
+
+    def _wait(self, lines: _AttemptLines) -> None:
+        """An attempt's lines wait to be sent."""
+        self._unsent[id(lines.attempt)] = lines
+        self._idle.clear()
+        self._some.set()
 
     async def _send(self) -> None:
-        backoff = Backoff(first=0.1, longest=2.0)
         began = 0.0
         while True:
             await self._some.wait()
             await self._until_due()
             await asyncio.sleep(max(0.0, began + _PACE_SECONDS - self._loop.time()))
+            if self._fault is not None:
+                if self._backoff.attempts == 0:
+                    _log.warning(LogEvent.RUN_LOG_WAITS, error=self._fault, bytes=self._held)
+                await self._backoff.pause()
+                self._fault = None
+            await self._room.wait()
             began = self._loop.time()
             self._hurry.clear()
-            failed = await self._send_round(began)
-            if not self._unsent:
-                self._some.clear()
-                self._idle.set()
-            if failed is None:
-                backoff.reset()
-                continue
-            if backoff.attempts == 0:
-                _log.warning(LogEvent.RUN_LOG_WAITS, error=failed, bytes=self._held)
-            await backoff.pause()
+            self._begin_round(began)
 
     async def _until_due(self) -> None:
         """Wait until the first lines are due, or some are in a hurry."""
-        first = next(iter(self._unsent.values()))
+        first = min(lines.due for lines in self._unsent.values())
         try:
-            async with asyncio.timeout_at(first.due):
+            async with asyncio.timeout_at(first):
                 await self._hurry.wait()
         except TimeoutError:
             return
 
-    async def _send_round(self, now: float) -> str | None:
-        """Send what is due, a message of each attempt; what the broker said where it took one not."""
-        due = [lines for lines in self._unsent.values() if lines.due <= now]
-        fault = None
-        for begin in range(0, len(due), _AT_ONCE):
-            batch = due[begin : begin + _AT_ONCE]
-            for lines in batch:
-                del self._unsent[id(lines.attempt)]
-            faults = await asyncio.gather(*map(self._send_one, batch))
-            fault = next(filter(None, faults), None)
-            left = {id(lines.attempt): lines for lines in batch if lines.waiting}
-            for lines in left.values():
-                lines.due = 0.0
-            self._unsent = left | self._unsent
-            if fault:
-                break
-        return fault
+    def _begin_round(self, now: float) -> None:
+        """Have what is due sent, a message of each attempt."""
+        room = _AT_ONCE - len(self._on_way)
+        due = [lines for lines in self._unsent.values() if lines.due <= now][:room]
+        for lines in due:
+            self._on_way[id(lines.attempt)] = self._unsent.pop(id(lines.attempt))
+        if not self._unsent:
+            self._some.clear()
+        if len(self._on_way) >= _AT_ONCE:
+            self._room.clear()
+        if due:
+            _ = self.spawn(self._round(due), "round")
 
-    async def _send_one(self, lines: _AttemptLines) -> str | None:
+    async def _round(self, due: list[_AttemptLines]) -> None:
+        await asyncio.gather(*map(self._send_one, due))
+
+    async def _send_one(self, lines: _AttemptLines) -> None:
         """Send one message of an attempt; its lines wait again where it was not taken."""
         taken = lines.take()
         try:
             await self._store(lines.attempt, tuple(line for _, line in taken))
         except BusError as error:
             lines.waiting = taken + lines.waiting
-            return str(error) or type(error).__name__
-        self._held -= sum(size for size, _ in taken)
-        self._count(len(taken), 0)
-        return None
+            lines.due = 0.0
+            self._fault = str(error) or type(error).__name__
+        else:
+            self._held -= sum(size for size, _ in taken)
+            self._count(len(taken), 0)
+            self._backoff.reset()
+        self._answered(lines)
+
+    def _answered(self, lines: _AttemptLines) -> None:
+        """An attempt has nothing on its way any more."""
+        del self._on_way[id(lines.attempt)]
+        self._room.set()
+        if lines.waiting:
+            self._wait(lines)
+            if lines.due <= self._loop.time():
+                self._hurry.set()
+        elif not self._unsent and not self._on_way:
+            self._idle.set()
 
     async def _store(self, attempt: Attempt, lines: tuple[RunLogLine, ...]) -> None:
         due = attempt.due

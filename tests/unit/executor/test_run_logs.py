@@ -95,21 +95,29 @@ async def test_a_stop_does_not_wait_for_a_broker_that_is_away(monkeypatch: pytes
         await logs.stop()
 
 
-async def test_lines_of_many_that_end_meanwhile_set_off_together() -> None:
-    """While the broker has not answered for one, others end: theirs are one round."""
+async def test_a_broker_that_takes_its_time_holds_up_nobody_elses_lines() -> None:
+    """While it has not answered for one attempt, others' lines set off; further ones of that attempt wait for it."""
     bus = Moody()
     bus.willing.set()
     bus.answers.clear()
     logs = RunLogs(cast(Bus, bus), "e-1")
     await logs.start()
-    await _log_and_end(logs, an_attempt())
+    first = an_attempt()
+    sink = logs.sink(first)
+    sink(LogLine(0, "info", "1"))
     await until(lambda: bus.asked == 1)
+    sink(LogLine(0, "info", "2"))
     for _ in range(30):
         await _log_and_end(logs, an_attempt())
-    assert bus.asked == 1
+    logs.send_soon(first)
+    await until(lambda: bus.asked == 31)
+    sink(LogLine(0, "info", "3"))
     bus.answers.set()
     await logs.stop()
-    assert (len(bus.taken), bus.most_asked) == (31, 30)
+    assert bus.most_asked == 31
+    own = [line for told in bus.taken for line in told.lines if line.message != "ends"]
+    assert [(line.n, line.message) for line in own] == [(1, "1"), (2, "2"), (3, "3")]
+    assert len(bus.taken) == 32
 
 
 async def test_lines_of_a_run_that_goes_on_do_not_set_off_with_every_other_that_ends(
