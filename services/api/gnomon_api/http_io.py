@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response
@@ -47,6 +48,7 @@ _RETRY_AFTER_SECONDS: Final = 2
 ENCODED_SLASH: Final = "\x1f"
 """What the edge puts into the path of an account for a slash that was sent as `%2F`: there it is part of a user id,
 which may have slashes, and no end of a segment. No user id has this character."""
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 TRACE_KEY: Final = "gnomon.traceparent"
 """Where the edge puts a request's `traceparent`, in its scope."""
 
@@ -63,8 +65,31 @@ def services(request: HttpRequest) -> ApiServices:
 
 
 def caller(request: HttpRequest) -> Caller:
-    """Who is asking. Raises Refused."""
+    """Who is asking. Raises Refused, also for what a page from elsewhere has a browser ask for."""
+    if request.method not in _READS:
+        _check_page(request)
     return caller_of(request.headers.get(USER_HEADER))
+
+
+def _check_page(request: HttpRequest) -> None:
+    """A browser sends writes of any page here, and with a body of text it asks nobody first. That its reader can reach
+    the api is no wish of theirs: only pages that come from here may write. Raises Refused.
+
+    Browsers say where a page is from; what is no browser says nothing. On plain HTTP they tell the origin alone.
+    """
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        here = site in ("same-origin", "none")
+    else:
+        known = (headers.get("host"), headers.get("x-forwarded-host"))
+        here = origin is None or urlsplit(origin).netloc in known
+    if not here:
+        words = (
+            f"a page from {(origin or 'elsewhere')[:200]} may change nothing here; allowed are pages of this address "
+            "(a proxy in between has to pass on Host, or X-Forwarded-Host) and what is no browser"
+        )
+        raise Refused(Code.FORBIDDEN, words)
 
 
 def traceparent(request: HttpRequest) -> str:

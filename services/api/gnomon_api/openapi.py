@@ -90,7 +90,7 @@ def openapi(routes: Iterable[tuple[str, HTTPRouteHandler]], version: str) -> dic
         for path in handler.paths:
             shown = (prefix + path).replace(":str}", "}") or "/"
             for method in handler.http_methods:
-                paths.setdefault(shown, {})[method.lower()] = _operation(handler, shown, refs)
+                paths.setdefault(shown, {})[method.lower()] = _operation(handler, shown, method, refs)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,7 +106,7 @@ def openapi(routes: Iterable[tuple[str, HTTPRouteHandler]], version: str) -> dic
     }
 
 
-def _operation(handler: HTTPRouteHandler, path: str, refs: Mapping[Any, Any]) -> dict[str, Any]:
+def _operation(handler: HTTPRouteHandler, path: str, method: str, refs: Mapping[Any, Any]) -> dict[str, Any]:
     name = handler.fn.__name__
     told = OPERATIONS[name]
     words = " ".join((handler.fn.__doc__ or "").split())
@@ -125,7 +125,7 @@ def _operation(handler: HTTPRouteHandler, path: str, refs: Mapping[Any, Any]) ->
         content = {"schema": _schema(told.body, refs), "examples": examples}
         required = name in _BODY_REQUIRED
         found["requestBody"] = {"required": required, "content": {"application/json": content}}
-    for status, codes in _problem_codes(path, told).items():
+    for status, codes in _problem_codes(path, method, told).items():
         found["responses"][str(status)] = _problem(status, codes, refs)
     return found
 
@@ -165,11 +165,13 @@ def _answer_headers(names: Sequence[str]) -> dict[str, Any]:
     return {name: {"description": _ANSWER_HEADERS[name], "schema": {"type": "string"}} for name in names}
 
 
-def _problem_codes(path: str, told: Operation) -> dict[int, list[Code]]:
+def _problem_codes(path: str, method: str, told: Operation) -> dict[int, list[Code]]:
     codes = list(told.problems)
     if path.startswith(API):
         # Whoever asks may be named wrongly, a parameter may be one that is not known, and a fault of ours anywhere.
         codes += [Code.INVALID_ID, Code.UNKNOWN_FIELD, Code.INTERNAL]
+        # A page from elsewhere may change nothing.
+        codes += [] if method == "GET" else [Code.FORBIDDEN]
     found: dict[int, list[Code]] = {}
     for code in sorted(set(codes), key=list(Code).index):
         found.setdefault(CATALOGUE[code].status, []).append(code)

@@ -653,3 +653,26 @@ async def test_types_without_work_are_listed_where_no_executor_runs(running: Run
         assert (found[name]["isolation"], found[name]["config_schema"]["type"]) == ("none", "object")
     assert (await running.http.get(f"{API}/executors")).json()["items"] == []
     assert (await create(running, task_type="todo", schedule=None))["task_type"] == "todo"
+
+
+async def test_a_page_from_elsewhere_may_change_nothing(running: Running) -> None:
+    """A browser sends a body of text to any address without asking first."""
+    here = running.http.base_url.netloc.decode()
+    elsewhere: tuple[dict[str, str], ...] = (
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:3000"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    )
+    for headers in elsewhere:
+        text = {**headers, "Content-Type": "text/plain"}
+        made = await running.http.post(f"{API}/tasks", json=body(task_id="of-elsewhere"), headers=text)
+        is_problem(made, 403, "forbidden")
+        assert (await running.http.get(f"{API}/tasks/of-elsewhere", headers=headers)).status_code == 404
+    for headers in (
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://before-the-proxy.example"},
+        {"Origin": f"http://{here}"},
+        {"Origin": "https://gnomon.example", "X-Forwarded-Host": "gnomon.example"},
+    ):
+        made = await running.http.post(f"{API}/tasks", json=body(), headers=headers)
+        assert made.status_code == 201, made.text

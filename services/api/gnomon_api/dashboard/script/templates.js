@@ -90,7 +90,8 @@ async function templateView([id]) {
     const button = form.querySelector("[type=submit]");
     button.disabled = true;
     try {
-      const data = new FormData(form), body = {}, config = {};
+      // Without a prototype: a path of a template may begin with any word.
+      const data = new FormData(form), body = {}, config = Object.create(null);
       if (data.get("name")) body.name = data.get("name");
       const schedule = scheduleOf(data);
       if (schedule) body.schedule = schedule;
@@ -100,7 +101,7 @@ async function templateView([id]) {
         const value = valueOf(name, text, schemas[name]);
         if (!path) { body[name] = value; continue; }
         let into = config;
-        for (const step of path.slice(0, -1)) into = into[step] ??= {};
+        for (const step of path.slice(0, -1)) into = into[step] ??= Object.create(null);
         into[path.at(-1)] = value;
       }
       if (Object.keys(config).length) body.config = config;
