@@ -37,7 +37,7 @@ def _taken(module: ast.Module) -> set[tuple[str, str]]:
     """Return the names that a module imports from others of ours, each with where from."""
     return {
         (node.module, alias.name)
-        for node in ast.walk(module)
+        for node in module.body
         if isinstance(node, ast.ImportFrom) and node.module in _modules()
         for alias in node.names
         if f"{node.module}.{alias.name}" not in _modules()

@@ -55,6 +55,11 @@ class Command(NamedTuple):
     past: tuple[Event, ...] = ()
     """Of a `retry_execution`: the newest event of each kind on the chain of the run that it names, in order."""
 
+    @property
+    def privileged(self) -> bool:
+        """Whether it may touch what is another's, or everybody's: a service asks, or an admin."""
+        return self.user is None or self.admin
+
 
 _NO_BLACKOUTS: Final = Blackouts()
 _NO_OBJECTS: Final[Mapping[str, Mapping[str, KnownObject]]] = MappingProxyType({})

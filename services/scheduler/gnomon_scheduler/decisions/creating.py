@@ -68,7 +68,7 @@ def create(task: TaskState | None, command: Command, around: Surroundings) -> De
 def _create_again(task: TaskState, command: Command, around: Surroundings) -> Decision:
     """A create of an id that is there: fine when the body is the same, a conflict otherwise."""
     reg = task.reg
-    if command.user is not None and not command.admin and reg.user_id != command.user:
+    if not command.privileged and reg.user_id != command.user:
         raise Refused(Code.ALREADY_EXISTS, f"the id {reg.task_id!r} is taken")
     if reg.deleted_ms is not None:
         raise Refused(

@@ -33,4 +33,4 @@ def body_of_new_task(command: Command, around: Surroundings) -> bytes:
 
 def may_set_price(command: Command) -> bool:
     """Whether the caller may ask other credits for a run than the template does: a service, or an admin."""
-    return command.user is None or command.admin
+    return command.privileged

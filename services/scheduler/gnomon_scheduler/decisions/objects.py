@@ -58,7 +58,7 @@ def check_verb(command: Command, verbs: Iterable[str]) -> None:
 
 def check_admin(command: Command) -> None:
     """Make sure that the caller may change what is everybody's: a service, or an admin. Raises Refused."""
-    if command.user is not None and not command.admin:
+    if not command.privileged:
         raise Refused(Code.FORBIDDEN, f"{command.kind}s are everybody's: only the role admin may change one")
 
 

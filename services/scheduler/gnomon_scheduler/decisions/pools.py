@@ -9,13 +9,13 @@ import msgspec
 from gnomon_core.rules.pool_input import parse_pool
 from gnomon_core.rules.versions import check_version
 from gnomon_scheduler.decisions.command import Command, Surroundings
+from gnomon_scheduler.decisions.objects import check_admin, check_verb
 from gnomon_scheduler.decisions.telling import command_id
 from gnomon_scheduler.gate_registers import GateRegister
 from gnomon_schemas.clock_text import format_instant
 from gnomon_schemas.commands import POOL_VERBS
 from gnomon_schemas.events import FieldChange
 from gnomon_schemas.pools import Pool, PoolUpdated
-from gnomon_schemas.problems import Code, Refused
 
 __all__ = ["update_pool", "view_pool"]
 
@@ -24,12 +24,8 @@ def update_pool(
     reg: GateRegister, command: Command, around: Surroundings
 ) -> tuple[GateRegister, PoolUpdated]:
     """The pool's register after the command, and the event that tells of it. Raises Refused."""
-    if command.verb not in POOL_VERBS:
-        raise Refused(
-            Code.UNKNOWN_VERB, f"{command.verb!r} is not a verb of pool; allowed are {', '.join(POOL_VERBS)}"
-        )
-    if command.user is not None and not command.admin:
-        raise Refused(Code.FORBIDDEN, "pools are everybody's: only the role admin may change one")
+    check_verb(command, POOL_VERBS)
+    check_admin(command)
     check_version(command.if_match, reg.version, "pool")
     payload = parse_pool(command.data)
     given: dict[str, Any] = {

@@ -64,7 +64,7 @@ def repair(
     task: TaskState, waiting_for_jitter: list[Slot], command: Command, around: Surroundings
 ) -> Decision:
     """Give slots that were lost their outcome, or their execution. Raises Refused."""
-    if command.user is not None and not command.admin:
+    if not command.privileged:
         raise Refused(Code.FORBIDDEN, "the ledger is everybody's: only the role admin may repair it")
     slots = parse_repair(command.data)
     past = command.slots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gnomon_core.rules.decoding import parse_body
 from gnomon_scheduler.decisions.command import Command
+from gnomon_scheduler.decisions.objects import check_verb
 from gnomon_scheduler.registers import CatchUpOrder
 from gnomon_schemas.commands import SHARD_VERBS, ApproveCatchUp, DiscardCatchUp
 from gnomon_schemas.problems import Code, Refused
@@ -13,12 +14,8 @@ __all__ = ["decide_order"]
 
 def decide_order(command: Command, partition: int, now_ms: int) -> CatchUpOrder:
     """Decide a command to the shard of `partition`: it holds for what was found late up to now. Raises Refused."""
-    if command.verb not in SHARD_VERBS:
-        raise Refused(
-            Code.UNKNOWN_VERB,
-            f"{command.verb!r} is not a verb of shard; allowed are {', '.join(SHARD_VERBS)}",
-        )
-    if command.user is not None and not command.admin:
+    check_verb(command, SHARD_VERBS)
+    if not command.privileged:
         raise Refused(
             Code.FORBIDDEN, "the backlog of a shard is of all users; only an admin decides about it"
         )

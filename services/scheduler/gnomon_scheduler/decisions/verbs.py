@@ -51,7 +51,7 @@ def _not_found(command: Command) -> Refused:
 
 
 def _check_owner(reg: TaskRegister, command: Command) -> None:
-    if command.user is not None and not command.admin and reg.user_id != command.user:
+    if not command.privileged and reg.user_id != command.user:
         raise _not_found(command)
 
 
