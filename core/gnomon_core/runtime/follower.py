@@ -31,6 +31,7 @@ import structlog
 from nats.aio.subscription import Subscription
 from typing_extensions import override
 
+from gnomon_core.runtime.ack_subject import CONSUMER_SEQ, PENDING, STREAM_SEQ, TIME, ack_fields
 from gnomon_core.runtime.backoff import Backoff
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
@@ -57,9 +58,6 @@ _INACTIVE = 60.0
 """Seconds after which the broker drops a consumer that nobody pulls from."""
 _CREATE_SECONDS = 2.0
 _CREATE_SECONDS_MAX = 60.0
-_ACK_TOKENS = 9
-"""`$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`; a longer form has
-the domain and account before the stream."""
 _NS = 1_000_000_000
 _PULL_ENDED = frozenset({("408", "Request Timeout"), ("409", "Batch Completed"), ("404", "No Messages")})
 _MAY_COME = frozenset(
@@ -114,18 +112,17 @@ class _Reader:
     def _delivered(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
         if self.broken is not None:
             return
-        tokens = reply.split(".", 11)
-        at = 5 if len(tokens) == _ACK_TOKENS else 7
-        number = int(tokens[at + 1])
+        fields = ack_fields(reply)
+        number = int(fields[CONSUMER_SEQ])
         if number != self.delivered + 1:
             self.fail(f"gap: delivery {number} came instead of {self.delivered + 1}")
             return
         self.delivered = number
         self.requested -= 1
-        self.pending = int(tokens[at + 3])
-        seq = int(tokens[at])
+        self.pending = int(fields[PENDING])
+        seq = int(fields[STREAM_SEQ])
         if seq > self._after:
-            time_ms = int(tokens[at + 2][:-6])  # told in nanoseconds
+            time_ms = int(fields[TIME][:-6])  # told in nanoseconds
             self.messages.append(
                 Stored(subject, seq, time_ms, parse_headers(head) if head and self._headers else {}, data)
             )

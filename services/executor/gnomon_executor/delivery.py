@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from gnomon_core.runtime import ack_subject as at
 from gnomon_core.runtime.bus import Bus, NoAnswer, NoResponders
 from gnomon_core.runtime.frames import parse_headers
 from gnomon_schemas import headers as h
@@ -17,7 +18,6 @@ _NAK: Final = b"-NAK"
 _TERM: Final = b"+TERM"
 _NANOSECONDS: Final = 10**9
 _TRACED: Final = h.TRACEPARENT.encode()
-_OLD_TOKENS: Final = 9
 _ACK_TIMEOUT: Final = 5.0
 
 
@@ -44,22 +44,18 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 def parse_delivery(subject: str, reply: str, head: bytes, data: bytes) -> Delivery:
     """Take a delivered message apart. Raises ValueError where it does not come from a consumer."""
-    tokens = reply.split(".")
-    # `$JS.ACK.<stream>.<consumer>.<count>.<stream seq>.<consumer seq>.<time>.<more>`; newer servers put the
-    # domain and the account before the stream, and may add tokens at the end.
-    at = 3 if len(tokens) == _OLD_TOKENS else 5
-    try:
-        consumer, count, stream_seq, stored_ms, more = (
-            tokens[at],
-            int(tokens[at + 1]),
-            int(tokens[at + 2]),
-            int(tokens[at + 4]) // 1_000_000,
-            int(tokens[at + 5]),
-        )
-    except (IndexError, ValueError):
-        raise ValueError(f"not delivered by a consumer: reply {reply!r}") from None
-    traceparent = parse_headers(head).get(h.TRACEPARENT) if _TRACED in head else None
-    return Delivery(subject, data, traceparent, reply, consumer, stream_seq, count, more, stored_ms)
+    told = at.ack_fields(reply)
+    return Delivery(
+        subject,
+        data,
+        traceparent=parse_headers(head).get(h.TRACEPARENT) if _TRACED in head else None,
+        reply=reply,
+        consumer=told[at.CONSUMER],
+        stream_seq=int(told[at.STREAM_SEQ]),
+        count=int(told[at.DELIVERED]),
+        more=int(told[at.PENDING]),
+        stored_ms=int(told[at.TIME]) // 1_000_000,
+    )
 
 
 async def ack(bus: Bus, delivery: Delivery) -> bool:

@@ -27,6 +27,7 @@ import nats.errors
 import structlog
 from nats.aio.subscription import Subscription
 
+from gnomon_core.runtime.ack_subject import CONSUMER_SEQ, STREAM_SEQ, ack_fields
 from gnomon_core.runtime.bus import NatsBus
 from gnomon_core.runtime.bus_errors import BusRefused, NoAnswer, NotCommitted
 from gnomon_core.runtime.frames import Answer, Sink
@@ -58,7 +59,6 @@ _PULL_SECONDS = 20
 _MAX_ACK_PENDING = 1000
 _ACK_WAIT_SECONDS = 60
 _FILTER_TAKEN = 10100
-_ACK_TOKENS = 9
 _RETRY_PAUSE = 0.05
 _REPLY_SUBJECT = re.compile(re.escape(h.REPLY_PREFIX) + r"[!-)+-=?-~]{1,256}", re.ASCII)
 """Printable, without blanks and without the wildcards `*` and `>`."""
@@ -265,16 +265,12 @@ class _Place(NamedTuple):
 
 
 def _place_of(reply: str) -> _Place | None:
-    """What the subject for the acknowledgement tells; None: the message is none of the stream's.
-
-    `$JS.ACK.<stream>.<consumer>.<times delivered>.<stream seq>.<delivery>.<time>.<pending>`; a longer form has the
-    domain and account before the stream.
-    """
-    tokens = reply.split(".", 11)
-    if len(tokens) < _ACK_TOKENS or tokens[:2] != ["$JS", "ACK"]:
+    """What the subject for the acknowledgement tells; None: the message is none of the stream's."""
+    try:
+        fields = ack_fields(reply)
+    except ValueError:
         return None
-    at = 5 if len(tokens) == _ACK_TOKENS else 7
-    return _Place(int(tokens[at]), int(tokens[at + 1]))
+    return _Place(int(fields[STREAM_SEQ]), int(fields[CONSUMER_SEQ]))
 
 
 def _received(message: Answer, seq: int) -> Received:
