@@ -229,6 +229,19 @@ async def test_a_slot_is_explained_where_its_task_is(site: Site, page: Page) -> 
     await page.shows("is no slot of the schedule")
 
 
+async def test_a_pool_is_paused_and_the_last_day_audited_where_the_system_is(site: Site, page: Page) -> None:
+    await _go(page, "system", "System")
+    await page.press("Pause default")
+    await page.press("Resume default")
+    await page.until(
+        "[...document.querySelectorAll('main button')].some(one => one.textContent === 'Pause default')"
+    )
+    changed = next(one for one in (await site.get("/pools"))["items"] if one["pool"] == "default")
+    assert (changed["paused"], changed["version"]) == (False, 2)
+    await page.press("Audit the last day")
+    await page.shows("each has one outcome")
+
+
 async def test_without_the_api_it_says_so_and_recovers(site: Site, tmp_path: Path) -> None:
     """What was shown stays, said to be old; a view that cannot be shown can be tried again."""
     async with open_page(tmp_path / "browser") as page:

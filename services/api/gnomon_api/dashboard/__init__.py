@@ -145,10 +145,11 @@ def _next(task: Task) -> str:
     """What comes next of a task: its run, else when it is due, else its reminder."""
     if task.next_run_time:
         return _time(task.next_run_time)
+    if task.status in ("completed", "cancelled", "failed"):
+        return "–"
     if task.due_date:
         return f"due {_time(task.due_date)}"
-    over = task.status in ("completed", "cancelled", "failed")
-    return f"reminder {_time(task.reminder_time)}" if task.reminder_time and not over else "–"
+    return f"reminder {_time(task.reminder_time)}" if task.reminder_time else "–"
 
 
 def _milliseconds(value: int | None) -> str:

@@ -42,9 +42,9 @@ async function pages(label, columns, row, fetchPage, empty) {
 const WORKLESS = ["todo", "reminder", "calendar_event"];
 const ended = task => ["completed", "cancelled", "failed"].includes(task.status);
 const overdue = task => Boolean(task.due_date) && !["completed", "cancelled"].includes(task.status) && new Date(task.due_date) < Date.now();
-const nextOf = task => task.next_run_time ? when(task.next_run_time)
+const nextOf = task => task.next_run_time ? when(task.next_run_time) : ended(task) ? "–"
   : task.due_date ? ["due ", when(task.due_date), overdue(task) ? [" ", badge("held", "overdue")] : null]
-  : task.reminder_time && !ended(task) ? ["reminder ", when(task.reminder_time)] : "–";
+  : task.reminder_time ? ["reminder ", when(task.reminder_time)] : "–";
 const taskRow = task => [
   taskLink(task.task_id, task.name), task.task_type, WORKLESS.includes(task.task_type) && !task.schedule ? "–" : scheduleWords(task.schedule), badge(task.status),
   nextOf(task), when(task.last_run_time), String(task.success_count), String(task.failure_count),
