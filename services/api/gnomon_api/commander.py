@@ -6,6 +6,10 @@ and answering. So within the wait the same command is sent again under the same 
 only within its duplicate window of 100 ms, and copies are sent later than that: each reaches the shard, which
 decides a command once and answers it every time.
 
+A request that is repeated while the first is under way is the same command: of copies that come together the broker
+stores one, whose outcome is then the answer to all of them. Where they came to several processes, the copies that are
+sent later come at times of their own, so that each is stored.
+
 Three ends:
 
 * an outcome, good or bad: that is the answer;
@@ -17,6 +21,7 @@ Three ends:
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Final
 
 import msgspec
@@ -68,7 +73,8 @@ class Commander(Service):
         self._bus = bus
         self._tokens = NUID()
         self._inbox = f"{h.REPLY_PREFIX}{NUID().next().decode()}"
-        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._waiting: dict[str, set[asyncio.Future[Outcome]]] = {}
+        """Who waits for the outcome of a command, by its id."""
 
     @override
     async def on_start(self) -> None:
@@ -89,13 +95,16 @@ class Commander(Service):
             raise Refused(
                 Code.TOO_LARGE, f"the command has {len(wanted.payload):,} bytes; allowed: {COMMAND_MAX:,}"
             )
-        token = self._tokens.next().decode()
+        reply_to = f"{self._inbox}.{self._tokens.next().decode()}"
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = outcome
+        waiting = self._waiting.setdefault(wanted.command_id, set())
+        waiting.add(outcome)
         try:
-            return await self._exchange(wanted, f"{self._inbox}.{token}", outcome, within)
+            return await self._exchange(wanted, reply_to, outcome, within)
         finally:
-            del self._waiting[token]
+            waiting.discard(outcome)
+            if not waiting:
+                self._waiting.pop(wanted.command_id, None)
 
     async def _exchange(
         self, wanted: WantedCommand, reply_to: str, outcome: asyncio.Future[Outcome], within: float
@@ -106,7 +115,8 @@ class Commander(Service):
         pause, stored = RESEND_SECONDS, False
         while not outcome.done() and loop.time() < deadline:
             stored |= await self._publish(subject, wanted.payload, headers, outcome, deadline)
-            await asyncio.wait([outcome], timeout=min(pause, deadline - loop.time()))
+            again = pause * random.uniform(1.0, 1.5)
+            await asyncio.wait([outcome], timeout=min(again, deadline - loop.time()))
             pause *= 2
         if outcome.done():
             return outcome.result()
@@ -147,9 +157,10 @@ class Commander(Service):
         return False
 
     async def _take(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
-        if waiting is not None and not waiting.done():
-            waiting.set_result(decode(message.data, Outcome))
+        outcome = decode(message.data, Outcome)
+        for waiting in self._waiting.get(outcome.command_id, ()):
+            if not waiting.done():
+                waiting.set_result(outcome)
 
 
 def _headers(wanted: WantedCommand, reply_to: str) -> dict[str, str]:
