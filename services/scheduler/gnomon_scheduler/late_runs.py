@@ -62,7 +62,9 @@ class LateRuns:
         """Heap of those that want to go, by the time that they were due."""
         self._in_eager: set[LateKey] = set()
         self._held_back: list[tuple[int, LateKey]] = []
-        """Those of them that were looked at and are held."""
+        """Those of them that were looked at and are held, the oldest first."""
+        self._coming_back: deque[tuple[int, LateKey]] = deque()
+        """Those that are held no more: they come back some at a time, the oldest first."""
         self._discarded: list[LateKey] = []
         self._tokens, self._tokens_at_ms = 0.0, 0
         self._looked_at_ms = 0
@@ -137,7 +139,7 @@ class LateRuns:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When something may go that may not now; None: nothing but what happens elsewhere changes that."""
-        if self._discarded or self._to_look_at:
+        if self._discarded or self._to_look_at or self._coming_back:
             return now_ms
         if self._eager:
             missing = 1 - self._tokens if self._rate else 0
@@ -159,6 +161,7 @@ class LateRuns:
 
     def look(self, now_ms: int) -> None:
         """Forget what has ended otherwise, and let go what is held no more: in every turn, before `take`."""
+        self._come_back()
         if not self._to_look_at:
             if not self._known or now_ms < self._look_again_ms:
                 return
@@ -180,8 +183,10 @@ class LateRuns:
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._held_back:
-            # What was held is in order, nearly all of it: sorting is much quicker than a heap's own ways, and does.
-            self._eager += self._held_back
-            self._eager.sort()
-            self._held_back.clear()
+        self._coming_back.extend(self._held_back)
+        self._held_back.clear()
+        self._come_back()
+
+    def _come_back(self) -> None:
+        for _ in range(min(_AT_ONCE, len(self._coming_back))):
+            heapq.heappush(self._eager, self._coming_back.popleft())
