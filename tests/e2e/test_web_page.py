@@ -25,6 +25,8 @@ VIEWS = {
     "task/web-talk": "Talk",
     "task/web-todo": "Pay the rent",
     "task/nowhere": "Not there",
+    "task/100%": "This cannot be shown",
+    "constructor": "Now",
     "runs": "Runs",
     "runs?status=failed,timed_out,missed": "Runs",
     "templates": "Templates",

@@ -6,19 +6,21 @@ const STILL = ["templates", "template", "analytics"];
 /** Whether the reader has something open that a new rendering would take away. */
 let held = false;
 let shown = 0;
+/** A part of the address as it was meant; as it stands where somebody typed a % that begins nothing. */
+const meant = text => { try { return decodeURIComponent(text); } catch { return text; } };
 const parted = () => {
   const [path, words] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
-  return { name, rest: rest.map(decodeURIComponent), given: new URLSearchParams(words || "") };
+  return { name, rest: rest.map(meant), given: new URLSearchParams(words || "") };
 };
 
 /** Show the view of the address again; `moved` when the reader went there, so that focus goes along. */
 async function show(moved) {
-  const { name, rest, given } = parted(), turn = ++shown, view = VIEWS[name];
+  const { name, rest, given } = parted(), turn = ++shown, view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : null;
   byId("now").hidden = Boolean(view);
   byId("view").hidden = !view;
   for (const link of byId("views").children) {
-    if (link.hash === "#/" + (ABOVE[name] || name || "")) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.hash === "#/" + (view ? ABOVE[name] || name : "")) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   // What was said a moment ago may be what led here.
   if (moved) { held = false; byId("refused")?.remove(); if (Date.now() - saidAt > 2000) byId("said").hidden = true; }
@@ -85,7 +87,7 @@ function tell(name, data, id) {
   while (live.childElementCount > 200) live.lastElementChild.remove();
   const { name: view, rest } = parted();
   // A page about one task has nothing to learn from what others do.
-  if (!["task", "run"].includes(view) || (key && rest[0].split(".")[0] === key.split(".")[0])) refresh();
+  if (!["task", "run"].includes(view) || (key && (rest[0] || "").split(".")[0] === key.split(".")[0])) refresh();
 }
 
 function listen() {
