@@ -663,6 +663,8 @@ async def test_a_page_from_elsewhere_may_change_nothing(running: Running) -> Non
         {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:3000"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[::1"},
+        {"Origin": ""},
     )
     for headers in elsewhere:
         text = {**headers, "Content-Type": "text/plain"}
