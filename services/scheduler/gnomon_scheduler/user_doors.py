@@ -92,8 +92,8 @@ class UserDoors:
         self._partitions, self._epoch, self._closed = partitions, epoch, closed
         self.heard: deque[BudgetGrants] = deque()
         """What accounts' shards said, to be taken in the next turn."""
-        self.bounded = True
-        """Whether some user may be: else executions that cost nothing are of no concern."""
+        self._some_bounded = True
+        """Whether some account has limits, as far as was looked."""
         self.waiting = 0
         """How many executions wait here."""
         self._limits: dict[str, AccountLimits] = {}
@@ -135,19 +135,26 @@ class UserDoors:
             or user in self._memory.barred_users
         )
 
+    @property
+    def bounded(self) -> bool:
+        """Whether executions that cost nothing may be of concern, too."""
+        return self._some_bounded or self._memory.usages.spent
+
     def concerns(self, user: str | None, spec: TaskSpec) -> bool:
         """Whether executions of a task are to be asked about here."""
         if user is None:
             return False
         if spec.credits_per_run > 0 or self._rules.required or user in self._closed:
             return True
+        if self._memory.usages.has_used(user):
+            return True  # the balance may be below zero, and then nothing is let go
         limits = self._limits.get(user) or self.limits(user)
         return limits.max_concurrent is not None or limits.runs_per_day is not None
 
     def accounts_changed(self) -> None:
         """Something was set of an account, or credits were given: what was refused may be let go now."""
         self._limits.clear()
-        self.bounded = self._some_are_bounded()
+        self._some_bounded = self._some_are_bounded()
         for user, door in self._doors.items():
             version = self._version(user)
             if version != door.version:

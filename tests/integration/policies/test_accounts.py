@@ -156,6 +156,38 @@ async def test_br_exe_004_credits_are_consumed_once_and_the_books_agree(
     assert (await rebuild.verify(postgres_url)).differing == []
 
 
+async def test_nothing_is_let_go_while_a_balance_is_below_zero_whatever_it_costs(
+    running: World, http: OverHttp
+) -> None:
+    """A task without a price whose handler reports credits is held back like others once they are overdrawn."""
+    user = fresh_id("u")
+    free = await _task(http, user)
+    spends = await _task(http, user, task_type="policy_spending", config={"credits": 60, "fails_every": 0})
+
+    async def ran(task: dict[str, Any]) -> tuple[str, str | None]:
+        run = await http.client.post(f"/tasks/{task['task_id']}/execute?wait=15", json={}, headers=of(user))
+        assert run.status_code == 200, run.text
+        return run.json()["status"], run.json()["reason"]
+
+    assert await ran(spends) == ("completed", None)
+    assert await ran(free) == ("completed", None)
+    assert await ran(spends) == ("completed", None)  # nobody knew that it would cost 20 more than there were
+
+    async def held_back() -> bool:
+        return await ran(spends) == ("skipped", "credits")
+
+    await until_async(held_back)
+    account = await http.get(f"/accounts/{user}")
+    assert account["balance"] < 0
+    await http.post(f"/accounts/{user}/credits", {"amount": 100_000, "kind": "topup"})
+
+    async def goes_on() -> bool:
+        return await ran(spends) == ("completed", None)
+
+    await until_async(goes_on)
+    assert await ran(free) == ("completed", None)
+
+
 async def test_limits_are_kept_over_both_doors_and_a_dry_run_tells_the_same(
     running: World, http: OverHttp
 ) -> None:

@@ -26,7 +26,7 @@ def test_what_an_item_may_lack_is_at_the_end_of_time() -> None:
 def test_filters_are_numbered_in_the_order_they_came() -> None:
     query = parse_list(TASK_LISTS, [("tag", "a,b"), ("q", "50%")], {"user_id": ["u1"]})
     assert "user_id = $1::text" in query.sql
-    assert "tags ?| $2::text[]" in query.sql
+    assert "&& $2::text[]" in query.sql
     assert "words @@ to_tsquery('simple', $3::text)" in query.sql
     assert query.values == ("u1", ["a", "b"], "'50%':*")
 
@@ -59,12 +59,30 @@ def test_keys_are_found_first_where_a_filter_and_an_order_have_no_index_in_commo
 
 def test_slots_before_an_instant_are_found_in_three_parts_but_in_their_own_order() -> None:
     before = ("scheduled_before", "2026-09-20T00:00:00Z")
-    parts = parse_list(EXECUTION_LISTS, [before, ("sort", "-started_at")]).sql.split(" union all ")
-    assert len(parts) == 3
-    assert "not ended_late and coalesce(started_at, recorded_at) < $2::timestamptz" in parts[0]
-    assert "offset 0" in parts[1]
-    assert "completed_at is null" in parts[2]
+    soon, late, in_flight = parse_list(EXECUTION_LISTS, [before, ("sort", "-started_at")]).sql.split(
+        " union all "
+    )
+    assert statement("executions_ended_soon") in soon
+    assert "coalesce(started_at, recorded_at) < " in soon
+    assert statement("executions_of_week") in late
+    assert " from executions_active where" in in_flight
     assert "union all" not in parse_list(EXECUTION_LISTS, [before, ("sort", "-scheduled_for")]).sql
+
+
+def test_few_executions_in_an_order_near_the_usual_one_are_looked_for_where_that_begins() -> None:
+    def near(*given: tuple[str, str]) -> bool:
+        return (
+            "from (select recorded_at as at from executions_ended" in parse_list(EXECUTION_LISTS, given).sql
+        )
+
+    task, failed, done = ("task_id", "t"), ("status", "failed"), ("status", "completed,failed")
+    for order in ("scheduled_for", "-started_at", "completed_at"):
+        assert near(task, ("sort", order))
+        assert near(failed, ("sort", order))
+        assert not near(done, ("sort", order))
+        assert not near(("trigger", "schedule"), ("sort", order))
+    assert not near(task, ("sort", "-recorded_at"))
+    assert not near(("status", "running"), ("sort", "-started_at"))  # none of them has ended
 
 
 def test_many_values_are_looked_for_together() -> None:

@@ -1,5 +1,8 @@
 """A budget: what every shard may use of one user's credits and limits. Pure; ADR 0020 is the argument.
 
+A user who has used more than was given, by what handlers reported beyond the price, has leave for no further execution,
+whatever it costs, until the balance is not below zero any more.
+
 What is in the register (`Budget.register`) must be stored before `Budget.answers` are sent. What waits is not in it:
 shards say so again every second.
 """
@@ -75,6 +78,7 @@ class Budget:
         self._to_tell: set[int] = set()
         self._told_ms = 0
         self._standing = Standing(0)
+        self._told_overdrawn = False
         self.changed = False
         """The register as stored lacks something."""
 
@@ -97,6 +101,15 @@ class Budget:
     def promised(self) -> int:
         """Micros that shards have used or may use."""
         return sum(share.spend for share in self._shares.values())
+
+    @property
+    def _overdrawn(self) -> bool:
+        return self.used > self._standing.credited
+
+    @property
+    def _units(self) -> int | None:
+        """Executions that may be in flight; None: any number."""
+        return 0 if self._overdrawn else self._standing.units
 
     # -- hearing -----------------------------------------------------------------------------------
 
@@ -139,7 +152,10 @@ class Budget:
 
     def give(self, standing: Standing, now_ms: int) -> None:
         """Give what is free to those that lack it, in the order in which they asked, and see who is to be told."""
-        self._standing = standing
+        before, self._standing = self._told_overdrawn, standing
+        if self._overdrawn != before:
+            self._told_overdrawn = self._overdrawn
+            self._to_tell |= self._shares.keys()
         for shard in [s for s, wish in self._wishes.items() if now_ms - wish.heard_ms > _FRESH_MS]:
             del self._wishes[shard]
         free = self._free(now_ms // DAY_MS)
@@ -153,7 +169,7 @@ class Budget:
         standing, shares = self._standing, self._shares.values()
         if standing.barred:
             return _Free(0, 0, 0)
-        units, starts = standing.units, standing.starts
+        units, starts = self._units, standing.starts
         return _Free(
             max(0, standing.credited - self.promised),
             None if units is None else max(0, units - sum(share.units for share in shares)),
@@ -227,7 +243,7 @@ class Budget:
     def _shortage(self, wish: _Wish, free: _Free) -> Shortage | None:
         if self._standing.barred:
             return "limit"
-        if wish.micros:
+        if wish.micros or (self._overdrawn and wish.units):
             return "credits"
         if free.starts is not None and wish.starts:
             return "limit"
@@ -271,7 +287,7 @@ class Budget:
                         epoch=share.epoch,
                         n=share.n,
                         spend=share.spend,
-                        units=None if self._standing.units is None else share.units,
+                        units=None if self._units is None else share.units,
                         day=share.day,
                         starts=None if self._standing.starts is None else share.starts,
                         shortage=self._shortages.get(shard),

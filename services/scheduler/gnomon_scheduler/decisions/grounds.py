@@ -36,6 +36,8 @@ def hindered_by(task: TaskState, flight: Flight | None = None) -> str:
 def account_detail(task: TaskState, reason: str) -> str:
     """What the credits or limits of the task's user did not allow."""
     user, price = task.reg.user_id, task.reg.spec.credits_per_run
+    if reason == "credits" and price == 0:
+        return f"user {user!r} has used more credits than were given"
     if reason == "credits":
         return f"user {user!r} has no {price:g} credits left"
     return f"user {user!r} has no account, or as many executions today or in flight as the account allows"

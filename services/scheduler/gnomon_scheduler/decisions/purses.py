@@ -21,7 +21,7 @@ REFUSE_MS = 5000
 AHEAD = 16
 """Executions for which leave is asked in advance, at the least."""
 _HASTE_MS = 50
-"""The least time between two statements that only ask for more in advance."""
+"""The least time between two statements that only ask for more in advance, or tell of more than was granted."""
 
 
 class Purse:
@@ -199,6 +199,8 @@ class Purse:
             return self._stated_ms + REPEAT_MS
         if self._takes >= AHEAD // 2 and not self._fit(AHEAD // 2, AHEAD // 2 * self._price):
             return self._stated_ms + _HASTE_MS
+        if self.used > self.spend:
+            return self._stated_ms + _HASTE_MS  # by what handlers reported: there may be nothing left
         if self.used != self._stated_used or self.runs != self._stated_runs:
             return self._stated_ms + SETTLE_MS
         if self.idle:
