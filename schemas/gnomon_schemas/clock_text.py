@@ -49,8 +49,11 @@ def format_instant(instant: datetime | float) -> str:
     if isinstance(instant, datetime):
         if instant.tzinfo is None:
             raise ValueError(f"{instant!r} has no offset, so it names no instant")
-        instant = instant.astimezone(UTC)
-        return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        at = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+        # A quarter of what isoformat takes: a page of a list has hundreds.
+        return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - twice as fast as an f-string
+            at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond // 1000
+        )  # fmt: skip
     return _millisecond_text(int(instant // 1))
 
 

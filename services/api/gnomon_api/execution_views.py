@@ -34,6 +34,8 @@ _CLOCKS: Final = timedelta(minutes=30)
 """No two clocks of a system differ by more."""
 _SOON: Final = timedelta(minutes=30)
 """What ends later than this after its slot has `ended_late`, as the database sees it."""
+_WEEKS_MAX: Final = 100
+"""So many weeks are looked through without asking first in which of them anything ended late."""
 _NARROW: Final = frozenset({"task_id", "user_id"})
 """Filters that leave little, and have an index of what ended late."""
 
@@ -90,7 +92,9 @@ def _parts(asked: Asked) -> Sequence[Part]:
     until = None if before is None else _moved(before, _SOON + _CLOCKS)
     if until is not None:
         soon.append(("executions_recorded_before", until))
-    weeks = Buckets("late_weeks", (_week(after), _week(before)), "executions_of_week")
+    first, last = _week(after), _week(before)
+    few_weeks = first is not None and last is not None and last - first <= _WEEKS_MAX
+    weeks = Buckets("weeks" if few_weeks else "late_weeks", (first, last), "executions_of_week")
     near = _SOON + 2 * _CLOCKS if narrow and order != "recorded_at" else None
     ended = (
         Part("executions_ended", soon, until=until if bounded else None, near=near),

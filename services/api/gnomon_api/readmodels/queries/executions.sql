@@ -66,6 +66,10 @@ recorded_at > $1::timestamptz;
 -- Recorded before an instant.
 recorded_at < $1::timestamptz;
 
+-- name: weeks
+-- Numbers of the weeks from one to another.
+generate_series($1::integer, $2::integer) as bucket (number);
+
 -- name: late_weeks
 -- Numbers of the weeks that executions which ended late may have slots in, from one (null: any) to another. Where none
 -- ended late there is none.
