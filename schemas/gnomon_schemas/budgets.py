@@ -96,6 +96,8 @@ class BudgetGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Why less was given than is wanted; None: it was given, or may be in a moment."""
     contended: bool = False
     """Another shard lacks something: what is idle is to be given back."""
+    overdrawn: bool = False
+    """The user has used more credits than were given: nothing is to be let go, whatever it costs."""
 
 
 class BudgetGrants(msgspec.Struct, frozen=True, kw_only=True):

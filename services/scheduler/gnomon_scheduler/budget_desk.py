@@ -139,12 +139,16 @@ class BudgetDesk:
     def _standing(self, account: str, now_ms: int) -> Standing:
         rules, memory = self._surroundings(now_ms).rules, self._book.memory
         if account in memory.unreadable_budgets or memory.objects.unreadable("account", account):
-            return Standing(0, barred=True)
+            return Standing(0, barred=True, opened=False)
         reg = memory.objects.get("account", account)
         if not isinstance(reg, AccountRegister):
             limits = rules.limits(Tier.FREE)
             return Standing(
-                0, _number(limits.max_concurrent), _number(limits.runs_per_day), barred=rules.required
+                0,
+                _number(limits.max_concurrent),
+                _number(limits.runs_per_day),
+                barred=rules.required,
+                opened=False,
             )
         limits = rules.limits(reg.tier, reg.limits)
         return Standing(

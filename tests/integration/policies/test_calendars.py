@@ -242,7 +242,7 @@ async def test_real_schedulers_obey_and_the_audit_finds_one_outcome_for_each_slo
 
     spans = ("--span", f"{format_instant(now_ms() - 5000)}/{format_instant(now_ms() + DAY_MS)}")
     said = await gnomon("calendar", "create", "--id", calendar, "--name", "Now", "--tag", tag, *spans)
-    assert f"{calendar} made: 1 spans, skip" in said
+    assert f"{calendar} made: 1 span, skip" in said
     await http.create(task, schedule={"kind": "interval", "every_seconds": 1}, tags=[tag])
     await running.events.some(1, "skipped", task, reason="blackout", calendar_id=calendar)
     await http.client.patch(f"/calendars/{calendar}", json={"action": "defer"})

@@ -1,7 +1,7 @@
 """A budget: what every shard may use of one user's credits and limits. Pure; ADR 0020 is the argument.
 
-A user who has used more than was given, by what handlers reported beyond the price, has leave for no further execution,
-whatever it costs, until the balance is not below zero any more.
+Where a user has used more than was given, by what handlers reported beyond the price, grants say so: no execution is
+let go, whatever it costs, until the balance is not below zero any more.
 
 What is in the register (`Budget.register`) must be stored before `Budget.answers` are sent. What waits is not in it:
 shards say so again every second.
@@ -38,6 +38,8 @@ class Standing(NamedTuple):
     """Executions that may start in a day; None: any number."""
     barred: bool = False
     """Nothing may run: the account is closed, or there is none and has to be, or none can tell what was spent."""
+    opened: bool = True
+    """Whether there is an account, so that `credited` is known."""
 
 
 @dataclass(slots=True)
@@ -104,12 +106,7 @@ class Budget:
 
     @property
     def _overdrawn(self) -> bool:
-        return self.used > self._standing.credited
-
-    @property
-    def _units(self) -> int | None:
-        """Executions that may be in flight; None: any number."""
-        return 0 if self._overdrawn else self._standing.units
+        return self._standing.opened and self.used > self._standing.credited
 
     # -- hearing -----------------------------------------------------------------------------------
 
@@ -169,7 +166,7 @@ class Budget:
         standing, shares = self._standing, self._shares.values()
         if standing.barred:
             return _Free(0, 0, 0)
-        units, starts = self._units, standing.starts
+        units, starts = standing.units, standing.starts
         return _Free(
             max(0, standing.credited - self.promised),
             None if units is None else max(0, units - sum(share.units for share in shares)),
@@ -243,7 +240,7 @@ class Budget:
     def _shortage(self, wish: _Wish, free: _Free) -> Shortage | None:
         if self._standing.barred:
             return "limit"
-        if wish.micros or (self._overdrawn and wish.units):
+        if wish.micros or self._overdrawn:
             return "credits"
         if free.starts is not None and wish.starts:
             return "limit"
@@ -253,7 +250,7 @@ class Budget:
 
     def _worth_waiting(self, shard: int, wish: _Wish, now_ms: int) -> bool:
         """Whether others may give back what this one lacks."""
-        if self._standing.barred or now_ms - wish.since_ms >= PATIENCE_MS:
+        if self._standing.barred or self._overdrawn or now_ms - wish.since_ms >= PATIENCE_MS:
             return False
         return bool(self._may_be_idle(shard))
 
@@ -287,11 +284,12 @@ class Budget:
                         epoch=share.epoch,
                         n=share.n,
                         spend=share.spend,
-                        units=None if self._units is None else share.units,
+                        units=None if self._standing.units is None else share.units,
                         day=share.day,
                         starts=None if self._standing.starts is None else share.starts,
                         shortage=self._shortages.get(shard),
                         contended=bool(self._wishes.keys() - {shard}),
+                        overdrawn=self._overdrawn,
                     ),
                 )
             )

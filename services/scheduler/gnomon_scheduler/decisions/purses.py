@@ -46,6 +46,8 @@ class Purse:
         """Number of the newest statement; 0: none was made."""
         self.answered = True
         self.contended = False
+        self.overdrawn = False
+        """Whether the user has used more than was given: nothing is let go then, whatever it costs."""
         self.shortage: Shortage | None = None
         """Why the newest statement was not given all that it wanted, where that is so."""
         self.told = told
@@ -69,7 +71,8 @@ class Purse:
 
     def _fit(self, count: int, price: int) -> bool:
         return (
-            (price == 0 or self.used + self.held + price <= self.spend)
+            not self.overdrawn
+            and (price == 0 or self.used + self.held + price <= self.spend)
             and (self.units is None or self.using + count <= self.units)
             and (self.starts is None or self.runs + self.using + count <= self.starts)
         )
@@ -182,7 +185,7 @@ class Purse:
             self.starts = grant.starts
         else:
             self._asked = True
-        self.contended, self.shortage = grant.contended, grant.shortage
+        self.contended, self.overdrawn, self.shortage = grant.contended, grant.overdrawn, grant.shortage
         self.answered = True
         self.told = self._stated_used
         return True
@@ -231,7 +234,9 @@ class Purse:
             if self.starts is None
             else max(self.starts, self.runs + self.using),
             idle=self.idle,
-            units_wanted=wanting if self.units is None else max(0, wanting + self.using - self.units),
+            units_wanted=wanting
+            if self.units is None or self.overdrawn
+            else max(0, wanting + self.using - self.units),
             starts_wanted=wanting
             if self.starts is None
             else max(0, wanting + self.runs + self.using - self.starts),
