@@ -43,7 +43,8 @@ class Usages:
         self._seqs: dict[str, int] = {}
         self._set_aside: set[str] = set()
         """Ids of the accounts of users whose register cannot be read."""
-        self._spent = False
+        self.spent = False
+        """Whether anybody has ever used credits here."""
         self._unsaved: dict[str, UsageRegister] = {}
         """By user, what no stored register says yet."""
         self._dirty_from: dict[str, int] = {}
@@ -52,11 +53,6 @@ class Usages:
     def of(self, user: str) -> UsageRegister | None:
         """What a user has used here; None: nothing that was ever counted."""
         return self._registers.get(user)
-
-    @property
-    def spent(self) -> bool:
-        """Whether anybody has ever used credits here."""
-        return self._spent
 
     def has_used(self, user: str) -> bool:
         """Whether a user has used credits here, ever."""
@@ -86,7 +82,7 @@ class Usages:
         if seq > self._seqs.get(reg.user, 0):
             self._seqs[reg.user] = seq
             self._registers[reg.user] = reg
-            self._spent = self._spent or reg.used > 0
+            self.spent = self.spent or reg.used > 0
             self._set_aside.discard(reg.account)
 
     def fold(self, seq: int, event: Executed, daily: Callable[[str], bool]) -> UsageRegister | None:
@@ -100,7 +96,7 @@ class Usages:
         reg = use(self._registers.get(user), seq, event)
         if reg is not None:
             self._registers[user] = self._unsaved[user] = reg
-            self._spent = self._spent or reg.used > 0
+            self.spent = self.spent or reg.used > 0
             self._dirty_from.setdefault(subjects.usage_register(self._partition, reg.account), seq)
         return reg
 

@@ -81,6 +81,7 @@ class Budget:
         self._told_ms = 0
         self._standing = Standing(0)
         self._told_overdrawn = False
+        """Whether grants of late have said that the user is."""
         self.changed = False
         """The register as stored lacks something."""
 
@@ -149,8 +150,8 @@ class Budget:
 
     def give(self, standing: Standing, now_ms: int) -> None:
         """Give what is free to those that lack it, in the order in which they asked, and see who is to be told."""
-        before, self._standing = self._told_overdrawn, standing
-        if self._overdrawn != before:
+        self._standing = standing
+        if self._overdrawn != self._told_overdrawn:
             self._told_overdrawn = self._overdrawn
             self._to_tell |= self._shares.keys()
         for shard in [s for s, wish in self._wishes.items() if now_ms - wish.heard_ms > _FRESH_MS]:
